@@ -1,0 +1,1 @@
+//! Loading a kernel: vmlinux (ELF) and bzImage, boot_params, command line, initrd.

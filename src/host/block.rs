@@ -1,0 +1,52 @@
+//! Block storage, as a disk device sees it.
+
+use std::task::Poll;
+
+/// The outcome of a block operation: done (well or badly), or begun and to be asked again.
+pub type Progress = Poll<Result<(), BlockError>>;
+
+/// A byte-addressed store whose operations may have to wait for the outside (a fetch, a file).
+///
+/// A call that returns [`Poll::Pending`] has no effect yet. The source has started what it needs;
+/// the machine asks again with the same arguments after the host has reported progress.
+/// Offsets and lengths are in bytes and multiples of 512.
+pub trait BlockSource: Send {
+    /// Size in bytes, a multiple of 512.
+    fn size(&self) -> u64;
+
+    /// Whether writes are refused.
+    fn is_read_only(&self) -> bool;
+
+    /// Fills `buffer` from `offset`.
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Progress;
+
+    /// Stores `data` at `offset`. Durable only after a later [`flush`](Self::flush).
+    fn write(&mut self, offset: u64, data: &[u8]) -> Progress;
+
+    /// Makes all finished writes durable.
+    fn flush(&mut self) -> Progress;
+
+    /// Tells that the range holds nothing of use any more; it reads as zeroes afterwards.
+    fn discard(&mut self, offset: u64, length: u64) -> Progress;
+}
+
+/// Why a block operation failed.
+#[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
+pub enum BlockError {
+    /// The range does not lie within the store.
+    #[error("bytes {offset}..+{length} lie outside a disk of {size} bytes")]
+    OutOfRange {
+        /// First byte asked for.
+        offset: u64,
+        /// Bytes asked for.
+        length: u64,
+        /// Size of the store in bytes.
+        size: u64,
+    },
+    /// A write to a store that takes none.
+    #[error("the disk is read-only")]
+    ReadOnly,
+    /// The host could not read or write.
+    #[error("{0}")]
+    Host(String),
+}

@@ -1,0 +1,22 @@
+//! What the outside world gives a machine: time, randomness, a terminal and block storage.
+//!
+//! Every trait has one implementation for browsers and node (`web`) and one for native programs
+//! (`native`). Nothing below those two rooms reaches the outside in any other way.
+
+mod block;
+mod clock;
+
+pub use block::{BlockError, BlockSource, Progress};
+pub use clock::{Clock, InstructionClock, WallTime};
+
+/// A source of unpredictable bytes, for virtio-rng, `RDRAND` and `RDSEED`.
+pub trait Entropy: Send {
+    /// Fills all of `buffer`.
+    fn fill(&mut self, buffer: &mut [u8]);
+}
+
+/// Where a console device puts what the guest prints.
+pub trait ConsoleOutput: Send {
+    /// Takes all of `bytes`, in the guest's order.
+    fn write(&mut self, bytes: &[u8]);
+}

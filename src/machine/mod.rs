@@ -1,0 +1,1 @@
+//! Assembly: memory map, vCPUs, run loop, time; the public Rust API.

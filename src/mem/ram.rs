@@ -1,0 +1,250 @@
+//! RAM: one contiguous range from guest-physical address zero.
+
+use super::{GuestPhysAddr, PAGE_SIZE};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// An access that does not lie wholly in RAM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{length} bytes at {address:?} lie outside {ram_size} bytes of RAM")]
+pub struct MemoryError {
+    /// First byte of the access.
+    pub address: GuestPhysAddr,
+    /// Bytes of the access.
+    pub length: u64,
+    /// Size of RAM in bytes.
+    pub ram_size: u64,
+}
+
+/// A device's write into a page that holds translated code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CodeWrite {
+    /// First byte written.
+    pub address: GuestPhysAddr,
+    /// Bytes written.
+    pub length: u64,
+}
+
+/// The guest's RAM. Clones share it.
+///
+/// Threads of one machine read and write it without locks, as a real machine's agents do; the guest
+/// orders its accesses with the barriers of its drivers.
+#[derive(Clone)]
+pub struct GuestMemory {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    backing: Backing,
+    /// One byte a page: whether translated code came from it.
+    holds_code: Box<[AtomicU8]>,
+    has_code_writes: AtomicBool,
+    code_writes: Mutex<Vec<CodeWrite>>,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+struct Backing {
+    region: vm_memory::MmapRegion,
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Backing {
+    fn allocate(size: usize) -> Option<Self> {
+        vm_memory::MmapRegion::new(size).ok().map(|region| Self { region })
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.region.as_ptr()
+    }
+
+    fn size(&self) -> usize {
+        self.region.size()
+    }
+}
+
+/// Pages taken from the end of the wasm memory. They are not given back: a wasm memory cannot shrink.
+#[cfg(target_arch = "wasm32")]
+struct Backing {
+    base: usize,
+    size: usize,
+}
+
+#[cfg(target_arch = "wasm32")]
+impl Backing {
+    fn allocate(size: usize) -> Option<Self> {
+        const WASM_PAGE: usize = 65536;
+        // Rust's allocator refuses objects above 2 GiB on a 32-bit target; memory.grow does not.
+        let first = core::arch::wasm32::memory_grow::<0>(size.div_ceil(WASM_PAGE));
+        (first != usize::MAX).then(|| Self { base: first * WASM_PAGE, size })
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.base as *mut u8
+    }
+
+    fn size(&self) -> usize {
+        self.size
+    }
+}
+
+// SAFETY: the backing is plain memory that lives as long as `Inner`; all access goes through raw
+// pointers, never through references that outlive a call.
+unsafe impl Send for Inner {}
+// SAFETY: as above; concurrent access is what guest memory is for.
+unsafe impl Sync for Inner {}
+
+impl GuestMemory {
+    /// Allocates `size` bytes of zeroed RAM (a multiple of 4 KiB); `None` when the host has too little.
+    pub fn new(size: u64) -> Option<Self> {
+        if size == 0 || size % PAGE_SIZE != 0 {
+            return None;
+        }
+        let backing = Backing::allocate(usize::try_from(size).ok()?)?;
+        let holds_code = (0..size / PAGE_SIZE).map(|_| AtomicU8::new(0)).collect();
+        Some(Self {
+            inner: Arc::new(Inner {
+                backing,
+                holds_code,
+                has_code_writes: AtomicBool::new(false),
+                code_writes: Mutex::new(Vec::new()),
+            }),
+        })
+    }
+
+    /// Size of RAM in bytes.
+    pub fn size(&self) -> u64 {
+        self.inner.backing.size() as u64
+    }
+
+    /// The host address of guest-physical address zero. RAM is contiguous from there.
+    pub fn host_base(&self) -> *mut u8 {
+        self.inner.backing.base()
+    }
+
+    /// The native view of RAM for code written against `vm-memory`.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn region(&self) -> &vm_memory::MmapRegion {
+        &self.inner.backing.region
+    }
+
+    fn host_range(&self, address: GuestPhysAddr, length: usize) -> Result<*mut u8, MemoryError> {
+        let ram_size = self.size();
+        match address.0.checked_add(length as u64) {
+            Some(end) if end <= ram_size => Ok(self.host_base().wrapping_add(address.0 as usize)),
+            _ => Err(MemoryError { address, length: length as u64, ram_size }),
+        }
+    }
+
+    /// Whether the whole range lies in RAM.
+    pub fn contains(&self, address: GuestPhysAddr, length: u64) -> bool {
+        address.0.checked_add(length).is_some_and(|end| end <= self.size())
+    }
+
+    /// Copies guest memory into `buffer`.
+    pub fn read(&self, address: GuestPhysAddr, buffer: &mut [u8]) -> Result<(), MemoryError> {
+        let source = self.host_range(address, buffer.len())?;
+        // SAFETY: `host_range` checked that the source lies in RAM; `buffer` is not part of RAM,
+        // because no reference into RAM is ever handed out.
+        unsafe { source.copy_to_nonoverlapping(buffer.as_mut_ptr(), buffer.len()) };
+        Ok(())
+    }
+
+    /// Copies `data` into guest memory, on behalf of a device or a loader.
+    ///
+    /// A write into pages that hold translated code is noted for the vCPUs
+    /// ([`take_code_writes`](Self::take_code_writes)).
+    pub fn write(&self, address: GuestPhysAddr, data: &[u8]) -> Result<(), MemoryError> {
+        let target = self.host_range(address, data.len())?;
+        // SAFETY: as in `read`.
+        unsafe { target.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
+        self.note_write(address, data.len() as u64);
+        Ok(())
+    }
+
+    fn note_write(&self, address: GuestPhysAddr, length: u64) {
+        if length == 0 {
+            return;
+        }
+        let last = GuestPhysAddr(address.0 + length - 1).page();
+        if (address.page()..=last).any(|page| self.page_holds_code(page)) {
+            self.inner
+                .code_writes
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .push(CodeWrite { address, length });
+            self.inner.has_code_writes.store(true, Ordering::Release);
+        }
+    }
+
+    /// Reads a little-endian integer of `N` bytes.
+    pub fn read_array<const N: usize>(&self, address: GuestPhysAddr) -> Result<[u8; N], MemoryError> {
+        let mut bytes = [0; N];
+        self.read(address, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Reads one byte.
+    pub fn read_u8(&self, address: GuestPhysAddr) -> Result<u8, MemoryError> {
+        self.read_array::<1>(address).map(u8::from_le_bytes)
+    }
+
+    /// Reads a little-endian 16-bit integer.
+    pub fn read_u16(&self, address: GuestPhysAddr) -> Result<u16, MemoryError> {
+        self.read_array(address).map(u16::from_le_bytes)
+    }
+
+    /// Reads a little-endian 32-bit integer.
+    pub fn read_u32(&self, address: GuestPhysAddr) -> Result<u32, MemoryError> {
+        self.read_array(address).map(u32::from_le_bytes)
+    }
+
+    /// Reads a little-endian 64-bit integer.
+    pub fn read_u64(&self, address: GuestPhysAddr) -> Result<u64, MemoryError> {
+        self.read_array(address).map(u64::from_le_bytes)
+    }
+
+    /// Marks a page as holding translated code, or not.
+    pub fn set_page_holds_code(&self, page: u64, holds_code: bool) {
+        if let Some(entry) = self.inner.holds_code.get(page as usize) {
+            entry.store(u8::from(holds_code), Ordering::Release);
+        }
+    }
+
+    /// Whether translated code came from the page.
+    pub fn page_holds_code(&self, page: u64) -> bool {
+        self.inner.holds_code.get(page as usize).is_some_and(|entry| entry.load(Ordering::Acquire) != 0)
+    }
+
+    /// The device writes into code pages since the last call.
+    pub fn take_code_writes(&self) -> Vec<CodeWrite> {
+        if !self.inner.has_code_writes.swap(false, Ordering::AcqRel) {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.inner.code_writes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accesses_outside_ram_are_refused() {
+        let memory = GuestMemory::new(2 * PAGE_SIZE).unwrap();
+        assert!(memory.read_u32(GuestPhysAddr(2 * PAGE_SIZE - 4)).is_ok());
+        assert!(memory.read_u32(GuestPhysAddr(2 * PAGE_SIZE - 3)).is_err());
+        assert!(memory.write(GuestPhysAddr(u64::MAX), &[0]).is_err());
+    }
+
+    #[test]
+    fn device_writes_into_code_pages_are_noted_once() {
+        let memory = GuestMemory::new(4 * PAGE_SIZE).unwrap();
+        memory.set_page_holds_code(2, true);
+        memory.write(GuestPhysAddr(PAGE_SIZE), &[1]).unwrap();
+        assert!(memory.take_code_writes().is_empty());
+        memory.write(GuestPhysAddr(2 * PAGE_SIZE - 1), &[1, 2]).unwrap();
+        let expected = CodeWrite { address: GuestPhysAddr(2 * PAGE_SIZE - 1), length: 2 };
+        assert_eq!(memory.take_code_writes(), [expected]);
+        assert!(memory.take_code_writes().is_empty());
+    }
+}

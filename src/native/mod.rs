@@ -1,0 +1,1 @@
+//! Host traits natively, and what the `dinghy` command is made of.

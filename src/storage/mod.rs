@@ -1,0 +1,1 @@
+//! Block sources: what a disk device reads from and writes to.
