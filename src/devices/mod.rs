@@ -3,6 +3,7 @@
 //! Devices never see the CPU. They see guest memory, an interrupt line or message, a clock and
 //! their host backend.
 
+pub mod acpi;
 pub mod apic_bus;
 pub mod bus;
 pub mod ioapic;
@@ -10,6 +11,7 @@ pub mod isa;
 pub mod lapic;
 pub mod pic;
 pub mod pit;
+pub mod power;
 pub mod serial;
 
 /// A device that answers accesses to a range of memory or of I/O ports.
