@@ -56,11 +56,10 @@ pub fn load(image: &[u8], memory: &GuestMemory) -> Result<LoadedKernel, BootErro
     // In units of 16 bytes. What follows in the file is a signature, which is not for the kernel.
     let size = u64::from(u32::from_le_bytes(field(image, PROTECTED_MODE_SIZE)?)) * 16;
     let length = image.len() as u64;
-    let body = image.get(start as usize..(start + size) as usize).ok_or(BootError::Truncated {
-        what: "the compressed kernel",
-        needed: start + size,
-        length,
-    })?;
+    let body = usize::try_from(start + size)
+        .ok()
+        .and_then(|end| image.get(start as usize..end))
+        .ok_or(BootError::Truncated { what: "the compressed kernel", needed: start + size, length })?;
     if size <= ENTRY_64 {
         return Err(BootError::Truncated { what: "the setup code", needed: start + ENTRY_64 + 1, length });
     }

@@ -6,12 +6,14 @@
 pub mod acpi;
 pub mod apic_bus;
 pub mod bus;
+pub mod i8042;
 pub mod ioapic;
 pub mod isa;
 pub mod lapic;
 pub mod pic;
 pub mod pit;
 pub mod power;
+pub mod rtc;
 pub mod serial;
 
 /// A device that answers accesses to a range of memory or of I/O ports.
