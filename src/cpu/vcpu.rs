@@ -1,10 +1,11 @@
 //! Architectural state of one virtual processor.
 
+use super::code::CodeCache;
 use super::flags::{self, LazyFlags};
 use super::tlb::Tlb;
 use super::x87::X87;
 use super::{Exception, SystemBus};
-use crate::ir::{Reg, VectorReg};
+use crate::ir::{Op, Reg, VectorReg};
 use crate::mem::GuestMemory;
 
 /// A vector register: 256 bits as four little-endian quadwords, element 0 lowest.
@@ -159,6 +160,10 @@ pub struct Vcpu {
     pub interrupt_shadow: bool,
     /// An address-space, mode or interrupt-state change happened: leave the block loop and look again.
     pub must_leave: bool,
+    /// The translated blocks.
+    pub(in crate::cpu) code: CodeCache,
+    /// What is left of an instruction behind which the block loop must be left.
+    pub(in crate::cpu) leaving: Vec<Op>,
     /// The initial APIC ID, as CPUID reports it.
     pub apic_id: u32,
 }
@@ -194,6 +199,8 @@ impl Vcpu {
             activity: Activity::Running,
             interrupt_shadow: false,
             must_leave: false,
+            code: CodeCache::new(),
+            leaving: Vec::new(),
             apic_id,
         };
         vcpu.reset();

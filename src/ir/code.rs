@@ -148,6 +148,8 @@ pub enum OpCode {
     Call,
     /// As [`Call`](OpCode::Call), with which the block ends: the helper has set [`Reg::RIP`](super::Reg::RIP) to the next instruction.
     CallAndExit,
+    /// Ends the block and leaves the block loop, going on `disp` bytes from the block's start.
+    Leave,
     /// Ends the block, going on at successor 0.
     Jump,
     /// Ends the block: successor 0 when condition `c` holds, else successor 1.

@@ -54,6 +54,7 @@ pub struct Builder {
     pc: u16,
     next_pc: u16,
     block_rip: u64,
+    successors: [i64; 2],
 }
 
 impl Builder {
@@ -61,7 +62,7 @@ impl Builder {
     ///
     /// The translation must not depend on `block_rip`: the same bytes run at other addresses too.
     pub fn new(mode: Mode, block_rip: u64) -> Self {
-        Self { ops: Vec::with_capacity(32), mode, pc: 0, next_pc: 0, block_rip }
+        Self { ops: Vec::with_capacity(32), mode, pc: 0, next_pc: 0, block_rip, successors: [0; 2] }
     }
 
     /// Says which instruction the following operations belong to.
@@ -83,6 +84,16 @@ impl Builder {
     /// Distance in bytes from the block's start to a near branch's target.
     pub fn branch_distance(&self, target: u64) -> i64 {
         target.wrapping_sub(self.block_rip) as i64
+    }
+
+    /// Sets the distance from the block's start to where successor `place` (0 or 1) begins.
+    pub fn set_successor(&mut self, place: usize, distance: i64) {
+        self.successors[place & 1] = distance;
+    }
+
+    /// The distances that [`set_successor`](Self::set_successor) set.
+    pub fn successor_distances(&self) -> [i64; 2] {
+        self.successors
     }
 
     /// An operation of the current instruction, its operands zero.
