@@ -1,9 +1,14 @@
 //! Memory management, exceptions, interrupts, segments and the privileged instructions.
 
+mod code_stub;
+mod memory;
+mod mmu;
+mod registers;
+
 use super::{Helper, Vcpu};
 
-/// EFER.LMA: long mode is active.
-pub const EFER_LMA: u64 = 1 << 10;
+pub use mmu::{Access, Privilege};
+pub use registers::*;
 
 /// The family's helpers by place.
 pub static HELPERS: [Helper; 0] = [];
@@ -18,6 +23,4 @@ pub struct Msrs {
 impl Vcpu {
     /// State after reset.
     pub fn reset(&mut self) {}
-    /// Chooses the TLB for CPL and AC.
-    pub fn select_tlb(&mut self) {}
 }
