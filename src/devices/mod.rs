@@ -3,6 +3,8 @@
 //! Devices never see the CPU. They see guest memory, an interrupt line or message, a clock and
 //! their host backend.
 
+pub mod pci;
+
 /// A device that answers accesses to a range of memory or of I/O ports.
 pub trait BusDevice: Send {
     /// Reads `data.len()` bytes (1, 2, 4 or 8), little-endian, at `offset` from the range's start.
