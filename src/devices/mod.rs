@@ -9,6 +9,7 @@ pub mod bus;
 pub mod ioapic;
 pub mod isa;
 pub mod lapic;
+pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod power;

@@ -255,6 +255,8 @@ impl Vcpu {
         let part = &data[..bytes.min(8) as usize];
         if !self.memory.contains(address, bytes) {
             self.bus.mmio_write(address, part);
+            // The device may have raised an interrupt or changed memory.
+            self.must_leave = true;
             return;
         }
         let target = self.memory.host_base().wrapping_add(address.0 as usize);

@@ -393,6 +393,7 @@ impl Vcpu {
 
     /// Drops all translations, those of global pages too.
     pub fn flush_tlb(&mut self) {
+        self.forget_jumps();
         for tlb in &mut self.tlbs {
             tlb.flush();
         }
@@ -400,6 +401,7 @@ impl Vcpu {
 
     /// Drops the translations of pages that are not global.
     pub fn flush_tlb_non_global(&mut self) {
+        self.forget_jumps();
         for tlb in &mut self.tlbs {
             tlb.flush_non_global();
         }
@@ -407,6 +409,7 @@ impl Vcpu {
 
     /// Drops the translation of the page at a linear address.
     pub fn flush_tlb_page(&mut self, address: u64) {
+        self.forget_jumps();
         for tlb in &mut self.tlbs {
             tlb.flush_page(address);
         }

@@ -1,6 +1,5 @@
 //! Memory management, exceptions, interrupts, segments and the privileged instructions.
 
-mod code_stub;
 mod memory;
 mod mmu;
 mod registers;
