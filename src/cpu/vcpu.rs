@@ -207,6 +207,11 @@ impl Vcpu {
         vcpu
     }
 
+    /// The cache of translated blocks.
+    pub fn code_cache(&self) -> &CodeCache {
+        &self.code
+    }
+
     /// Reads an integer register.
     #[inline(always)]
     pub fn reg(&self, reg: Reg) -> u64 {

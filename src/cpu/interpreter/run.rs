@@ -46,10 +46,15 @@ impl Vcpu {
         }
     }
 
-    fn take_interrupt(&mut self) {
+    /// Whether an interrupt is pending that the processor can take now.
+    pub fn has_open_interrupt(&mut self) -> bool {
         let is_open = self.system_flags & flags::IF != 0 && !self.interrupt_shadow;
         let is_awake = matches!(self.activity, Activity::Running | Activity::Halted);
-        if !is_open || !is_awake || !self.bus.is_interrupt_pending() {
+        is_open && is_awake && self.bus.is_interrupt_pending()
+    }
+
+    fn take_interrupt(&mut self) {
+        if !self.has_open_interrupt() {
             return;
         }
         if let Some(vector) = self.bus.acknowledge_interrupt() {
