@@ -1,6 +1,7 @@
 //! Assembly: memory map, vCPUs, run loop, time; the public Rust API.
 
 mod bus;
+mod entry;
 mod handle;
 mod panic_watch;
 mod platform;
@@ -10,12 +11,12 @@ pub use handle::MachineHandle;
 pub use platform::PlatformError;
 pub use time::ClockSource;
 
-use crate::boot::{self, BootError};
+use crate::boot::{self, BootError, BootRequest};
 use crate::cpu::{Stop, Vcpu};
-use crate::devices::acpi::AcpiTables;
+use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
 use crate::host::{BlockSource, ConsoleOutput, Entropy};
-use crate::mem::{GuestMemory, GuestPhysAddr};
+use crate::mem::GuestMemory;
 use bus::ProcessorBus;
 use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
@@ -124,7 +125,7 @@ impl Machine {
     ///
     /// # Errors
     /// When memory, kernel or devices do not fit; the message says what to do.
-    pub fn new(config: MachineConfig) -> Result<Self, MachineError> {
+    pub fn new(mut config: MachineConfig) -> Result<Self, MachineError> {
         let size = config.memory_bytes;
         if !MEMORY_RANGE.contains(&size) || size % 4096 != 0 {
             return Err(MachineError::MemorySize(size));
@@ -142,18 +143,16 @@ impl Machine {
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;
-        let entry = boot::load(
-            &memory,
-            &boot::BootImages {
-                kernel: &config.kernel,
-                initrd: config.initrd.as_deref(),
-                command_line: &config.command_line,
-                rsdp_address: platform.acpi.rsdp_address,
-            },
-        )?;
-        memory
-            .write(GuestPhysAddr(u64::from(AcpiTables::BASE)), &platform.acpi.image)
-            .map_err(|_| MachineError::MemorySize(size))?;
+        let mut seed = [0; 32];
+        config.entropy.fill(&mut seed);
+        let request = BootRequest {
+            kernel: &config.kernel,
+            initrd: config.initrd.as_deref(),
+            command_line: &config.command_line,
+            acpi: AcpiConfig { processor_count: 1, pci: PciLayout::default() },
+            random_seed: Some(seed),
+        };
+        let entry = boot::load(&request, &memory)?;
         let bus = ProcessorBus {
             memory_bus: platform.memory_bus.clone(),
             port_bus: platform.port_bus.clone(),
@@ -162,7 +161,7 @@ impl Machine {
             entropy: config.entropy,
         };
         let mut vcpu = Vcpu::new(memory, Box::new(bus), 0);
-        vcpu.enter_kernel(&entry);
+        entry::enter_kernel(&mut vcpu, &entry);
         Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history })
     }
 

@@ -2,9 +2,7 @@
 
 use super::handle::Inbox;
 use super::time::MachineTime;
-use crate::devices::acpi::{
-    AcpiConfig, AcpiTables, PM_BLOCK_LENGTH, PM_BLOCK_PORT, PciLayout, PowerManagement,
-};
+use crate::devices::acpi::{PM_BLOCK_LENGTH, PM_BLOCK_PORT, PowerManagement};
 use crate::devices::apic_bus::{ApicBus, ApicInbox};
 use crate::devices::bus::{Bus, BusOverlap, lock};
 use crate::devices::ioapic::{IO_APIC_BASE, IO_APIC_LENGTH, IoApic, IoApicPin};
@@ -92,8 +90,6 @@ pub(super) struct Platform {
     disks: Vec<Arc<Mutex<VirtioPci<BlkDevice>>>>,
     power_management: Arc<Mutex<PowerManagement>>,
     timed: Vec<Arc<Mutex<dyn Timed>>>,
-    /// What the ACPI tables say, for guest memory.
-    pub acpi: AcpiTables,
 }
 
 impl Platform {
@@ -178,7 +174,6 @@ impl Platform {
             disks,
             timed: vec![pit, power_management.clone()],
             power_management,
-            acpi,
         })
     }
 
