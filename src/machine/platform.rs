@@ -161,8 +161,6 @@ impl Platform {
             Arc::new(Mutex::new(pci.config_ports())),
         )?;
 
-        let acpi =
-            AcpiTables::new(AcpiTables::BASE, &AcpiConfig { processor_count: 1, pci: PciLayout::default() });
         Ok(Self {
             memory_bus: Arc::new(memory_bus),
             port_bus: Arc::new(port_bus),
