@@ -10,6 +10,7 @@ pub mod i8042;
 pub mod ioapic;
 pub mod isa;
 pub mod lapic;
+pub mod pci;
 pub mod pic;
 pub mod pit;
 pub mod power;
