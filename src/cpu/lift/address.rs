@@ -121,8 +121,3 @@ fn with_base(builder: &mut Builder, offset: Address, segment_base: Reg) -> Addre
         Address { base: segment_base, index: Reg::T0, shift: 0, disp: 0 }
     }
 }
-
-/// The operand kinds that `address` serves.
-pub fn is_plain_memory(kind: OpKind) -> bool {
-    kind == OpKind::Memory
-}
