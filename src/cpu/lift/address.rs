@@ -3,7 +3,7 @@
 use super::{Builder, CodeSize};
 use crate::cpu::integer;
 use crate::ir::{Address, OpCode, Reg};
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{Instruction, Register};
 
 /// See [`Builder::reg`].
 pub fn file_register(register: Register) -> Reg {

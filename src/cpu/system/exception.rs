@@ -1,14 +1,12 @@
 //! Delivery of exceptions and interrupts through the interrupt descriptor table
 //! (SDM vol. 3A chapter 6; real mode: 20.1.4).
 
+use super::control::DR7_GD;
 use super::descriptor::{Descriptor, error_selector, is_null};
 use super::registers::is_canonical;
 use super::stack::Stack;
 use crate::cpu::{Activity, Exception, Segment, SegmentIndex, Vcpu, flags};
 use crate::ir::Reg;
-
-/// DR7.GD: general detect.
-pub const DR7_GD: u64 = 1 << 13;
 
 const GATE_TASK: u8 = 5;
 const GATE_INTERRUPT_16: u8 = 6;
