@@ -1,5 +1,6 @@
 //! x87 and MMX.
 
+mod arithmetic;
 mod float80;
 mod state;
 
