@@ -157,6 +157,11 @@ impl Environment {
         Self { control: self.control | 0x300, ..self }
     }
 
+    /// The environment that truncates, for `FISTTP`.
+    pub const fn with_truncation(self) -> Self {
+        Self { control: self.control | 0xc00, ..self }
+    }
+
     /// The rounding mode.
     #[inline(always)]
     pub const fn rounding(&self) -> Rounding {
@@ -338,15 +343,19 @@ impl Environment {
         Float80::new(is_negative, (mantissa >> 63) as u16, mantissa)
     }
 
-    fn overflow_response(&mut self, is_negative: bool) -> Float80 {
-        self.flags |= PRECISION;
-        let is_infinite = match self.rounding() {
+    /// Whether the masked response to an overflow is an infinity rather than the largest finite value.
+    pub const fn overflows_to_infinity(&self, is_negative: bool) -> bool {
+        match self.rounding() {
             Rounding::Nearest => true,
             Rounding::Down => is_negative,
             Rounding::Up => !is_negative,
             Rounding::Zero => false,
-        };
-        if is_infinite {
+        }
+    }
+
+    fn overflow_response(&mut self, is_negative: bool) -> Float80 {
+        self.flags |= PRECISION;
+        if self.overflows_to_infinity(is_negative) {
             self.flags |= C1;
             return Float80::infinity(is_negative);
         }
@@ -356,7 +365,7 @@ impl Environment {
 
 /// Cuts `dropped` bits off `high`; what is below becomes a part of 2^64 with a sticky lowest bit.
 #[inline(always)]
-const fn split(high: u64, low: u64, dropped: u32) -> (u64, u64) {
+pub const fn split(high: u64, low: u64, dropped: u32) -> (u64, u64) {
     if dropped == 0 {
         return (high, low);
     }

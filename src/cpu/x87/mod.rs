@@ -1,6 +1,8 @@
 //! x87 and MMX.
 
 mod arithmetic;
+mod convert;
+mod exponent;
 mod float80;
 mod state;
 
