@@ -205,6 +205,9 @@ pub fn from_bcd(digits: u64, top: u16) -> Float80 {
     from_integer(magnitude).with_sign(top >> 15 != 0)
 }
 
+/// What a masked invalid operation stores as packed BCD.
+pub const BCD_INDEFINITE: (u64, u16) = (0xc000_0000_0000_0000, 0xffff);
+
 /// The packed BCD integer nearest to the value: its digits, then two digits and the sign.
 pub fn to_bcd(environment: &mut Environment, value: Float80) -> Option<(u64, u16)> {
     const LIMIT: u64 = 1_000_000_000_000_000_000;
@@ -221,5 +224,5 @@ pub fn to_bcd(environment: &mut Environment, value: Float80) -> Option<(u64, u16
         let sign = u16::from(value.is_negative()) << 15;
         return Some((digits as u64, (digits >> 64) as u16 | sign));
     }
-    environment.raise(INVALID).map(|()| (0xc000_0000_0000_0000, 0xffff))
+    environment.raise(INVALID).map(|()| BCD_INDEFINITE)
 }
