@@ -1,9 +1,8 @@
 //! From instructions to helpers.
 
 use super::*;
-use crate::cpu::HelperId;
 use crate::cpu::lift::{Builder, Lifted};
-use crate::ir::{Condition, OpCode, Reg, Width};
+use crate::ir::{Condition, Reg, Width};
 use iced_x86::{Instruction, MemorySize, Mnemonic, OpKind, Register};
 use operands::Format;
 

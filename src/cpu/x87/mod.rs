@@ -28,7 +28,7 @@ pub use state::X87;
 macro_rules! helpers {
     ($($(#[$doc:meta])* $name:ident = $helper:expr;)*) => {
         /// The places of the helpers in [`HELPERS`].
-        #[allow(clippy::upper_case_acronyms)]
+        #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         #[repr(u8)]
         enum Place { $($name,)* COUNT }
         $($(#[$doc])* const $name: HelperId = HelperId::x87(Place::$name as u8);)*
