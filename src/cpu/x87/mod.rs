@@ -9,6 +9,8 @@ mod control;
 mod convert;
 mod exponent;
 mod float80;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod host_tests;
 mod lift;
 mod operands;
 mod registers;
