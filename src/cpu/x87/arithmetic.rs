@@ -151,10 +151,8 @@ fn divide_special(environment: &mut Environment, a: Float80, b: Float80) -> Opti
             environment.check_denormals(&[a, b])?;
             Some(Float80::zero(is_negative))
         }
-        (_, Class::Zero) => {
-            environment.check_denormals(&[a])?;
-            environment.divide_by_zero(is_negative)
-        }
+        // A denormal dividend raises nothing of its own: the division by zero goes first.
+        (_, Class::Zero) => environment.divide_by_zero(is_negative),
         _ => {
             environment.check_denormals(&[a, b])?;
             Some(divide_finite(environment, a, b))

@@ -6,13 +6,10 @@ use super::float80::{BIAS, Class, Environment, Float80, INTEGER_BIT};
 use super::state::{C0, C1, C2, C3, INVALID};
 use std::cmp::Ordering;
 
-/// Compares; `Some(None)` is unordered. Quiet NaNs are invalid operands unless `is_quiet`.
-pub fn compare(
-    environment: &mut Environment,
-    a: Float80,
-    b: Float80,
-    is_quiet: bool,
-) -> Option<Option<Ordering>> {
+/// Compares; `None` is unordered. Quiet NaNs are invalid operands unless `is_quiet`.
+///
+/// Unmasked exceptions are in the environment's flags: the order is delivered nevertheless, but not a pop.
+pub fn compare(environment: &mut Environment, a: Float80, b: Float80, is_quiet: bool) -> Option<Ordering> {
     let is_bad = |class| match class {
         Class::Signaling | Class::Unsupported => true,
         Class::Quiet => !is_quiet,
@@ -20,13 +17,14 @@ pub fn compare(
     };
     let classes = (a.class(), b.class());
     if is_bad(classes.0) || is_bad(classes.1) {
-        return environment.raise(INVALID).map(|()| None);
+        environment.flags |= INVALID;
+        return None;
     }
     if classes.0 == Class::Quiet || classes.1 == Class::Quiet {
-        return Some(None);
+        return None;
     }
-    environment.check_denormals(&[a, b])?;
-    Some(Some(order(a, b)))
+    let _is_delivered_anyway = environment.check_denormals(&[a, b]);
+    Some(order(a, b))
 }
 
 /// The order of values that are not NaNs.
@@ -110,24 +108,24 @@ pub enum Quotient {
     Nearest,
 }
 
-/// The remainder of `a ÷ b` and the condition codes: C2 when the reduction is not complete, else the low
+/// The remainder of `a ÷ b` and the condition codes, of which NaNs leave C0 and C3: C2 when the reduction is not complete, else the low
 /// bits of the quotient in C0 (bit 2), C3 (bit 1) and C1 (bit 0).
 pub fn remainder(
     environment: &mut Environment,
     a: Float80,
     b: Float80,
     quotient: Quotient,
-) -> Option<(Float80, u16)> {
+) -> Option<(Float80, Option<u16>)> {
     if let Some(outcome) = environment.nan_outcome(a, b) {
-        return outcome.map(|nan| (nan, 0));
+        return outcome.map(|nan| (nan, None));
     }
     match (a.class(), b.class()) {
-        (Class::Infinity, _) | (_, Class::Zero) => return environment.invalid().map(|nan| (nan, 0)),
-        (Class::Zero, _) => return environment.check_denormals(&[b]).map(|()| (a, 0)),
+        (Class::Infinity, _) | (_, Class::Zero) => return environment.invalid().map(|nan| (nan, None)),
+        (Class::Zero, _) => return environment.check_denormals(&[b]).map(|()| (a, Some(0))),
         (_, Class::Infinity) => {
             environment.check_denormals(&[a])?;
             let (exponent, mantissa) = a.normalized();
-            return Some((finish(environment, a.is_negative(), exponent, mantissa), 0));
+            return Some((finish(environment, a.is_negative(), exponent, mantissa), Some(0)));
         }
         _ => environment.check_denormals(&[a, b])?,
     }
@@ -139,10 +137,10 @@ pub fn remainder(
         let step = distance & 31 | 32;
         let rest = ((u128::from(mantissa_a) << step) % divisor) as u64;
         let exponent = exponent_a - step;
-        return Some((finish(environment, a.is_negative(), exponent, rest), C2));
+        return Some((finish(environment, a.is_negative(), exponent, rest), Some(C2)));
     }
     if distance < -1 || distance < 0 && quotient == Quotient::Truncated {
-        return Some((finish(environment, a.is_negative(), exponent_a, mantissa_a), 0));
+        return Some((finish(environment, a.is_negative(), exponent_a, mantissa_a), Some(0)));
     }
     // For a distance of -1 both are taken at half the dividend's last place.
     let (dividend, divisor, exponent) = if distance < 0 {
@@ -165,9 +163,9 @@ pub fn remainder(
         }
     }
     if rest == 0 {
-        return Some((Float80::zero(a.is_negative()), codes));
+        return Some((Float80::zero(a.is_negative()), Some(codes)));
     }
-    Some((finish(environment, is_negative, exponent, rest as u64), codes))
+    Some((finish(environment, is_negative, exponent, rest as u64), Some(codes)))
 }
 
 /// A remainder, which is always exact, in the format. C1 belongs to the quotient.

@@ -22,7 +22,6 @@ use arithmetic::{add, divide, multiply, square_root, subtract};
 use exponent::Quotient;
 use operands::combine_memory;
 use registers::{combine, on_stack};
-use state::{C0, C2, C3};
 
 pub use lift::lift;
 pub use state::X87;
@@ -67,10 +66,7 @@ helpers! {
     /// TOP goes up by `a`.
     ROTATE = |vcpu, op| on_stack(vcpu, op, |x87| x87.rotate(op.a));
     /// Empties ST(`a`), and `c` pops.
-    FREE = |vcpu, op| on_stack(vcpu, op, |x87| {
-        x87.free(op.a);
-        (0..op.c).for_each(|_| x87.pop());
-    });
+    FREE = |vcpu, op| on_stack(vcpu, op, |x87| x87.free_register(op.a, op.c));
     /// Exchanges ST(0) and ST(`a`).
     EXCHANGE = |vcpu, op| on_stack(vcpu, op, |x87| x87.exchange(op.a));
     /// `FCHS`.
@@ -153,8 +149,6 @@ helpers! {
 
 fn remainder(vcpu: &mut super::Vcpu, op: &crate::ir::Op, quotient: Quotient) -> Result<(), super::Exception> {
     on_stack(vcpu, op, |x87| {
-        x87.change_with_codes(1, C0 | C2 | C3, |environment, a, b| {
-            exponent::remainder(environment, a, b, quotient)
-        });
+        x87.reduce(|environment, a, b| exponent::remainder(environment, a, b, quotient));
     })
 }

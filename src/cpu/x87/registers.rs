@@ -2,7 +2,7 @@
 
 use super::exponent::compare;
 use super::float80::{Environment, Float80};
-use super::state::{SUMMARY, X87};
+use super::state::{C1, INVALID, STACK_FAULT, SUMMARY, X87};
 use crate::cpu::system::{CR0_MP, CR0_NE, CR0_TS};
 use crate::cpu::{Exception, LazyFlags, Vcpu, flags};
 use crate::ir::{Condition, Op, Reg};
@@ -138,25 +138,21 @@ pub fn compare_to_flags(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     vcpu.x87_wait()?;
     let x87 = &mut vcpu.x87;
     let order = if x87.is_empty(0) || x87.is_empty(op.a) {
-        let is_masked = x87.underflow();
-        if is_masked {
-            (0..op.c).for_each(|_| x87.pop());
-        }
-        is_masked.then_some(None)
+        x87.status &= !C1;
+        x87.finish_flag_compare(INVALID | STACK_FAULT, op.c);
+        None
     } else {
         let mut environment = x87.environment();
         let order = compare(&mut environment, x87.st(0), x87.st(op.a), op.b != 0);
-        x87.finish_flag_compare(order.is_some(), environment.flags, op.c);
+        x87.finish_flag_compare(environment.flags, op.c);
         order
     };
-    if let Some(order) = order {
-        vcpu.flags = LazyFlags::explicit(match order {
-            Some(Ordering::Greater) => 0,
-            Some(Ordering::Less) => flags::CF,
-            Some(Ordering::Equal) => flags::ZF,
-            None => flags::ZF | flags::PF | flags::CF,
-        });
-    }
+    vcpu.flags = LazyFlags::explicit(match order {
+        Some(Ordering::Greater) => 0,
+        Some(Ordering::Less) => flags::CF,
+        Some(Ordering::Equal) => flags::ZF,
+        None => flags::ZF | flags::PF | flags::CF,
+    });
     vcpu.x87_retire(op);
     Ok(())
 }

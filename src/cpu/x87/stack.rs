@@ -62,12 +62,12 @@ impl X87 {
     /// `FLD ST(index)`.
     #[inline]
     pub fn load_register(&mut self, index: u8) {
-        if !self.is_empty(7) {
-            self.load(None, 0);
-        } else if self.is_empty(index) {
+        if self.is_empty(index) {
             if self.underflow() {
                 self.push(Float80::INDEFINITE);
             }
+        } else if !self.is_empty(7) {
+            self.load(None, 0);
         } else {
             self.raise(0);
             self.push(self.st(index));
@@ -147,22 +147,22 @@ impl X87 {
         self.combine(0, 0, 0, |environment, value, _| operation(environment, value));
     }
 
-    /// As [`change`](Self::change), with condition codes beside the result.
-    pub fn change_with_codes(
+    /// `FPREM` and `FPREM1`: ST(0) = operation(ST(0), ST(1)) with condition codes. C2 is always written,
+    /// the others only when the operation gives them.
+    pub fn reduce(
         &mut self,
-        other: u8,
-        codes: u16,
-        operation: impl FnOnce(&mut Environment, Float80, Float80) -> Option<(Float80, u16)>,
+        operation: impl FnOnce(&mut Environment, Float80, Float80) -> Option<(Float80, Option<u16>)>,
     ) {
         let mut outcome = None;
-        self.combine(0, other, 0, |environment, a, b| {
+        self.combine(0, 1, 0, |environment, a, b| {
             let result = operation(environment, a, b)?;
-            outcome = Some(result.1);
+            outcome = result.1;
             Some(result.0)
         });
-        if let Some(set) = outcome {
-            self.status = self.status & !codes | set;
-        }
+        self.status = match outcome {
+            Some(codes) => self.status & !UNORDERED | codes,
+            None => self.status & !C2,
+        };
     }
 
     /// Replaces ST(0) by a first result and pushes a second.
@@ -190,14 +190,12 @@ impl X87 {
         }
     }
 
-    /// Sets the condition codes by the order of two operands, and pops. `None`: not delivered.
+    /// Sets the condition codes by the order of two operands, and pops unless an exception is not masked.
     #[inline]
-    pub fn finish_compare(&mut self, order: Option<Option<Ordering>>, flags: u16, pops: u8) {
-        self.raise(flags);
-        if let Some(order) = order {
-            self.set_codes(order);
-            self.pop_times(pops);
-        }
+    pub fn finish_compare(&mut self, order: Option<Ordering>, flags: u16, pops: u8) {
+        self.set_codes(order);
+        self.finish_flag_compare(flags & !C1, pops);
+        self.status &= !C1;
     }
 
     fn set_codes(&mut self, order: Option<Ordering>) {
@@ -210,27 +208,27 @@ impl X87 {
             };
     }
 
-    /// A comparison with an empty register, and pops; whether it counts as unordered.
-    pub fn compare_underflow(&mut self, pops: u8) -> bool {
-        let is_masked = self.underflow();
-        if is_masked {
-            self.set_codes(None);
-            self.pop_times(pops);
-        }
-        is_masked
+    /// A comparison with an empty register: unordered.
+    pub fn compare_underflow(&mut self, pops: u8) {
+        self.finish_compare(None, INVALID | STACK_FAULT, pops);
     }
 
     /// Ends `FCOMI` and its kin, which leave the condition codes.
-    pub fn finish_flag_compare(&mut self, is_delivered: bool, flags: u16, pops: u8) {
-        self.raise(flags);
-        if is_delivered {
+    #[inline]
+    pub fn finish_flag_compare(&mut self, flags: u16, pops: u8) {
+        self.raise(flags | self.status & C1);
+        if flags & EXCEPTIONS & !self.control() == 0 {
             self.pop_times(pops);
         }
     }
 
     /// `FCMOVcc`.
     pub fn move_if(&mut self, index: u8, holds: bool) {
-        self.combine(0, index, 0, |_, own, other| Some(if holds { other } else { own }));
+        let kept = self.status & C1;
+        self.combine(0, index, 0, |environment, own, other| {
+            environment.flags |= kept;
+            Some(if holds { other } else { own })
+        });
     }
 
     /// `FXAM`.
@@ -246,6 +244,12 @@ impl X87 {
             Class::Denormal => C3 | C2,
         };
         self.status = self.status & !(UNORDERED | C1) | class | if value.is_negative() { C1 } else { 0 };
+    }
+
+    /// `FFREE`, and pops.
+    pub fn free_register(&mut self, index: u8, pops: u8) {
+        self.free(index);
+        self.finish_store(0, pops);
     }
 
     /// `FINCSTP` (1) and `FDECSTP` (7).
