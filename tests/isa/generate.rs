@@ -233,7 +233,7 @@ fn is_excluded(instruction: &Instruction) -> bool {
             | Fldcw | Ldmxcsr | Wait | Jmpe | Reservednop | Xlatb | Maskmovdqu | Maskmovq
             // Within an ulp rather than exact.
             | Fsin | Fcos | Fsincos | Fptan | Fpatan | F2xm1 | Fyl2x | Fyl2xp1
-            | Clflush | Fndisi | Fneni | Fnsetpm | Fdisi | Feni | Fsetpm | Frstpm
+            | Crc32 | Lss | Lfs | Lgs | Clflush | Fndisi | Fneni | Fnsetpm | Fdisi | Feni | Fsetpm | Frstpm
     )
 }
 
@@ -252,6 +252,12 @@ impl Sequence {
         }
         let defined = instruction.rflags_written() | instruction.rflags_cleared() | instruction.rflags_set();
         let next = undefined & !flag_bits(defined) | flag_bits(instruction.rflags_undefined());
+        let next = if matches!(instruction.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr) {
+            // Defined only for a count of one, which is not known here.
+            next | flag_bits(RflagsBits::OF)
+        } else {
+            next
+        };
         // A shift by a count of zero leaves the flags alone: what was undefined stays so.
         let next = if is_shift(&instruction) { next | undefined } else { next };
         self.undefined_flags.push(next);
@@ -262,7 +268,12 @@ impl Sequence {
     fn is_fit(&mut self, instruction: &Instruction) -> bool {
         let is_family = {
             let features = instruction.cpuid_features();
-            let is_vector = (0..instruction.op_count()).any(|index| instruction.op_register(index).is_xmm())
+            let is_conversion = matches!(
+                instruction.mnemonic(),
+                Mnemonic::Cvtsd2si | Mnemonic::Cvttsd2si | Mnemonic::Cvtss2si | Mnemonic::Cvttss2si
+            );
+            let is_vector = is_conversion
+                || (0..instruction.op_count()).any(|index| instruction.op_register(index).is_xmm())
                 || matches!(instruction.mnemonic(), Mnemonic::Stmxcsr | Mnemonic::Movnti);
             let is_x87 = features.iter().any(|feature| {
                 matches!(feature, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387)
@@ -363,6 +374,8 @@ fn is_undefined_result(instruction: &Instruction) -> bool {
         // Counts beyond the operand's width.
         Mnemonic::Shld | Mnemonic::Shrd => instruction.op_register(1).size() == 2,
         Mnemonic::Bswap => instruction.op_register(0).size() == 2,
+        // With this prefix the host's processor counts zeros.
+        Mnemonic::Bsf | Mnemonic::Bsr => instruction.has_rep_prefix() || instruction.has_repne_prefix(),
         _ => false,
     }
 }
