@@ -3,7 +3,19 @@
 //! Devices never see the CPU. They see guest memory, an interrupt line or message, a clock and
 //! their host backend.
 
+pub mod acpi;
+pub mod apic_bus;
+pub mod bus;
+pub mod i8042;
+pub mod ioapic;
+pub mod isa;
+pub mod lapic;
 pub mod pci;
+pub mod pic;
+pub mod pit;
+pub mod power;
+pub mod rtc;
+pub mod serial;
 
 /// A device that answers accesses to a range of memory or of I/O ports.
 pub trait BusDevice: Send {

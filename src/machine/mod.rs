@@ -1,1 +1,241 @@
 //! Assembly: memory map, vCPUs, run loop, time; the public Rust API.
+
+mod bus;
+mod entry;
+mod handle;
+mod panic_watch;
+mod platform;
+mod time;
+
+pub use handle::MachineHandle;
+pub use platform::PlatformError;
+pub use time::ClockSource;
+
+use crate::boot::{self, BootError, BootRequest};
+use crate::cpu::{Stop, Vcpu};
+use crate::devices::acpi::{AcpiConfig, PciLayout};
+use crate::devices::power::PowerRequest;
+use crate::host::{BlockSource, ConsoleOutput, Entropy};
+use crate::mem::GuestMemory;
+use bus::ProcessorBus;
+use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
+use platform::{Backends, Platform};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use time::MachineTime;
+
+/// What a machine is made of.
+pub struct MachineConfig {
+    /// Bytes of RAM: a multiple of 4 KiB, 64 MiB to 3 GiB.
+    pub memory_bytes: u64,
+    /// A vmlinux (ELF64) or a bzImage.
+    pub kernel: Vec<u8>,
+    /// An initramfs image.
+    pub initrd: Option<Vec<u8>>,
+    /// The kernel command line.
+    pub command_line: String,
+    /// Where the time comes from.
+    pub clock: ClockSource,
+    /// For `RDRAND` and `RDSEED`.
+    pub entropy: Box<dyn Entropy>,
+    /// For virtio-rng.
+    pub rng_entropy: Box<dyn Entropy>,
+    /// What the guest prints on the first serial port (ttyS0).
+    pub serial_output: Box<dyn ConsoleOutput>,
+    /// What the guest prints on the virtio console (hvc0).
+    pub console_output: Box<dyn ConsoleOutput>,
+    /// Size of the terminal behind the virtio console: columns, rows.
+    pub console_size: (u16, u16),
+    /// Disks, in the order vda, vdb, …
+    pub disks: Vec<Box<dyn BlockSource>>,
+}
+
+/// Why a machine could not be built.
+#[derive(Debug, thiserror::Error)]
+pub enum MachineError {
+    /// The memory size is out of range.
+    #[error(
+        "{0} bytes of memory cannot be given: use a multiple of 4 KiB from 64 MiB to 3 GiB, 512 MiB or more for Docker"
+    )]
+    MemorySize(u64),
+    /// The host has too little memory.
+    #[error("the host cannot give {0} bytes of memory: close other tabs or choose a smaller memory size")]
+    OutOfMemory(u64),
+    /// The kernel cannot be loaded.
+    #[error(transparent)]
+    Boot(#[from] BootError),
+    /// The devices cannot be put together.
+    #[error(transparent)]
+    Platform(#[from] PlatformError),
+}
+
+/// Why [`Machine::run`] returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunOutcome {
+    /// The instruction limit is reached.
+    LimitReached,
+    /// Nothing runs until an interrupt.
+    Idle {
+        /// When a timer is due next, in nanoseconds of the machine's clock.
+        deadline_ns: Option<u64>,
+    },
+    /// The guest has switched the machine off.
+    PoweredOff,
+    /// The guest asks for a restart: build a new machine.
+    Restarted,
+    /// The guest has left with an exit code by the debug-exit port.
+    Exited(u32),
+    /// The processor has shut down after a fault while delivering a double fault.
+    TripleFault,
+    /// The kernel has panicked.
+    Panicked,
+}
+
+/// What a machine has done so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Statistics {
+    /// Guest instructions retired.
+    pub instructions: u64,
+    /// Blocks translated.
+    pub translated_blocks: u64,
+    /// Blocks dropped because their bytes changed.
+    pub invalidated_blocks: u64,
+    /// Blocks in the cache now.
+    pub cached_blocks: u64,
+}
+
+/// A virtual machine with one processor.
+pub struct Machine {
+    vcpu: Vcpu,
+    platform: Platform,
+    handle: MachineHandle,
+    time: MachineTime,
+    history: ConsoleHistory,
+}
+
+/// The smallest and the largest RAM in bytes. The PCI window begins where the largest ends.
+const MEMORY_RANGE: std::ops::RangeInclusive<u64> = 64 << 20..=3 << 30;
+
+/// Instructions between two looks at timers and input: about 0.5 ms. With 10 times fewer, the looks took 2 %
+/// of the time; with 10 times more, timers are late by more than a guest's tick resolution.
+const SLICE: u64 = 100_000;
+
+impl Machine {
+    /// Builds a machine with its kernel loaded, ready to run.
+    ///
+    /// # Errors
+    /// When memory, kernel or devices do not fit; the message says what to do.
+    pub fn new(mut config: MachineConfig) -> Result<Self, MachineError> {
+        let size = config.memory_bytes;
+        if !MEMORY_RANGE.contains(&size) || size % 4096 != 0 {
+            return Err(MachineError::MemorySize(size));
+        }
+        let memory = GuestMemory::new(size).ok_or(MachineError::OutOfMemory(size))?;
+        let attention: Arc<AtomicU32> = Arc::default();
+        let time = MachineTime::new(config.clock);
+        let history = ConsoleHistory::default();
+        let watched = |output| Box::new(WatchedOutput::new(output, history.clone()));
+        let backends = Backends {
+            serial_output: watched(config.serial_output),
+            console_output: watched(config.console_output),
+            console_size: config.console_size,
+            disks: config.disks,
+            entropy: config.rng_entropy,
+        };
+        let platform = Platform::new(&memory, &time, &attention, backends)?;
+        let mut seed = [0; 32];
+        config.entropy.fill(&mut seed);
+        let request = BootRequest {
+            kernel: &config.kernel,
+            initrd: config.initrd.as_deref(),
+            command_line: &config.command_line,
+            acpi: AcpiConfig { processor_count: 1, pci: PciLayout::default() },
+            random_seed: Some(seed),
+        };
+        let entry = boot::load(&request, &memory)?;
+        let bus = ProcessorBus {
+            memory_bus: platform.memory_bus.clone(),
+            port_bus: platform.port_bus.clone(),
+            local_apic: platform.local_apic.clone(),
+            time: time.clone(),
+            entropy: config.entropy,
+        };
+        let mut vcpu = Vcpu::new(memory, Box::new(bus), 0);
+        entry::enter_kernel(&mut vcpu, &entry);
+        Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history })
+    }
+
+    /// How the outside reaches this machine.
+    pub fn handle(&self) -> MachineHandle {
+        self.handle.clone()
+    }
+
+    /// Runs until about `limit` more instructions are retired, or until something happens.
+    pub fn run(&mut self, limit: u64) -> RunOutcome {
+        let end = self.vcpu.instructions.saturating_add(limit);
+        loop {
+            let attention = self.handle.attention.swap(0, Ordering::SeqCst);
+            if attention != 0 || self.platform.has_backlog() {
+                let inbox = std::mem::take(&mut *self.handle.lock());
+                self.platform.deliver(inbox);
+            }
+            if let Some(outcome) = self.power_outcome() {
+                return outcome;
+            }
+            let now_ns = self.time.now_ns(self.vcpu.instructions);
+            let deadline_ns = self.platform.advance_to(now_ns);
+            if self.vcpu.instructions >= end {
+                return RunOutcome::LimitReached;
+            }
+            let to_deadline = deadline_ns.and_then(|deadline| self.time.instructions_until(deadline));
+            let slice = to_deadline.map_or(SLICE, |instructions| instructions.clamp(1, SLICE));
+            match self.vcpu.run(end.min(self.vcpu.instructions.saturating_add(slice))) {
+                Stop::Limit => {}
+                Stop::Shutdown => return RunOutcome::TripleFault,
+                Stop::Halted => {
+                    let now_ns = self.time.now_ns(self.vcpu.instructions);
+                    let deadline_ns = self.platform.advance_to(now_ns);
+                    let is_woken = self.handle.attention.load(Ordering::SeqCst) != 0
+                        || self.vcpu.bus.is_interrupt_pending();
+                    let is_skipped = || deadline_ns.is_some_and(|deadline| self.time.skip_to(deadline));
+                    if !is_woken && !is_skipped() {
+                        return self.power_outcome().unwrap_or(RunOutcome::Idle { deadline_ns });
+                    }
+                }
+            }
+        }
+    }
+
+    fn power_outcome(&self) -> Option<RunOutcome> {
+        let has_panicked = self.history.panic_state() != PanicState::None;
+        match self.platform.power.take() {
+            Some(PowerRequest::PowerOff) => Some(RunOutcome::PoweredOff),
+            Some(PowerRequest::Exit(code)) => Some(RunOutcome::Exited(code)),
+            Some(PowerRequest::Reset) if has_panicked => Some(RunOutcome::Panicked),
+            Some(PowerRequest::Reset) => Some(RunOutcome::Restarted),
+            None if self.history.panic_state() == PanicState::Stuck => Some(RunOutcome::Panicked),
+            None => None,
+        }
+    }
+
+    /// The last lines that the guest printed on its consoles, oldest first.
+    pub fn last_console_lines(&self) -> Vec<String> {
+        self.history.last_lines()
+    }
+
+    /// The machine's clock, in nanoseconds since it was built.
+    pub fn now_ns(&self) -> u64 {
+        self.time.clock().now_ns()
+    }
+
+    /// What the machine has done so far.
+    pub fn statistics(&self) -> Statistics {
+        let code = self.vcpu.code_cache();
+        Statistics {
+            instructions: self.vcpu.instructions,
+            translated_blocks: code.translated,
+            invalidated_blocks: code.invalidated,
+            cached_blocks: code.len() as u64,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! One translated basic block.
+
+use crate::ir::Op;
+use crate::mem::GuestPhysAddr;
+use std::cell::Cell;
+use std::ptr;
+
+/// Where a block goes on.
+#[derive(Debug)]
+pub struct Successor {
+    /// Distance in bytes from the block's start.
+    pub distance: i64,
+    /// The translated successor, once it is known. Only for targets in the block's own page: there the
+    /// mapping that led to this block leads to the target too.
+    pub link: Cell<*const Block>,
+    /// Whether the target lies in the block's own page.
+    pub is_linkable: bool,
+}
+
+/// A translated block. Blocks live in the [`CodeCache`](super::CodeCache), which never frees one while
+/// the block loop runs.
+#[derive(Debug)]
+pub struct Block {
+    /// The micro-operations; the last one ends the block.
+    pub ops: Box<[Op]>,
+    /// Offsets of the guest instructions from the block's start, ascending.
+    pub instruction_offsets: Box<[u16]>,
+    /// The targets of the block's direct branches.
+    pub successors: [Successor; 2],
+    /// Guest-physical address of the first byte.
+    pub start: GuestPhysAddr,
+    /// Bytes of guest code.
+    pub length: u16,
+    /// The page that the last instruction runs over into, if it does.
+    pub second_page: Option<u64>,
+    /// What the translation depends on beside its bytes ([`Mode`](crate::cpu::lift::Mode) as bits).
+    pub mode_bits: u8,
+    /// Bits of RIP that branch targets keep: all, or 32 outside 64-bit code.
+    pub rip_mask: u64,
+}
+
+impl Successor {
+    /// A successor `distance` bytes from the start of a block that starts `page_offset` bytes into its page.
+    pub fn new(distance: i64, page_offset: u64) -> Self {
+        let is_linkable = (0..4096).contains(&(distance.wrapping_add(page_offset as i64)));
+        Self { distance, link: Cell::new(ptr::null()), is_linkable }
+    }
+}
+
+impl Block {
+    /// Guest instructions in the block.
+    pub fn instruction_count(&self) -> u64 {
+        self.instruction_offsets.len() as u64
+    }
+
+    /// How many instructions stand before the one at the offset `pc`.
+    pub fn instructions_before(&self, pc: u16) -> u64 {
+        self.instruction_offsets.partition_point(|&offset| offset < pc) as u64
+    }
+
+    /// Whether the block came from any of the `length` bytes at `address`.
+    pub fn overlaps(&self, address: GuestPhysAddr, length: u64) -> bool {
+        let overlap = |start: u64, bytes: u64| start < address.0 + length && address.0 < start + bytes;
+        let in_first = (4096 - self.start.0 % 4096).min(u64::from(self.length));
+        overlap(self.start.0, in_first)
+            || self.second_page.is_some_and(|page| overlap(page * 4096, u64::from(self.length) - in_first))
+    }
+}

@@ -1,0 +1,56 @@
+//! The helpers that micro-operations call by number.
+
+use super::{Exception, Vcpu};
+use crate::ir::Op;
+
+/// What [`OpCode::Call`](crate::ir::OpCode::Call) calls.
+///
+/// `op` carries register numbers and small operands as the family's lifter put them.
+/// On an error nothing that the architecture shows has changed, unless the manual says otherwise.
+pub type Helper = fn(&mut Vcpu, &Op) -> Result<(), Exception>;
+
+/// A helper's number: its family and its place in the family's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelperId(u16);
+
+impl HelperId {
+    const FAMILY_SIZE: u16 = 256;
+
+    /// Helper `place` of the integer family.
+    pub const fn integer(place: u8) -> Self {
+        Self(place as u16)
+    }
+
+    /// Helper `place` of the system family.
+    pub const fn system(place: u8) -> Self {
+        Self(Self::FAMILY_SIZE + place as u16)
+    }
+
+    /// Helper `place` of the x87 and MMX family.
+    pub const fn x87(place: u8) -> Self {
+        Self(2 * Self::FAMILY_SIZE + place as u16)
+    }
+
+    /// Helper `place` of the SSE family.
+    pub const fn sse(place: u8) -> Self {
+        Self(3 * Self::FAMILY_SIZE + place as u16)
+    }
+
+    /// The number for [`Op::imm`].
+    pub const fn number(self) -> i32 {
+        self.0 as i32
+    }
+}
+
+/// Calls the helper that `op` names.
+#[inline]
+pub fn call(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let number = op.imm as u32 as usize;
+    let family: &[Helper] = match number / HelperId::FAMILY_SIZE as usize {
+        0 => &super::integer::HELPERS,
+        1 => &super::system::HELPERS,
+        2 => &super::x87::HELPERS,
+        _ => &super::sse::HELPERS,
+    };
+    family[number % HelperId::FAMILY_SIZE as usize](vcpu, op)
+}

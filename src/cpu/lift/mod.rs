@@ -1,0 +1,128 @@
+//! The front end: decodes a basic block with iced-x86 and lifts it to micro-operations.
+//!
+//! Each instruction's meaning is written once: here and in the families' `lift` modules, or in a helper.
+
+mod address;
+mod builder;
+mod control;
+mod data;
+mod operand;
+mod optimize;
+mod shift;
+mod string;
+
+pub use builder::{Builder, CodeSize, Lifted, Mode};
+
+use super::code::{Block, Successor};
+use super::{integer, sse, system, x87};
+use crate::ir::OpCode;
+use crate::mem::GuestPhysAddr;
+use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
+
+/// Instructions in the longest block. Longer blocks were no faster; they delay interrupts.
+pub const MOST_INSTRUCTIONS: usize = 32;
+
+/// Without BMI1 and LZCNT in CPUID, F3 0F BC and F3 0F BD are BSF and BSR.
+const DECODER_OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
+
+/// Translates the block that starts with `bytes`, at the offset `rip` of its segment.
+///
+/// `second_page` is given when `bytes` go on into another page; then the block is the one instruction that
+/// runs over. `None` when not even one instruction lies within `bytes`.
+pub fn block(
+    mode: Mode,
+    rip: u64,
+    start: GuestPhysAddr,
+    bytes: &[u8],
+    second_page: Option<u64>,
+) -> Option<Block> {
+    let bitness = match mode.code_size {
+        CodeSize::Bits16 => 16,
+        CodeSize::Bits32 => 32,
+        CodeSize::Bits64 => 64,
+    };
+    let most = if second_page.is_some() || mode.is_single_step { 1 } else { MOST_INSTRUCTIONS };
+    let mut decoder = Decoder::with_ip(bitness, bytes, rip, DECODER_OPTIONS);
+    let mut builder = Builder::new(mode, rip);
+    let mut offsets = Vec::with_capacity(most);
+    let mut instruction = Instruction::default();
+    let mut has_ended = false;
+    let mut length = 0;
+    while offsets.len() < most && !has_ended {
+        if !decoder.can_decode() {
+            break;
+        }
+        decoder.decode_out(&mut instruction);
+        if instruction.is_invalid() && decoder.last_error() == DecoderError::NoMoreBytes {
+            if bytes.len() - usize::from(length) < 15 {
+                break;
+            }
+            // More than 15 bytes: #GP(0), and the instruction counts as one byte.
+            instruction.set_len(1);
+        }
+        builder.begin(&instruction);
+        offsets.push(builder.pc());
+        has_ended = lift(&mut builder, &instruction) == Lifted::Ends;
+        length = builder.next_pc();
+    }
+    if offsets.is_empty() {
+        return None;
+    }
+    if !has_ended {
+        control::fall_through(&mut builder);
+    }
+    let page_offset = start.0 % 4096;
+    let distances = builder.successor_distances();
+    let rip_mask = if mode.code_size == CodeSize::Bits64 { u64::MAX } else { 0xffff_ffff };
+    Some(Block {
+        ops: optimize::optimized(builder.ops).into(),
+        instruction_offsets: offsets.into(),
+        successors: distances.map(|distance| Successor::new(distance, page_offset)),
+        start,
+        length,
+        second_page,
+        mode_bits: mode.bits(),
+        rip_mask,
+    })
+}
+
+fn lift(builder: &mut Builder, instruction: &Instruction) -> Lifted {
+    let lifted = if instruction.is_invalid() {
+        Lifted::Undefined
+    } else {
+        control::lift(builder, instruction)
+            .or_else(|| data::lift(builder, instruction))
+            .or_else(|| shift::lift(builder, instruction))
+            .or_else(|| string::lift(builder, instruction))
+            .or_else(|| system::lift(builder, instruction))
+            .or_else(|| sse::lift(builder, instruction))
+            .or_else(|| x87::lift(builder, instruction))
+            .unwrap_or(Lifted::Undefined)
+    };
+    match lifted {
+        Lifted::Undefined => {
+            log::debug!("undefined instruction {:?} ({:?})", instruction.mnemonic(), instruction.code());
+            builder.call_and_exit(integer::UNDEFINED, [0; 4]);
+            Lifted::Ends
+        }
+        other => other,
+    }
+}
+
+impl Mode {
+    /// The mode as a number below 256, for keys.
+    pub const fn bits(&self) -> u8 {
+        self.code_size as u8
+            | (self.is_stack_32 as u8) << 2
+            | (self.is_flat as u8) << 3
+            | (self.x87_traps as u8) << 4
+            | (self.sse_undefined as u8) << 5
+            | (self.sse_traps as u8) << 6
+            | (self.is_single_step as u8) << 7
+    }
+}
+
+/// Whether a block ends behind the operation.
+const fn ends_block(code: OpCode) -> bool {
+    code as u16 >= OpCode::Leave as u16 || matches!(code, OpCode::CallAndExit)
+}

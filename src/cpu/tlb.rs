@@ -1,0 +1,254 @@
+//! The software translation look-aside buffer: what the fast path of every access reads.
+
+/// One translation, 32 bytes. Part of the interface of generated code.
+///
+/// A tag is the guest-virtual address of the page (low 12 bits zero) when the access may go straight to
+/// memory, and has its low bits set otherwise, so that one compare decides: `TLB_INVALID` for no
+/// translation, or the page with a `SLOW_*` bit for one that must take the slow path.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct TlbEntry {
+    /// Tag for loads.
+    pub read_tag: u64,
+    /// Tag for stores.
+    pub write_tag: u64,
+    /// Tag for instruction fetches.
+    pub fetch_tag: u64,
+    /// Host address of the page less its guest-virtual address (wrapping); for pages outside RAM the
+    /// guest-physical address less the guest-virtual one.
+    pub addend: u64,
+}
+
+/// A tag that no access matches.
+pub const TLB_INVALID: u64 = 1;
+/// Set in a tag: the page is not RAM.
+pub const SLOW_MMIO: u64 = 2;
+/// Set in a write tag: the page holds translated code.
+pub const SLOW_CODE: u64 = 4;
+/// Set in a tag: alignment is checked at each access.
+pub const SLOW_ALIGNMENT: u64 = 8;
+
+/// Entries of one TLB. 1,024 × 4 KiB covers the working set of a Go program's heap and text;
+/// 32 KiB a TLB stays within the second-level cache.
+pub const TLB_ENTRIES: usize = 1024;
+
+const PAGE_MASK: u64 = !0xfff;
+
+impl TlbEntry {
+    /// An entry that matches nothing.
+    pub const EMPTY: Self =
+        Self { read_tag: TLB_INVALID, write_tag: TLB_INVALID, fetch_tag: TLB_INVALID, addend: 0 };
+
+    /// The guest-virtual page of the entry, when it holds a translation.
+    pub fn page(&self) -> Option<u64> {
+        [self.read_tag, self.write_tag, self.fetch_tag]
+            .into_iter()
+            .find(|tag| tag & TLB_INVALID == 0)
+            .map(|tag| tag & PAGE_MASK)
+    }
+
+    /// Whether the entry translates to something other than RAM.
+    pub fn is_mmio(&self) -> bool {
+        (self.read_tag | self.write_tag | self.fetch_tag) & SLOW_MMIO != 0
+    }
+}
+
+/// The size of the page that a translation came from, for `INVLPG`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PageSize {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB or 4 MiB.
+    Large,
+    /// 1 GiB.
+    Giant,
+}
+
+/// A set of entries, one bit each.
+type EntrySet = [u64; TLB_ENTRIES / 64];
+
+/// A direct-mapped TLB for one privilege: user, supervisor, or supervisor with EFLAGS.AC set (SMAP).
+#[repr(C)]
+pub struct Tlb {
+    /// Entry `i` holds pages whose number is `i` modulo [`TLB_ENTRIES`].
+    pub entries: [TlbEntry; TLB_ENTRIES],
+    /// Which entries hold translations of non-global pages, for cheap flushes.
+    filled: EntrySet,
+    /// Which entries hold translations of global pages.
+    filled_global: EntrySet,
+    /// Which entries hold a part of a page above 4 KiB.
+    large: EntrySet,
+    /// Whether a part of a 1 GiB page was filled since the last flush.
+    holds_giant: bool,
+    /// Whether every access must take the slow path, because alignment is checked.
+    pub(super) checks_alignment: bool,
+}
+
+impl Tlb {
+    /// An empty TLB.
+    pub fn new() -> Self {
+        const NONE: EntrySet = [0; TLB_ENTRIES / 64];
+        Self {
+            entries: [TlbEntry::EMPTY; TLB_ENTRIES],
+            filled: NONE,
+            filled_global: NONE,
+            large: NONE,
+            holds_giant: false,
+            checks_alignment: false,
+        }
+    }
+
+    /// The place of an address.
+    #[inline(always)]
+    pub const fn index(address: u64) -> usize {
+        (address >> 12) as usize & (TLB_ENTRIES - 1)
+    }
+
+    /// The entry that would hold the translation of `address`.
+    #[inline(always)]
+    pub fn entry(&self, address: u64) -> &TlbEntry {
+        &self.entries[Self::index(address)]
+    }
+
+    /// Puts a translation at the place of `address`, in place of what was there.
+    pub fn fill(&mut self, address: u64, entry: TlbEntry, is_global: bool, size: PageSize) {
+        let index = Self::index(address);
+        self.entries[index] = entry;
+        set_bit(&mut self.filled, index, !is_global);
+        set_bit(&mut self.filled_global, index, is_global);
+        set_bit(&mut self.large, index, size != PageSize::Small);
+        self.holds_giant |= size == PageSize::Giant;
+    }
+
+    /// Drops the translations of non-global pages.
+    pub fn flush_non_global(&mut self) {
+        clear(&mut self.entries, &mut self.filled);
+    }
+
+    /// Drops everything.
+    pub fn flush(&mut self) {
+        clear(&mut self.entries, &mut self.filled);
+        clear(&mut self.entries, &mut self.filled_global);
+        self.large = Default::default();
+        self.holds_giant = false;
+    }
+
+    /// Drops the translation of one page, all of it when the page is a large one.
+    pub fn flush_page(&mut self, address: u64) {
+        let page = address & PAGE_MASK;
+        let entry = &mut self.entries[Self::index(address)];
+        if entry.page() == Some(page) {
+            *entry = TlbEntry::EMPTY;
+        }
+        // 4 MiB covers 2 MiB pages too: dropping more than asked for is always right.
+        let shift = if self.holds_giant { 30 } else { 22 };
+        let entries = &mut self.entries;
+        for_each(&self.large, |index| {
+            if entries[index].page().is_some_and(|other| other >> shift == page >> shift) {
+                entries[index] = TlbEntry::EMPTY;
+            }
+        });
+    }
+
+    /// Sends stores to the page at host address `host_page` to the slow path from now on.
+    pub fn protect_host_page(&mut self, host_page: u64) {
+        let entries = &mut self.entries;
+        for set in [&self.filled, &self.filled_global] {
+            for_each(set, |index| {
+                let entry = &mut entries[index];
+                let is_writable = entry.write_tag & TLB_INVALID == 0;
+                if is_writable
+                    && !entry.is_mmio()
+                    && (entry.write_tag & PAGE_MASK).wrapping_add(entry.addend) == host_page
+                {
+                    entry.write_tag |= SLOW_CODE;
+                }
+            });
+        }
+    }
+}
+
+impl Default for Tlb {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn set_bit(set: &mut EntrySet, index: usize, value: bool) {
+    let bit = 1 << (index % 64);
+    if value {
+        set[index / 64] |= bit;
+    } else {
+        set[index / 64] &= !bit;
+    }
+}
+
+fn for_each(set: &EntrySet, mut visit: impl FnMut(usize)) {
+    for (word, &bits) in set.iter().enumerate() {
+        let mut bits = bits;
+        while bits != 0 {
+            visit(word * 64 + bits.trailing_zeros() as usize);
+            bits &= bits - 1;
+        }
+    }
+}
+
+fn clear(entries: &mut [TlbEntry; TLB_ENTRIES], set: &mut EntrySet) {
+    for_each(set, |index| entries[index] = TlbEntry::EMPTY);
+    *set = Default::default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(page: u64, addend: u64) -> TlbEntry {
+        TlbEntry { read_tag: page, write_tag: page, fetch_tag: TLB_INVALID, addend }
+    }
+
+    #[test]
+    fn a_non_global_flush_keeps_global_pages() {
+        let mut tlb = Tlb::new();
+        tlb.fill(0x1000, entry(0x1000, 0), false, PageSize::Small);
+        tlb.fill(0x2000, entry(0x2000, 0), true, PageSize::Small);
+        tlb.flush_non_global();
+        assert_eq!(tlb.entry(0x1000).page(), None);
+        assert_eq!(tlb.entry(0x2000).page(), Some(0x2000));
+        tlb.flush();
+        assert_eq!(tlb.entry(0x2000).page(), None);
+    }
+
+    #[test]
+    fn a_non_global_page_in_a_global_pages_place_is_flushed() {
+        let mut tlb = Tlb::new();
+        tlb.fill(0x1000, entry(0x1000, 0), true, PageSize::Small);
+        let same_place = 0x1000 + 4096 * TLB_ENTRIES as u64;
+        tlb.fill(same_place, entry(same_place, 0), false, PageSize::Small);
+        tlb.flush_non_global();
+        assert_eq!(tlb.entry(same_place).page(), None);
+    }
+
+    #[test]
+    fn a_page_flush_drops_all_parts_of_a_large_page_and_no_other_page() {
+        let mut tlb = Tlb::new();
+        for page in [0x40_0000, 0x40_1000, 0x50_3000] {
+            tlb.fill(page, entry(page, 0), false, PageSize::Large);
+        }
+        tlb.fill(0x40_2000, entry(0x40_2000, 0), false, PageSize::Small);
+        tlb.flush_page(0x40_0000);
+        assert_eq!(tlb.entry(0x40_1000).page(), None);
+        assert_eq!(tlb.entry(0x50_3000).page(), None);
+        assert_eq!(tlb.entry(0x40_2000).page(), Some(0x40_2000));
+    }
+
+    #[test]
+    fn protecting_a_host_page_slows_its_stores_only() {
+        let mut tlb = Tlb::new();
+        tlb.fill(0x1000, entry(0x1000, 0x7000_0000), false, PageSize::Small);
+        tlb.fill(0x2000, entry(0x2000, 0x7000_0000), true, PageSize::Small);
+        tlb.protect_host_page(0x7000_2000);
+        assert_eq!(tlb.entry(0x1000).write_tag, 0x1000);
+        assert_eq!(tlb.entry(0x2000).write_tag, 0x2000 | SLOW_CODE);
+        assert_eq!(tlb.entry(0x2000).read_tag, 0x2000);
+    }
+}

@@ -1,0 +1,115 @@
+//! Notices a kernel panic by what the kernel prints.
+
+use crate::host::ConsoleOutput;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Lines kept to show after a panic.
+const LINES_KEPT: usize = 40;
+/// Bytes of a line that are looked at and kept.
+const LINE_LIMIT: usize = 512;
+/// Linux prints this when it panics, and then restarts if `panic=` says so …
+const PANIC: &[u8] = b"Kernel panic - not syncing";
+/// … or prints this and stays.
+const PANIC_END: &[u8] = b"---[ end Kernel panic";
+
+/// How far a panic has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum PanicState {
+    None,
+    /// The kernel said so; a restart may follow.
+    Announced,
+    /// The kernel waits for ever.
+    Stuck,
+}
+
+/// What the watched consoles have shown.
+#[derive(Clone, Default)]
+pub(super) struct ConsoleHistory {
+    state: Arc<AtomicU8>,
+    lines: Arc<Mutex<VecDeque<String>>>,
+}
+
+impl ConsoleHistory {
+    pub fn panic_state(&self) -> PanicState {
+        match self.state.load(Ordering::Acquire) {
+            0 => PanicState::None,
+            1 => PanicState::Announced,
+            _ => PanicState::Stuck,
+        }
+    }
+
+    /// The last lines, oldest first.
+    pub fn last_lines(&self) -> Vec<String> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    }
+
+    fn take_line(&self, line: &[u8]) {
+        let contains = |text: &[u8]| line.windows(text.len()).any(|window| window == text);
+        let state = if contains(PANIC_END) {
+            PanicState::Stuck
+        } else if contains(PANIC) {
+            PanicState::Announced
+        } else {
+            PanicState::None
+        };
+        self.state.fetch_max(state as u8, Ordering::AcqRel);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        if lines.len() == LINES_KEPT {
+            lines.pop_front();
+        }
+        lines.push_back(String::from_utf8_lossy(line).trim_end().to_owned());
+    }
+}
+
+/// A console output that watches what passes through.
+pub(super) struct WatchedOutput {
+    output: Box<dyn ConsoleOutput>,
+    history: ConsoleHistory,
+    line: Vec<u8>,
+}
+
+impl WatchedOutput {
+    pub fn new(output: Box<dyn ConsoleOutput>, history: ConsoleHistory) -> Self {
+        Self { output, history, line: Vec::new() }
+    }
+}
+
+impl ConsoleOutput for WatchedOutput {
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.history.take_line(&self.line);
+                self.line.clear();
+            } else if self.line.len() < LINE_LIMIT {
+                self.line.push(byte);
+            }
+        }
+        self.output.write(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nowhere;
+
+    impl ConsoleOutput for Nowhere {
+        fn write(&mut self, _: &[u8]) {}
+    }
+
+    #[test]
+    fn a_panic_is_noticed_across_writes() {
+        let history = ConsoleHistory::default();
+        let mut output = WatchedOutput::new(Box::new(Nowhere), history.clone());
+        output.write(b"[ 1.0] Kernel panic - not ");
+        assert_eq!(history.panic_state(), PanicState::None);
+        output.write(b"syncing: VFS\r\n");
+        assert_eq!(history.panic_state(), PanicState::Announced);
+        output.write(b"---[ end Kernel panic - not syncing ]---\n");
+        assert_eq!(history.panic_state(), PanicState::Stuck);
+        assert_eq!(history.last_lines().len(), 2);
+    }
+}
