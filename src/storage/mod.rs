@@ -11,3 +11,13 @@ mod memory_disk;
 pub use copy_on_write::CopyOnWrite;
 pub use lazy_chunks::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, LazyChunks};
 pub use memory_disk::MemoryDisk;
+
+use crate::host::BlockError;
+
+/// Checks that `length` bytes from `offset` lie within a disk of `size` bytes.
+fn check_range(offset: u64, length: u64, size: u64) -> Result<(), BlockError> {
+    match offset.checked_add(length) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(BlockError::OutOfRange { offset, length, size }),
+    }
+}
