@@ -197,9 +197,9 @@ fn table_of(grain: &Grain) -> Result<Box<[Grain]>, BlockError> {
 
 fn filled<T: Clone>(length: usize, value: &T) -> Result<Box<[T]>, BlockError> {
     let mut values = Vec::new();
-    values
-        .try_reserve_exact(length)
-        .map_err(|_| BlockError::Host("no memory is left for what the guest writes to its disk".to_owned()))?;
+    values.try_reserve_exact(length).map_err(|_| {
+        BlockError::Host("no memory is left for what the guest writes to its disk".to_owned())
+    })?;
     values.resize(length, value.clone());
     Ok(values.into_boxed_slice())
 }
@@ -263,7 +263,7 @@ pub(super) fn divide(offset: u64, length: u64, size: u64) -> Division {
     Division {
         head: offset..first_whole * GRAIN_BYTES,
         grains: first_whole..end_whole,
-        tail: (end_whole * GRAIN_BYTES).min(end)..end,
+        tail: end_whole.saturating_mul(GRAIN_BYTES).min(end)..end,
     }
 }
 

@@ -79,15 +79,11 @@ impl BlockSource for MemoryDisk {
     }
 
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Progress {
-        Poll::Ready(
-            check_range(offset, buffer.len() as u64, self.size).map(|()| self.load(offset, buffer)),
-        )
+        Poll::Ready(check_range(offset, buffer.len() as u64, self.size).map(|()| self.load(offset, buffer)))
     }
 
     fn write(&mut self, offset: u64, data: &[u8]) -> Progress {
-        Poll::Ready(
-            check_range(offset, data.len() as u64, self.size).and_then(|()| self.store(offset, data)),
-        )
+        Poll::Ready(check_range(offset, data.len() as u64, self.size).and_then(|()| self.store(offset, data)))
     }
 
     fn flush(&mut self) -> Progress {
