@@ -182,7 +182,8 @@ fn several_segments_make_one_transfer() {
     let source = driver.place(&[0x5a; 1536], 4096);
     let at = |offset| GuestPhysAddr(source.0 + offset);
     // Segments need not be whole sectors; their sum must.
-    let parts = [Buffer::Readable(at(0), 100), Buffer::Readable(at(100), 900), Buffer::Readable(at(1000), 536)];
+    let parts =
+        [Buffer::Readable(at(0), 100), Buffer::Readable(at(100), 900), Buffer::Readable(at(1000), 536)];
     let status = submit(&mut driver, 0, WRITE, 3, &parts);
     assert_eq!(status_at(&driver, status), 0);
     assert_eq!(driver.used(0, 0), (0, 1));
@@ -287,6 +288,44 @@ fn requests_that_wait_are_overtaken_and_finish_when_the_host_progresses() {
     assert_eq!([driver.used(0, 1).0, driver.used(0, 2).0], [0, 3]);
     assert_eq!([slow_write, slow_flush].map(|at| status_at(&driver, at)), [0, 0]);
     assert!(platform.line(1));
+}
+
+#[test]
+fn requests_that_wait_stay_while_the_device_may_not_access_memory() {
+    let platform = Platform::new();
+    let (source, is_open) = Gated::new();
+    let shared = device(&platform, source);
+    let mut driver = platform.attach_raw(shared.clone(), 0);
+    let page = driver.place(&[0x77; 512], 512);
+    let status = submit(&mut driver, 0, READ, 0, &[Buffer::Writable(page, 512)]);
+    driver.transport.write_config(4, &2u16.to_le_bytes());
+    is_open.store(true, Ordering::SeqCst);
+    shared.lock().unwrap().resume();
+    assert_eq!((driver.used_index(0), status_at(&driver, status)), (0, 0xee));
+    assert_eq!(driver.bytes(page, 512), [0x77; 512]);
+    driver.transport.write_config(4, &6u16.to_le_bytes());
+    assert_eq!((driver.used_index(0), status_at(&driver, status)), (1, 0));
+    assert_eq!(driver.bytes(page, 512), [0; 512]);
+}
+
+#[test]
+fn a_chain_offered_over_and_over_breaks_the_device_before_it_fills_the_host() {
+    let platform = Platform::new();
+    let (source, _) = Gated::new();
+    let shared = device(&platform, source);
+    let mut driver = platform.attach_raw(shared.clone(), 0);
+    let page = driver.place(&[], 512);
+    submit(&mut driver, 0, READ, 0, &[Buffer::Writable(page, 512)]);
+    for _ in 1..16 {
+        driver.offer(0, 0);
+        driver.notify(0);
+    }
+    assert!(!driver.needs_reset());
+    assert_eq!(shared.lock().unwrap().device().waiting_requests(), 16);
+    driver.offer(0, 0);
+    driver.notify(0);
+    assert!(driver.needs_reset());
+    assert_eq!(shared.lock().unwrap().device().waiting_requests(), 0);
 }
 
 #[test]
