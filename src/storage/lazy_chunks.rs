@@ -310,10 +310,12 @@ mod tests {
     const LAST_BYTES: u64 = 1024;
     const SIZE: u64 = 40 * CHUNK_BYTES + LAST_BYTES;
 
+    type Outcome = fn(u64) -> Result<Vec<u8>, String>;
+
     /// Remembers what was asked of it; with `instant`, delivers at once.
     struct Fetcher {
         requests: Arc<Mutex<Vec<u64>>>,
-        instant: Option<(ChunkInbox, fn(u64) -> Result<Vec<u8>, String>)>,
+        instant: Option<(ChunkInbox, Outcome)>,
     }
 
     impl ChunkFetcher for Fetcher {
@@ -331,7 +333,7 @@ mod tests {
         requests: Arc<Mutex<Vec<u64>>>,
     }
 
-    fn bench(instant: Option<fn(u64) -> Result<Vec<u8>, String>>) -> Bench {
+    fn bench(instant: Option<Outcome>) -> Bench {
         let (inbox, requests) = (ChunkInbox::default(), Arc::<Mutex<Vec<u64>>>::default());
         let instant = instant.map(|outcome| (inbox.clone(), outcome));
         let fetcher = Fetcher { requests: requests.clone(), instant };

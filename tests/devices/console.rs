@@ -107,7 +107,8 @@ fn a_line_longer_than_a_page_is_printed_whole() {
     let mut driver = platform.attach_raw(shared, 0);
     let text: Vec<u8> = (0..9001u32).map(|index| b'a' + (index % 26) as u8).collect();
     let place = driver.place(&text, 9001);
-    let (first, rest) = (Buffer::Readable(place, 1), Buffer::Readable(dinghy::mem::GuestPhysAddr(place.0 + 1), 9000));
+    let (first, rest) =
+        (Buffer::Readable(place, 1), Buffer::Readable(dinghy::mem::GuestPhysAddr(place.0 + 1), 9000));
     driver.submit(1, 3, &[first, rest]);
     assert_eq!(screen.take(), text);
     assert_eq!(driver.used(1, 0), (3, 0));

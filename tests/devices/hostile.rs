@@ -52,7 +52,9 @@ fn a_chain_that_loops() {
 
 #[test]
 fn buffers_outside_ram() {
-    for (address, length) in [(u64::MAX, 1), (u64::MAX - 3, 16), (32 << 20, 1), ((32 << 20) - 8, 16), (0, u32::MAX)] {
+    for (address, length) in
+        [(u64::MAX, 1), (u64::MAX - 3, 16), (32 << 20, 1), ((32 << 20) - 8, 16), (0, u32::MAX)]
+    {
         breaks_the_device("a readable buffer", |driver| {
             driver.describe(driver.queues[0].descriptors, 0, address, length, 0, 0);
         });
@@ -115,10 +117,11 @@ fn indirect_tables_that_are_none() {
 #[test]
 fn a_readable_buffer_after_a_writable_one() {
     breaks_the_device("order", |driver| {
-        driver.chain(0, 0, &[
-            Buffer::Writable(GuestPhysAddr(0x1000), 16),
-            Buffer::Readable(GuestPhysAddr(0x1000), 16),
-        ]);
+        driver.chain(
+            0,
+            0,
+            &[Buffer::Writable(GuestPhysAddr(0x1000), 16), Buffer::Readable(GuestPhysAddr(0x1000), 16)],
+        );
     });
 }
 
@@ -149,7 +152,7 @@ fn an_available_index_that_runs_ahead() {
 fn queues_that_cannot_be() {
     let layouts = [
         ("not aligned", 16, 0x1008, 0x2000, 0x3000),
-        ("outside RAM", 16, 0x1000, 0x2000, u64::MAX & !0xfff),
+        ("outside RAM", 16, 0x1000, 0x2000, !0xfff),
         ("of no size", 0, 0x1000, 0x2000, 0x3000),
         ("of a size that is no power of two", 12, 0x1000, 0x2000, 0x3000),
         ("larger than offered", 512, 0x1000, 0x10000, 0x20000),

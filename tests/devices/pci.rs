@@ -170,6 +170,15 @@ fn features_that_are_not_offered_or_not_modern_are_refused() {
 }
 
 #[test]
+fn reserved_status_bits_do_not_reset_the_device() {
+    let platform = Platform::new();
+    let transport = platform.attach(console(&platform));
+    transport.write_common(20, &[3]);
+    transport.write_common(20, &[0x10]);
+    assert_eq!(transport.read_common::<1>(20), [3]);
+}
+
+#[test]
 fn a_reset_puts_every_register_back() {
     let platform = Platform::new();
     let shared = console(&platform);

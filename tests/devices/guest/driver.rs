@@ -144,12 +144,13 @@ impl Transport for RegisterTransport {
     }
 
     fn read_device_features(&mut self) -> u64 {
-        [0u32, 1].map(|half| {
-            self.write_common(0, &half.to_le_bytes());
-            u64::from(u32::from_le_bytes(self.read_common(4))) << (32 * half)
-        })
-        .iter()
-        .sum()
+        [0u32, 1]
+            .map(|half| {
+                self.write_common(0, &half.to_le_bytes());
+                u64::from(u32::from_le_bytes(self.read_common(4))) << (32 * half)
+            })
+            .iter()
+            .sum()
     }
 
     fn write_driver_features(&mut self, features: u64) {

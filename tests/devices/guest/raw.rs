@@ -77,7 +77,15 @@ impl RawDriver {
     }
 
     /// Writes descriptor `index` of `table`.
-    pub fn describe(&self, table: GuestPhysAddr, index: u16, address: u64, length: u32, flags: u16, next: u16) {
+    pub fn describe(
+        &self,
+        table: GuestPhysAddr,
+        index: u16,
+        address: u64,
+        length: u32,
+        flags: u16,
+        next: u16,
+    ) {
         let value = u128::from(next) << 112
             | u128::from(flags) << 96
             | u128::from(length) << 64
