@@ -3,7 +3,7 @@
 use crate::guest::{Buffer, GuestPages, Platform, RawDriver};
 use dinghy::host::{BlockError, BlockSource, Progress};
 use dinghy::mem::GuestPhysAddr;
-use dinghy::storage::MemoryDisk;
+use dinghy::storage::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, CopyOnWrite, LazyChunks, MemoryDisk};
 use dinghy::virtio::VirtioPci;
 use dinghy::virtio::blk::BlkDevice;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -288,6 +288,41 @@ fn requests_that_wait_are_overtaken_and_finish_when_the_host_progresses() {
     assert_eq!([driver.used(0, 1).0, driver.used(0, 2).0], [0, 3]);
     assert_eq!([slow_write, slow_flush].map(|at| status_at(&driver, at)), [0, 0]);
     assert!(platform.line(1));
+}
+
+/// Remembers which chunks were asked for.
+struct Requests(Arc<Mutex<Vec<u64>>>);
+
+impl ChunkFetcher for Requests {
+    fn request(&mut self, index: u64) {
+        self.0.lock().unwrap().push(index);
+    }
+}
+
+#[test]
+fn a_disk_over_a_fetched_image_waits_for_chunks_and_keeps_what_is_written() {
+    let platform = Platform::new();
+    let (requests, inbox) = (Arc::<Mutex<Vec<u64>>>::default(), ChunkInbox::default());
+    let image = LazyChunks::new(4 * CHUNK_BYTES, Box::new(Requests(requests.clone())), inbox.clone(), 0);
+    let shared = device(&platform, CopyOnWrite::new(Box::new(image)));
+    let mut driver = platform.attach_raw(shared.clone(), 0);
+    let written = driver.place(&[0x99; 512], 512);
+    let read = driver.place(&[], 4096);
+    // A sector written within a grain needs the rest of the grain from the image.
+    let last_of_chunk_1 = 2 * CHUNK_BYTES / 512 - 1;
+    let write = submit(&mut driver, 0, WRITE, last_of_chunk_1, &[Buffer::Readable(written, 512)]);
+    assert_eq!((driver.used_index(0), status_at(&driver, write)), (0, 0xee));
+    assert_eq!(*requests.lock().unwrap(), [1]);
+    inbox.complete(1, Ok(vec![1; CHUNK_BYTES as usize]));
+    shared.lock().unwrap().resume();
+    assert_eq!((driver.used_index(0), status_at(&driver, write)), (1, 0));
+
+    let both = submit(&mut driver, 3, READ, last_of_chunk_1 - 1, &[Buffer::Writable(read, 3 * 512)]);
+    assert_eq!(*requests.lock().unwrap(), [1, 2]);
+    inbox.complete(2, Ok(vec![2; CHUNK_BYTES as usize]));
+    shared.lock().unwrap().resume();
+    assert_eq!((driver.used(0, 1), status_at(&driver, both)), ((3, 3 * 512 + 1), 0));
+    assert_eq!(driver.bytes(read, 3 * 512), [[1; 512], [0x99; 512], [2; 512]].concat());
 }
 
 #[test]
