@@ -11,19 +11,20 @@ use anyhow::{Context, Result, bail};
 /// the `cargo` around this program made for itself.
 pub fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
-    command.env("PATH", search_path(None));
-    for leaked in ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO", "CARGO_MANIFEST_DIR", "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS"]
+    command.env("PATH", search_path(&[]));
+    for leaked in
+        ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO", "CARGO_MANIFEST_DIR", "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS"]
     {
         command.env_remove(leaked);
     }
     command
 }
 
-/// `PATH` with `/usr/bin` first, and `first` before that.
-pub fn search_path(first: Option<&Path>) -> OsString {
+/// `PATH` with `first` before Debian's programs, and those before all others.
+pub fn search_path(first: &[&Path]) -> OsString {
     let mut path = OsString::new();
-    if let Some(first) = first {
-        path.push(first);
+    for folder in first {
+        path.push(folder);
         path.push(":");
     }
     path.push("/usr/bin:/bin");
@@ -53,8 +54,7 @@ pub fn run(command: &mut Command) -> Result<()> {
 /// If it cannot be started or does not succeed.
 pub fn run_quietly(command: &mut Command) -> Result<()> {
     let line = command_line(command);
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
+    let output = command.stdin(Stdio::null()).output().with_context(|| format!("cannot start `{line}`"))?;
     if !output.status.success() {
         let text =
             format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

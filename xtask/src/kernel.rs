@@ -41,7 +41,9 @@ fn compile(fragment: &Path, folder: &Path) -> Result<()> {
     let tree = folder.join("tree");
     fs::create_dir(&tree)?;
     println!("kernel: unpacking {SOURCE} ...");
-    run_quietly(command("tar").args(["--extract", "--strip-components=1", "--file", SOURCE, "-C"]).arg(&tree))?;
+    run_quietly(
+        command("tar").args(["--extract", "--strip-components=1", "--file", SOURCE, "-C"]).arg(&tree),
+    )?;
     let config = tree.join(".config");
     let in_tree = |targets: &[&str]| {
         let mut make = command("nice");
@@ -55,15 +57,24 @@ fn compile(fragment: &Path, folder: &Path) -> Result<()> {
         make
     };
     run_quietly(&mut in_tree(&["allnoconfig"]))?;
-    let unheeded = unheeded_lines(&fs::read_to_string(fragment)?, &fs::read_to_string(&config)?);
+    let asked = fs::read_to_string(fragment)?;
+    let unheeded = unheeded_lines(&asked, &fs::read_to_string(&config)?);
     if !unheeded.is_empty() {
-        bail!("the kernel's configuration does not honour these lines of {}:\n{}", fragment.display(), unheeded.join("\n"));
+        bail!(
+            "the kernel's configuration does not honour these lines of {}:\n{}",
+            fragment.display(),
+            unheeded.join("\n")
+        );
     }
     println!("kernel: compiling, about ten minutes of processor time ...");
     let jobs = format!("-j{}", thread::available_parallelism()?);
     run_quietly(&mut in_tree(&[&jobs, "vmlinux", "bzImage"]))?;
-    run_quietly(command("strip").arg("--strip-all").arg("-o").arg(folder.join("vmlinux")).arg(tree.join("vmlinux")))?;
-    for (built, kept) in [("arch/x86/boot/bzImage", "bzImage"), ("System.map", "System.map"), (".config", "config")] {
+    run_quietly(
+        command("strip").arg("--strip-all").arg("-o").arg(folder.join("vmlinux")).arg(tree.join("vmlinux")),
+    )?;
+    for (built, kept) in
+        [("arch/x86/boot/bzImage", "bzImage"), ("System.map", "System.map"), (".config", "config")]
+    {
         fs::copy(tree.join(built), folder.join(kept)).with_context(|| format!("cannot keep {built}"))?;
     }
     fs::remove_dir_all(&tree).context("cannot remove the kernel's build tree")

@@ -89,7 +89,8 @@ fn missing_packages() -> Result<Vec<&'static str>> {
 
 /// Whether a program of this name is in `PATH`.
 fn is_in_path(program: &str) -> bool {
-    env::var_os("PATH").is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    env::var_os("PATH")
+        .is_some_and(|path| env::split_paths(&path).any(|folder| folder.join(program).is_file()))
 }
 
 /// A command that runs as root: itself, or by `sudo`.

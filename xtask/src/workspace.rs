@@ -27,7 +27,8 @@ pub fn cache_folder() -> Result<PathBuf> {
     if let Some(folder) = env::var_os("XDG_CACHE_HOME").filter(|folder| Path::new(folder).is_absolute()) {
         return Ok(PathBuf::from(folder).join("dinghy"));
     }
-    let home = env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set: where may the cache be?")?;
+    let home =
+        env::var_os("HOME").context("neither XDG_CACHE_HOME nor HOME is set: where may the cache be?")?;
     Ok(PathBuf::from(home).join(".cache/dinghy"))
 }
 
@@ -43,7 +44,9 @@ pub fn link(target: &Path, link: &Path) -> Result<()> {
             }
             fs::remove_file(link)?;
         }
-        Ok(_) => bail!("{} should be a link to {}; remove it and try again", link.display(), target.display()),
+        Ok(_) => {
+            bail!("{} should be a link to {}; remove it and try again", link.display(), target.display())
+        }
         Err(_) => {}
     }
     if let Some(folder) = link.parent() {
