@@ -17,6 +17,8 @@ const PACKAGES: &[&str] = &[
     "rustc-web",
     "cargo-web",
     "rust-web-src",
+    "rust-web-clippy",
+    "rustfmt-web",
     "lld-19",
     "gcc",
     "libc6-dev",
