@@ -69,10 +69,8 @@ pub fn entry(name: &str, key: Key, make: impl FnOnce(&Path) -> Result<()>) -> Re
     }
     let started = Instant::now();
     println!("Making {name} (kept in {}) ...", place.display());
+    remove_abandoned(&parent)?;
     let unfinished = parent.join(format!(".{name}-{}", process::id()));
-    if unfinished.exists() {
-        fs::remove_dir_all(&unfinished)?;
-    }
     fs::create_dir_all(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
     if let Err(error) = make(&unfinished) {
         fs::remove_dir_all(&unfinished)
@@ -88,6 +86,25 @@ pub fn entry(name: &str, key: Key, make: impl FnOnce(&Path) -> Result<()>) -> Re
     }
     println!("Made {name} in {:.0} s.", started.elapsed().as_secs_f64());
     Ok(place)
+}
+
+/// Removes the folders of builds that were stopped before they ended: those whose process is gone.
+fn remove_abandoned(parent: &Path) -> Result<()> {
+    if !parent.is_dir() {
+        return Ok(());
+    }
+    for folder in fs::read_dir(parent)? {
+        let folder = folder?.path();
+        let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let Some((_, process)) = name.strip_prefix('.').and_then(|name| name.rsplit_once('-')) else {
+            continue;
+        };
+        if !Path::new("/proc").join(process).exists() {
+            fs::remove_dir_all(&folder)
+                .with_context(|| format!("cannot remove the abandoned {}", folder.display()))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
