@@ -63,7 +63,7 @@ enum Chore {
 fn main() -> Result<()> {
     match Arguments::parse().chore {
         Chore::Setup => setup::install_packages(),
-        Chore::Toolchain => toolchain::build().map(drop),
+        Chore::Toolchain => toolchain::build()?.wasm_pack().map(drop),
         Chore::Wasm => wasm::build(),
         Chore::Kernel => kernel::build(),
         Chore::Www => www::build(),

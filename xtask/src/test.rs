@@ -36,7 +36,7 @@ pub fn run_all() -> Result<()> {
     www::install_packages()?;
     let mut outcomes =
         vec![Outcome { name: "build", passed: true, duration: started.elapsed(), summary: Vec::new() }];
-    for check in checks(&toolchain::build()?) {
+    for check in checks(&toolchain::build()?)? {
         outcomes.push(run(check)?);
     }
     println!("\n==== Summary");
@@ -60,7 +60,7 @@ pub fn run_all() -> Result<()> {
 }
 
 /// The checks in the order in which they run: the quick ones first.
-fn checks(toolchain: &Toolchain) -> Vec<Check> {
+fn checks(toolchain: &Toolchain) -> Result<Vec<Check>> {
     let root = workspace::root();
     let cargo = |arguments: &[&str]| {
         let mut cargo = command("/usr/bin/cargo");
@@ -72,13 +72,13 @@ fn checks(toolchain: &Toolchain) -> Vec<Check> {
         npm.current_dir(workspace::www()).args(["run", "--silent", script]);
         npm
     };
-    let mut browser = toolchain.wasm_pack();
+    let mut browser = toolchain.wasm_pack()?;
     browser
         .current_dir(&root)
         .env("CHROMEDRIVER", "/usr/bin/chromedriver")
         .env("CARGO_TARGET_DIR", root.join("target/wasm-test"))
         .args(["test", "--mode", "no-install", "--headless", "--chrome"]);
-    vec![
+    Ok(vec![
         Check { name: "cargo fmt", command: cargo(&["fmt", "--all", "--check"]) },
         Check {
             name: "cargo clippy",
@@ -88,7 +88,7 @@ fn checks(toolchain: &Toolchain) -> Vec<Check> {
         Check { name: "wasm-pack test", command: browser },
         Check { name: "npm test", command: npm("test") },
         Check { name: "npm run e2e", command: npm("e2e") },
-    ]
+    ])
 }
 
 /// Runs a check, showing its output as it comes.

@@ -56,7 +56,6 @@ pub struct Toolchain {
     shared: PathBuf,
     unshared: PathBuf,
     wasm_bindgen: PathBuf,
-    wasm_pack: PathBuf,
 }
 
 impl Toolchain {
@@ -70,9 +69,14 @@ impl Toolchain {
         command(self.wasm_bindgen.join("bin/wasm-bindgen"))
     }
 
-    /// `wasm-pack`, which compiles with the library of the unshared build.
-    pub fn wasm_pack(&self) -> Command {
-        self.with_library(command(self.wasm_pack.join("bin/wasm-pack")), Build::Unshared)
+    /// `wasm-pack`, which compiles with the library of the unshared build. Only tests need it, so it is
+    /// not part of what `build` makes.
+    ///
+    /// # Errors
+    /// If it is not in the cache and cannot be built.
+    pub fn wasm_pack(&self) -> Result<Command> {
+        let wasm_pack = tool("wasm-pack", WASM_PACK, &["--locked"])?;
+        Ok(self.with_library(command(wasm_pack.join("bin/wasm-pack")), Build::Unshared))
     }
 
     /// Points a command at a library, and at the tools that wasm-pack looks for in `PATH`.
@@ -90,7 +94,7 @@ impl Toolchain {
     }
 }
 
-/// Builds what is missing of the toolchain and returns where it is.
+/// Builds what is missing of what the builds need and returns where it is.
 ///
 /// # Errors
 /// If a part cannot be built.
@@ -100,7 +104,6 @@ pub fn build() -> Result<Toolchain> {
         unshared: sysroot(Build::Unshared)?,
         // The lock file in wasm-bindgen-cli's package names a version that a mirror may lag behind on.
         wasm_bindgen: tool("wasm-bindgen-cli", WASM_BINDGEN, &[])?,
-        wasm_pack: tool("wasm-pack", WASM_PACK, &["--locked"])?,
     })
 }
 
