@@ -22,7 +22,9 @@ pub fn start() {
 }
 
 /// This instance's memory (a `WebAssembly.Memory`), for further instances on it.
-#[wasm_bindgen]
+///
+/// The module's export of the memory itself has the plain name.
+#[wasm_bindgen(js_name = wasmMemory)]
 pub fn memory() -> JsValue {
     wasm_bindgen::memory()
 }
