@@ -65,8 +65,7 @@ impl FileDisk {
     /// When the file cannot be opened, is in use, or is not a whole number of 512-byte sectors.
     pub fn open(path: &Path, is_read_only: bool) -> Result<Self, FileDiskError> {
         let cannot_open = |source| FileDiskError::Open { path: path.to_owned(), source };
-        let mut file =
-            OpenOptions::new().read(true).write(!is_read_only).open(path).map_err(cannot_open)?;
+        let mut file = OpenOptions::new().read(true).write(!is_read_only).open(path).map_err(cannot_open)?;
         if file.metadata().map_err(cannot_open)?.is_dir() {
             return Err(cannot_open(io::ErrorKind::IsADirectory.into()));
         }
