@@ -21,29 +21,43 @@ macro_rules! for_each_control {
     };
 }
 
+/// An expression of intrinsics as a [`Pair`].
+macro_rules! host {
+    ($x:tt, $y:tt => $expression:expr) => {
+        // SAFETY: `agree_times` sees to it that the host has SSE4.2, which is all that the intrinsics need.
+        |$x, $y| unsafe { $expression }
+    };
+}
+
 fn full_immediates<const N: i32>() {
     let pairs: &[(O, Pair)] = &[
-        (O::ShuffleDoublewords, |_, y| unsafe { _mm_shuffle_epi32::<N>(y) }),
-        (O::ShuffleLowWords, |_, y| unsafe { _mm_shufflelo_epi16::<N>(y) }),
-        (O::ShuffleHighWords, |_, y| unsafe { _mm_shufflehi_epi16::<N>(y) }),
-        (O::ShuffleSingles, |x, y| unsafe {
-            _mm_castps_si128(_mm_shuffle_ps::<N>(_mm_castsi128_ps(x), _mm_castsi128_ps(y)))
-        }),
-        (O::InsertSingle, |x, y| unsafe {
-            _mm_castps_si128(_mm_insert_ps::<N>(_mm_castsi128_ps(x), _mm_castsi128_ps(y)))
-        }),
-        (O::BlendWords, |x, y| unsafe { _mm_blend_epi16::<N>(x, y) }),
-        (O::AlignRight, |x, y| unsafe { _mm_alignr_epi8::<N>(x, y) }),
-        (O::ShiftLeftBytes, |x, _| unsafe { _mm_slli_si128::<N>(x) }),
-        (O::ShiftRightBytes, |x, _| unsafe { _mm_srli_si128::<N>(x) }),
-        (O::ShiftLeftImmediate16, |x, _| unsafe { _mm_slli_epi16::<N>(x) }),
-        (O::ShiftLeftImmediate32, |x, _| unsafe { _mm_slli_epi32::<N>(x) }),
-        (O::ShiftLeftImmediate64, |x, _| unsafe { _mm_slli_epi64::<N>(x) }),
-        (O::ShiftRightImmediate16, |x, _| unsafe { _mm_srli_epi16::<N>(x) }),
-        (O::ShiftRightImmediate32, |x, _| unsafe { _mm_srli_epi32::<N>(x) }),
-        (O::ShiftRightImmediate64, |x, _| unsafe { _mm_srli_epi64::<N>(x) }),
-        (O::ShiftRightSignedImmediate16, |x, _| unsafe { _mm_srai_epi16::<N>(x) }),
-        (O::ShiftRightSignedImmediate32, |x, _| unsafe { _mm_srai_epi32::<N>(x) }),
+        (O::ShuffleDoublewords, host!(_, y => _mm_shuffle_epi32::<N>(y) )),
+        (O::ShuffleLowWords, host!(_, y => _mm_shufflelo_epi16::<N>(y) )),
+        (O::ShuffleHighWords, host!(_, y => _mm_shufflehi_epi16::<N>(y) )),
+        (
+            O::ShuffleSingles,
+            host!(x, y =>
+                _mm_castps_si128(_mm_shuffle_ps::<N>(_mm_castsi128_ps(x), _mm_castsi128_ps(y)))
+            ),
+        ),
+        (
+            O::InsertSingle,
+            host!(x, y =>
+                _mm_castps_si128(_mm_insert_ps::<N>(_mm_castsi128_ps(x), _mm_castsi128_ps(y)))
+            ),
+        ),
+        (O::BlendWords, host!(x, y => _mm_blend_epi16::<N>(x, y) )),
+        (O::AlignRight, host!(x, y => _mm_alignr_epi8::<N>(x, y) )),
+        (O::ShiftLeftBytes, host!(x, _ => _mm_slli_si128::<N>(x) )),
+        (O::ShiftRightBytes, host!(x, _ => _mm_srli_si128::<N>(x) )),
+        (O::ShiftLeftImmediate16, host!(x, _ => _mm_slli_epi16::<N>(x) )),
+        (O::ShiftLeftImmediate32, host!(x, _ => _mm_slli_epi32::<N>(x) )),
+        (O::ShiftLeftImmediate64, host!(x, _ => _mm_slli_epi64::<N>(x) )),
+        (O::ShiftRightImmediate16, host!(x, _ => _mm_srli_epi16::<N>(x) )),
+        (O::ShiftRightImmediate32, host!(x, _ => _mm_srli_epi32::<N>(x) )),
+        (O::ShiftRightImmediate64, host!(x, _ => _mm_srli_epi64::<N>(x) )),
+        (O::ShiftRightSignedImmediate16, host!(x, _ => _mm_srai_epi16::<N>(x) )),
+        (O::ShiftRightSignedImmediate32, host!(x, _ => _mm_srai_epi32::<N>(x) )),
     ];
     agree_times(pairs, N as u8, 50);
 }
@@ -55,25 +69,34 @@ fn immediates() {
 
 fn few_immediates<const N: i32>() {
     let pairs: &[(O, Pair)] =
-        &[(O::MultipleSumsOfAbsoluteDifferences, |x, y| unsafe { _mm_mpsadbw_epu8::<N>(x, y) })];
+        &[(O::MultipleSumsOfAbsoluteDifferences, host!(x, y => _mm_mpsadbw_epu8::<N>(x, y) ))];
     agree(pairs, N as u8);
 }
 
 fn four_lanes<const N: i32>() {
-    let pairs: &[(O, Pair)] = &[(O::BlendSingles, |x, y| unsafe {
-        _mm_castps_si128(_mm_blend_ps::<N>(_mm_castsi128_ps(x), _mm_castsi128_ps(y)))
-    })];
+    let pairs: &[(O, Pair)] = &[(
+        O::BlendSingles,
+        host!(x, y =>
+            _mm_castps_si128(_mm_blend_ps::<N>(_mm_castsi128_ps(x), _mm_castsi128_ps(y)))
+        ),
+    )];
     agree(pairs, N as u8);
 }
 
 fn two_lanes<const N: i32>() {
     let pairs: &[(O, Pair)] = &[
-        (O::BlendDoubles, |x, y| unsafe {
-            _mm_castpd_si128(_mm_blend_pd::<N>(_mm_castsi128_pd(x), _mm_castsi128_pd(y)))
-        }),
-        (O::ShuffleDoubles, |x, y| unsafe {
-            _mm_castpd_si128(_mm_shuffle_pd::<N>(_mm_castsi128_pd(x), _mm_castsi128_pd(y)))
-        }),
+        (
+            O::BlendDoubles,
+            host!(x, y =>
+                _mm_castpd_si128(_mm_blend_pd::<N>(_mm_castsi128_pd(x), _mm_castsi128_pd(y)))
+            ),
+        ),
+        (
+            O::ShuffleDoubles,
+            host!(x, y =>
+                _mm_castpd_si128(_mm_shuffle_pd::<N>(_mm_castsi128_pd(x), _mm_castsi128_pd(y)))
+            ),
+        ),
     ];
     agree(pairs, N as u8);
 }

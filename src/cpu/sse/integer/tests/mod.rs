@@ -2,6 +2,7 @@
 #![cfg(target_arch = "x86_64")]
 
 mod control;
+mod lifted;
 mod pair;
 mod single;
 

@@ -3,18 +3,24 @@
 use super::{Operation as O, Pair, agree};
 use std::arch::x86_64::*;
 
-/// Intrinsics on registers of single or double precision.
+/// Intrinsics on registers of single or double precision, or on the second operand only.
+///
+/// They are called by [`agree`] only, which sees to it that the host has what they need.
 macro_rules! cast {
     (single $name:ident) => {
+        // SAFETY: as said above.
         |x, y| unsafe { _mm_castps_si128($name(_mm_castsi128_ps(x), _mm_castsi128_ps(y))) }
     };
     (double $name:ident) => {
+        // SAFETY: as said above.
         |x, y| unsafe { _mm_castpd_si128($name(_mm_castsi128_pd(x), _mm_castsi128_pd(y))) }
     };
     (second $name:ident) => {
+        // SAFETY: as said above.
         |_, y| unsafe { $name(y) }
     };
     (single second $name:ident) => {
+        // SAFETY: as said above.
         |_, y| unsafe { _mm_castps_si128($name(_mm_castsi128_ps(y))) }
     };
 }
@@ -29,8 +35,10 @@ fn logic_and_moves() {
         (O::MergeLow32, cast!(single _mm_move_ss)),
         (O::MergeLow64, cast!(double _mm_move_sd)),
         (O::MoveLow64, cast!(second _mm_move_epi64)),
+        // SAFETY: SSE2 is part of x86_64.
         (O::MoveHigh64, |_, y| unsafe { _mm_srli_si128::<8>(y) }),
         (O::HighToLow64, cast!(single _mm_movehl_ps)),
+        // SAFETY: `agree` has seen that the host has SSE3.
         (O::DuplicateLow64, |_, y| unsafe { _mm_castpd_si128(_mm_movedup_pd(_mm_castsi128_pd(y))) }),
         (O::DuplicateEven32, cast!(single second _mm_moveldup_ps)),
         (O::DuplicateOdd32, cast!(single second _mm_movehdup_ps)),

@@ -46,7 +46,7 @@ fn test_sets_the_flags() {
         // SAFETY: the host has SSE4.1.
         let (zero, carry) =
             unsafe { (_mm_testz_si128(to_host(x), to_host(y)), _mm_testc_si128(to_host(x), to_host(y))) };
-        let expected = ZF * zero as u64 | CF * carry as u64;
+        let expected = (ZF * zero as u64) | (CF * carry as u64);
         assert_eq!(vcpu.rflags() & ARITHMETIC, expected, "{x:#034x} and {y:#034x}");
     }
 }
