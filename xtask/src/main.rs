@@ -13,6 +13,7 @@ mod wasm;
 mod workspace;
 mod www;
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -60,8 +61,18 @@ enum Chore {
     BenchInitramfs,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().chore {
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
         Chore::Setup => setup::install_packages(),
         Chore::Toolchain => toolchain::build()?.wasm_pack().map(drop),
         Chore::Wasm => wasm::build(),
