@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod command;
 mod kernel;
+mod node;
 mod serve;
 mod setup;
 mod stock;
@@ -31,7 +32,7 @@ struct Arguments {
 enum Chore {
     /// Install the Debian packages that the other chores need, where missing
     Setup,
-    /// Build the wasm standard library and install wasm-bindgen, wasm-pack and wasm-opt, where missing
+    /// Build the wasm standard library and install wasm-bindgen and wasm-pack, where missing
     Toolchain,
     /// Build the emulator for the browser into www/pkg/shared and www/pkg/unshared
     Wasm,
