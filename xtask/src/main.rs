@@ -4,6 +4,7 @@ mod bench;
 mod cache;
 mod command;
 mod kernel;
+mod node;
 mod serve;
 mod setup;
 mod stock;
@@ -13,6 +14,7 @@ mod wasm;
 mod workspace;
 mod www;
 
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -30,7 +32,7 @@ struct Arguments {
 enum Chore {
     /// Install the Debian packages that the other chores need, where missing
     Setup,
-    /// Build the wasm standard library and install wasm-bindgen, wasm-pack and wasm-opt, where missing
+    /// Build the wasm standard library and install wasm-bindgen and wasm-pack, where missing
     Toolchain,
     /// Build the emulator for the browser into www/pkg/shared and www/pkg/unshared
     Wasm,
@@ -60,8 +62,18 @@ enum Chore {
     BenchInitramfs,
 }
 
-fn main() -> Result<()> {
-    match Arguments::parse().chore {
+fn main() -> ExitCode {
+    match run(Arguments::parse().chore) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: Chore) -> Result<()> {
+    match chore {
         Chore::Setup => setup::install_packages(),
         Chore::Toolchain => toolchain::build()?.wasm_pack().map(drop),
         Chore::Wasm => wasm::build(),

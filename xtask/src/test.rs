@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{command, command_line};
 use crate::toolchain::{self, Toolchain};
-use crate::{build_all, workspace, www};
+use crate::{build_all, node, workspace, www};
 
 /// One check: its name, and the command that succeeds if all is well.
 struct Check {
@@ -67,10 +67,10 @@ fn checks(toolchain: &Toolchain) -> Result<Vec<Check>> {
         cargo.current_dir(&root).args(arguments);
         cargo
     };
-    let npm = |script: &str| {
-        let mut npm = command("npm");
-        npm.current_dir(workspace::www()).args(["run", "--silent", script]);
-        npm
+    let npm = |script: &str| -> Result<Command> {
+        let mut npm = node::npm()?;
+        npm.args(["run", "--silent", script]);
+        Ok(npm)
     };
     let mut browser = toolchain.wasm_pack()?;
     browser
@@ -86,8 +86,8 @@ fn checks(toolchain: &Toolchain) -> Result<Vec<Check>> {
         },
         Check { name: "cargo test", command: cargo(&["test", "--workspace"]) },
         Check { name: "wasm-pack test", command: browser },
-        Check { name: "npm test", command: npm("test") },
-        Check { name: "npm run e2e", command: npm("e2e") },
+        Check { name: "npm test", command: npm("test")? },
+        Check { name: "npm run e2e", command: npm("e2e")? },
     ])
 }
 

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{command, run};
-use crate::workspace;
+use crate::command::run;
+use crate::{node, workspace};
 
 /// Builds the page into `www/dist`.
 ///
@@ -15,7 +15,7 @@ use crate::workspace;
 pub fn build() -> Result<()> {
     install_packages()?;
     println!("www: building the page ...");
-    run(command("npm").current_dir(workspace::www()).args(["run", "--silent", "build"]))
+    run(node::npm()?.args(["run", "--silent", "build"]))
 }
 
 /// Installs the page's npm packages exactly as the lock file says, unless that was done since the
@@ -39,9 +39,9 @@ pub fn install_packages() -> Result<()> {
     }
     println!("www: installing npm packages ...");
     // Test tools would fetch browsers of their own; the tests use Debian's.
-    run(command("npm")
-        .current_dir(&www)
-        .env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1")
-        .env("PUPPETEER_SKIP_DOWNLOAD", "1")
-        .args(["ci", "--no-audit", "--no-fund"]))
+    run(node::npm()?.env("PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD", "1").env("PUPPETEER_SKIP_DOWNLOAD", "1").args([
+        "ci",
+        "--no-audit",
+        "--no-fund",
+    ]))
 }
