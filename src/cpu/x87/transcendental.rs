@@ -6,6 +6,7 @@
 use super::arithmetic::multiply_finite;
 use super::convert::from_integer;
 use super::float80::{BIAS, Class, Environment, Float80, INTEGER_BIT};
+use super::state::PRECISION;
 use super::wide::Wide;
 use std::cmp::Ordering;
 
@@ -248,9 +249,12 @@ pub fn f2xm1(environment: &mut Environment, value: Float80) -> Option<Float80> {
         _ => environment.check_denormals(&[value])?,
     }
     if value.with_sign(false) == Float80::ONE {
+        environment.flags |= PRECISION;
         return Some(if value.is_negative() { MINUS_HALF } else { value });
     }
     if i32::from(value.exponent()) >= BIAS {
+        // What the hardware gives outside the range.
+        environment.flags |= PRECISION;
         return Some(value);
     }
     let power = Wide::from_float(value).times(Wide::LN_2);
@@ -327,24 +331,24 @@ fn product(
             let factor = from_integer(i64::from(integer));
             let mut full = environment.with_full_precision();
             let result = multiply_finite(&mut full, y, factor);
-            environment.flags = full.flags;
+            // The hardware calls these inexact too.
+            environment.flags = full.flags | PRECISION;
             Some(result)
         }
         None => Some(Wide::from_float(y).times(logarithm).round(environment)),
     }
 }
 
-/// `FYL2XP1`: y × log2(x + 1). The manual leaves it undefined outside ±(1 − √½); below −1 it is invalid here.
+/// `FYL2XP1`: y × log2(x + 1). The manual leaves it undefined outside ±(1 − √½); from −1 down the result is x,
+/// as the hardware has it.
 pub fn fyl2xp1(environment: &mut Environment, y: Float80, x: Float80) -> Option<Float80> {
     if let Some(outcome) = environment.nan_outcome(y, x) {
         return outcome;
     }
     let is_negative = y.is_negative() != x.is_negative();
-    if x.is_negative() && i32::from(x.exponent()) >= BIAS {
-        return environment.invalid();
-    }
     match (y.class(), x.class()) {
         (Class::Infinity, Class::Zero) | (Class::Zero, Class::Infinity) => environment.invalid(),
+        (_, Class::Infinity) if x.is_negative() => environment.invalid(),
         (Class::Infinity, _) | (_, Class::Infinity) => {
             environment.check_denormals(&[x, y])?;
             Some(Float80::infinity(is_negative))
@@ -355,6 +359,10 @@ pub fn fyl2xp1(environment: &mut Environment, y: Float80, x: Float80) -> Option<
         }
         _ => {
             environment.check_denormals(&[x, y])?;
+            if x.is_negative() && i32::from(x.exponent()) >= BIAS {
+                environment.flags |= PRECISION;
+                return Some(x);
+            }
             let argument = Wide::from_float(x);
             // Near zero the ratio keeps the precision that adding 1 would lose.
             let logarithm = if argument.exponent() < -1 {
