@@ -412,7 +412,7 @@ fn transcendental_results_are_within_a_unit_of_the_hosts() {
     let mut found = Vec::new();
     for (number, form) in forms.iter().enumerate() {
         let (mut of_form, mut total) = (0, 0);
-        for _ in 0..4000 {
+        for _ in 0..100_000 {
             let start = random.case();
             let (mut host, mut guest) = (start, start);
             machines.run_on_host(number, &mut host);

@@ -6,7 +6,7 @@
 use super::arithmetic::multiply_finite;
 use super::convert::from_integer;
 use super::float80::{BIAS, Class, Environment, Float80, INTEGER_BIT};
-use super::state::PRECISION;
+use super::state::{PRECISION, UNDERFLOW};
 use super::wide::Wide;
 use std::cmp::Ordering;
 
@@ -120,6 +120,20 @@ fn trigonometric<T>(
     }
 }
 
+/// The sine of an angle of the value's magnitude.
+fn rounded_sine(environment: &mut Environment, value: Float80, angle: &Angle) -> Float80 {
+    if i32::from(value.exponent()) >= BIAS - 64 {
+        let sine = angle.sine();
+        return signed(sine, value.is_negative()).round(environment);
+    }
+    // Far closer to the angle than the last place: the hardware gives the angle in every rounding mode.
+    let mut full = environment.with_full_precision();
+    let (exponent, mantissa) = value.normalized();
+    let sine = full.round(value.is_negative(), exponent, mantissa, 0);
+    environment.flags = full.flags | PRECISION | if exponent <= 0 { UNDERFLOW } else { 0 };
+    sine
+}
+
 /// `FSIN`.
 pub fn fsin(environment: &mut Environment, value: Float80) -> Trigonometric<Float80> {
     trigonometric(
@@ -149,8 +163,8 @@ pub fn fsincos(environment: &mut Environment, value: Float80) -> Trigonometric<(
         value,
         |nan| (nan, nan),
         |zero| (zero, Float80::ONE),
-        |environment, angle, is_negative| {
-            let sine = signed(angle.sine(), is_negative).round(environment);
+        |environment, angle, _| {
+            let sine = rounded_sine(environment, value, &angle);
             (sine, angle.cosine().round(environment))
         },
     )
