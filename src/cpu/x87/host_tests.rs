@@ -396,11 +396,15 @@ fn is_near(a: &[u8], b: &[u8]) -> bool {
 }
 
 fn is_near_case(host: &Case, guest: &Case) -> bool {
-    // C1 tells the direction of rounding.
-    let status = |case: &Case| u16::from_le_bytes([case.image[4], case.image[5]]) & !0x200;
+    // C1 tells the direction of rounding; OE and UE may differ at the ends of the range.
+    let status = |case: &Case| u16::from_le_bytes([case.image[4], case.image[5]]) & !0x218;
+    let empty = |case: &Case| {
+        let tags = u16::from_le_bytes([case.image[8], case.image[9]]);
+        tags & tags >> 1 & 0x5555
+    };
     let slots = |case: &Case| case.image[28..].chunks(10).map(<[u8]>::to_vec).collect::<Vec<_>>();
     status(host) == status(guest)
-        && host.image[8..10] == guest.image[8..10]
+        && empty(host) == empty(guest)
         && slots(host).iter().zip(slots(guest)).all(|(a, b)| is_near(a, &b))
 }
 
@@ -412,8 +416,10 @@ fn transcendental_results_are_within_a_unit_of_the_hosts() {
     let mut found = Vec::new();
     for (number, form) in forms.iter().enumerate() {
         let (mut of_form, mut total) = (0, 0);
-        for _ in 0..100_000 {
-            let start = random.case();
+        for _ in 0..4000 {
+            let mut start = random.case();
+            // At the ends of the range a unit decides whether the exponent is adjusted: mask OE and UE.
+            start.image[0] |= 0x18;
             let (mut host, mut guest) = (start, start);
             machines.run_on_host(number, &mut host);
             machines.run_in_guest(number, &mut guest);

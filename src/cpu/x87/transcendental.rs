@@ -141,7 +141,7 @@ pub fn fsin(environment: &mut Environment, value: Float80) -> Trigonometric<Floa
         value,
         |nan| nan,
         |zero| zero,
-        |environment, angle, is_negative| signed(angle.sine(), is_negative).round(environment),
+        |environment, angle, _| rounded_sine(environment, value, &angle),
     )
 }
 
