@@ -28,12 +28,15 @@ fn lift_x87(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
         .or_else(|| lift_arithmetic(builder, instruction))
         .or_else(|| lift_compare(builder, instruction))
         .or_else(|| lift_stack(builder, instruction))
+        .or_else(|| mmx_lift::lift(builder, instruction))
 }
 
 /// The number of an ST register operand.
 fn st(instruction: &Instruction, operand: u32) -> u8 {
     match instruction.op_kind(operand) {
-        OpKind::Register => (instruction.op_register(operand) as u32).wrapping_sub(Register::ST0 as u32) as u8 & 7,
+        OpKind::Register => {
+            (instruction.op_register(operand) as u32).wrapping_sub(Register::ST0 as u32) as u8 & 7
+        }
         _ => 0,
     }
 }

@@ -58,9 +58,7 @@ fn signed_doublewords(a: u64, b: u64, operation: impl Fn(i32, i32) -> i32) -> u6
 /// Combines neighbours: the words of `a` make the low half of the result, those of `b` the high half.
 fn neighbour_words(a: u64, b: u64, operation: impl Fn(i16, i16) -> i16) -> u64 {
     let all = [split_words(a), split_words(b)].concat();
-    join_words(std::array::from_fn(|lane| {
-        operation(all[2 * lane] as i16, all[2 * lane + 1] as i16) as u16
-    }))
+    join_words(std::array::from_fn(|lane| operation(all[2 * lane] as i16, all[2 * lane + 1] as i16) as u16))
 }
 
 /// As [`neighbour_words`], for doublewords.
