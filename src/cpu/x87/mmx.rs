@@ -189,8 +189,8 @@ operations! {
     Psubusb = |a, b| bytes(a, b, u8::saturating_sub);
     Psubusw = |a, b| words(a, b, u16::saturating_sub);
     Pmullw = |a, b| words(a, b, u16::wrapping_mul);
-    Pmulhw = |a, b| signed_words(a, b, |a, b| (i32::from(a) * i32::from(b) >> 16) as i16);
-    Pmulhuw = |a, b| words(a, b, |a, b| (u32::from(a) * u32::from(b) >> 16) as u16);
+    Pmulhw = |a, b| signed_words(a, b, |a, b| ((i32::from(a) * i32::from(b)) >> 16) as i16);
+    Pmulhuw = |a, b| words(a, b, |a, b| ((u32::from(a) * u32::from(b)) >> 16) as u16);
     Pmuludq = |a, b| u64::from(a as u32) * u64::from(b as u32);
     Pmaddwd = multiply_add;
     Pand = |a, b| a & b;
@@ -236,7 +236,7 @@ operations! {
     Phsubd = |a, b| neighbour_doublewords(a, b, u32::wrapping_sub);
     Phsubsw = |a, b| neighbour_words(a, b, i16::saturating_sub);
     Pmaddubsw = multiply_add_bytes;
-    Pmulhrsw = |a, b| signed_words(a, b, |a, b| ((i32::from(a) * i32::from(b) >> 14) + 1 >> 1) as i16);
+    Pmulhrsw = |a, b| signed_words(a, b, |a, b| ((((i32::from(a) * i32::from(b)) >> 14) + 1) >> 1) as i16);
     Psignb = |a, b| signed_bytes(a, b, |a, b| sign!(a, b));
     Psignw = |a, b| signed_words(a, b, |a, b| sign!(a, b));
     Psignd = |a, b| signed_doublewords(a, b, |a, b| sign!(a, b));

@@ -294,6 +294,6 @@ mod tests {
         state.push(Float80::ZERO);
         state.push(Float80::ONE);
         state.push(Float80::INDEFINITE);
-        assert_eq!(state.tag_word(), 0b01_00_10_11_1111_1111);
+        assert_eq!(state.tag_word(), 0b0100_1011_1111_1111);
     }
 }

@@ -36,7 +36,7 @@ impl Angle {
         while left > 0 {
             let step = left.min(59);
             rest <<= step;
-            quarters = quarters << step | rest / HALF_PI_66;
+            quarters = (quarters << step) | (rest / HALF_PI_66);
             rest %= HALF_PI_66;
             left -= step;
         }

@@ -17,7 +17,7 @@ type Image = [u8; 108];
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Case {
     image: Image,
-    operand: [u8; 16],
+    operand: [u8; 32],
     flags: u64,
     ax: u16,
 }
@@ -87,7 +87,7 @@ impl Machines {
     fn new(instructions: &[Vec<u8>]) -> Self {
         const READ_WRITE_EXECUTE: i32 = 7;
         const PRIVATE_ANONYMOUS: i32 = 0x22;
-        let size = (instructions.len() * CODE_STRIDE).next_multiple_of(4096);
+        let size = (instructions.len() * CODE_STRIDE).max(1).next_multiple_of(4096);
         let host_code = MmapRegion::build(None, size, READ_WRITE_EXECUTE, PRIVATE_ANONYMOUS).unwrap();
         let mut guest = Vcpu::new(GuestMemory::new(1 << 20).unwrap(), Box::new(NoBus), 0);
         for (number, instruction) in instructions.iter().enumerate() {
@@ -234,8 +234,8 @@ impl Random {
         (mantissa, sign | exponent)
     }
 
-    fn operand(&mut self) -> [u8; 16] {
-        let mut bytes = [0; 16];
+    fn operand(&mut self) -> [u8; 32] {
+        let mut bytes = [0; 32];
         let (mantissa, sign_exponent) = self.float80();
         let value = match self.below(6) {
             0 => mantissa,

@@ -1,5 +1,9 @@
 //! x87 instructions.
 
+use crate::cpu::{DescriptorTable, Stop};
+use crate::ir::Reg;
+use crate::mem::GuestPhysAddr;
+
 use super::{Case, Machines, Random, assert_no_difference, describe, differences, without_pointers};
 
 /// All forms that work on registers, but the transcendental ones.
@@ -119,4 +123,85 @@ fn transcendental_results_are_within_a_unit_of_the_hosts() {
         }
     }
     assert_no_difference(&found);
+}
+
+#[test]
+fn environments_are_stored_and_loaded_as_on_the_host() {
+    const STORE: usize = 0;
+    let forms = [vec![0xd9, 0x37], vec![0xd9, 0x27]];
+    let mut machines = Machines::new(&forms);
+    let mut random = Random(0x5eed_0006);
+    for number in 0..forms.len() {
+        for _ in 0..2000 {
+            let mut start = random.case();
+            for chunk in start.operand.chunks_mut(8) {
+                chunk.copy_from_slice(&random.next().to_le_bytes());
+            }
+            let (mut host, mut guest) = (start, start);
+            machines.run_on_host(number, &mut host);
+            machines.run_in_guest(number, &mut guest);
+            if number == STORE {
+                // The pointers tell where the code stands.
+                host.operand[12..26].fill(0);
+                guest.operand[12..26].fill(0);
+            }
+            let (host, guest) = (without_pointers(host), without_pointers(guest));
+            assert!(host == guest, "host {}\n got {}", describe(&host), describe(&guest));
+        }
+    }
+}
+
+/// Runs `code` until it halts or reaches the handler of the exception `vector`; whether it did the latter.
+fn raises(code: &[u8], vector: u8, cr0: u64) -> bool {
+    const CODE: u64 = 0x1_0000;
+    const HANDLER: u64 = 0x9000;
+    let mut machines = Machines::new(&[]);
+    let guest = &mut machines.guest;
+    guest.memory.write(GuestPhysAddr(CODE), &[code, &[0xf4]].concat()).unwrap();
+    guest.memory.write(GuestPhysAddr(HANDLER), &[0xf4]).unwrap();
+    // A GDT with a flat code segment at 8, and one interrupt gate.
+    guest.memory.write(GuestPhysAddr(0xa008), &0x00cf_9b00_0000_ffff_u64.to_le_bytes()).unwrap();
+    guest.memory.write(GuestPhysAddr(0xa010), &0x00cf_9300_0000_ffff_u64.to_le_bytes()).unwrap();
+    guest.gdtr = DescriptorTable { base: 0xa000, limit: 0x17 };
+    guest.idtr = DescriptorTable { base: 0xb000, limit: 0x7ff };
+    let gate = 0x8e00_u64 << 32 | 8 << 16 | HANDLER;
+    let at = GuestPhysAddr(0xb000 + 8 * u64::from(vector));
+    guest.memory.write(at, &gate.to_le_bytes()).unwrap();
+    guest.cr0 = cr0;
+    guest.set_reg(Reg::RSP, 0x8000);
+    guest.set_reg(Reg::RIP, CODE);
+    assert_eq!(guest.run(1000), Stop::Halted);
+    guest.reg(Reg::RIP) == HANDLER + 1
+}
+
+#[test]
+fn a_pending_exception_is_raised_by_the_next_waiting_instruction_only() {
+    const PE: u64 = 1;
+    const NE: u64 = 1 << 5;
+    const MF: u8 = 16;
+    // FNINIT; push a control word without masks, FLDCW [esp]; FLDZ; FLD1; FDIVRP: a division by zero.
+    let divide = [0xdb, 0xe3, 0x68, 0x40, 0x03, 0, 0, 0xd9, 0x2c, 0x24, 0xd9, 0xee, 0xd9, 0xe8, 0xde, 0xf1];
+    let then = |next: &[u8]| [&divide, next].concat();
+    assert!(!raises(&then(&[]), MF, PE | NE));
+    assert!(raises(&then(&[0x9b]), MF, PE | NE));
+    assert!(raises(&then(&[0xd9, 0xe8]), MF, PE | NE));
+    assert!(raises(&then(&[0x0f, 0x77]), MF, PE | NE));
+    assert!(!raises(&then(&[0xdf, 0xe0]), MF, PE | NE));
+    assert!(!raises(&then(&[0xdb, 0xe2, 0x9b]), MF, PE | NE));
+    assert!(!raises(&then(&[0xd9, 0xe8]), MF, PE));
+}
+
+#[test]
+fn a_task_switch_flag_makes_the_unit_unavailable() {
+    const PE: u64 = 1;
+    const MP: u64 = 1 << 1;
+    const EM: u64 = 1 << 2;
+    const TS: u64 = 1 << 3;
+    const NM: u8 = 7;
+    assert!(raises(&[0xd9, 0xe8], NM, PE | TS));
+    assert!(raises(&[0xd9, 0xe8], NM, PE | EM));
+    assert!(raises(&[0x0f, 0x6f, 0xc1], NM, PE | TS));
+    assert!(raises(&[0x9b], NM, PE | TS | MP));
+    assert!(!raises(&[0x9b], NM, PE | TS));
+    assert!(!raises(&[0x9b], NM, PE | MP));
 }
