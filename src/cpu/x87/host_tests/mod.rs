@@ -20,6 +20,7 @@ struct Case {
     operand: [u8; 32],
     flags: u64,
     ax: u16,
+    mxcsr: u32,
 }
 
 struct NoBus;
@@ -61,7 +62,9 @@ impl SystemBus for NoBus {
 }
 
 /// Bytes between the code of one instruction and of the next.
-const CODE_STRIDE: usize = 32;
+const CODE_STRIDE: usize = 64;
+/// All SIMD exceptions masked.
+const DEFAULT_MXCSR: u32 = 0x1f80;
 const CODE: u64 = 0x1_0000;
 const IMAGE: u64 = 0x2000;
 const RESULT: u64 = 0x3000;
@@ -121,13 +124,19 @@ impl Machines {
         unsafe {
             let code = self.host_code.as_ptr().add(number * CODE_STRIDE);
             core::arch::asm!(
+                "ldmxcsr [{mxcsr}]",
                 "call {code}",
+                "stmxcsr [{mxcsr}]",
+                "ldmxcsr [{default_mxcsr}]",
                 code = in(reg) code,
+                mxcsr = in(reg) &mut case.mxcsr,
+                default_mxcsr = in(reg) &DEFAULT_MXCSR,
                 in("rsi") case.image.as_ptr(),
                 in("rdi") case.operand.as_mut_ptr(),
                 in("rdx") result.as_mut_ptr(),
                 in("rcx") &mut case.flags,
                 inout("rax") ax,
+                out("xmm2") _,
                 out("st(0)") _, out("st(1)") _, out("st(2)") _, out("st(3)") _,
                 out("st(4)") _, out("st(5)") _, out("st(6)") _, out("st(7)") _,
             );
@@ -141,6 +150,7 @@ impl Machines {
         guest.memory.write(GuestPhysAddr(IMAGE), &case.image).unwrap();
         guest.memory.write(GuestPhysAddr(OPERAND), &case.operand).unwrap();
         guest.memory.write(GuestPhysAddr(FLAGS), &case.flags.to_le_bytes()).unwrap();
+        guest.mxcsr = case.mxcsr;
         guest.set_reg(Reg::RSI, IMAGE);
         guest.set_reg(Reg::RDI, OPERAND);
         guest.set_reg(Reg::RDX, RESULT);
@@ -155,6 +165,7 @@ impl Machines {
         case.operand = guest.memory.read_array(GuestPhysAddr(OPERAND)).unwrap();
         case.flags = guest.memory.read_u64(GuestPhysAddr(FLAGS)).unwrap();
         case.ax = guest.reg(Reg::RAX) as u16;
+        case.mxcsr = guest.mxcsr;
     }
 }
 
@@ -175,7 +186,12 @@ fn describe(case: &Case) -> String {
         write!(text, "\n   st{index} {:04x} {mantissa:016x}", u16::from_le_bytes([slot[8], slot[9]]))
             .unwrap();
     }
-    write!(text, "\n   mem {:02x?} flags {:x} ax {:x}", case.operand, case.flags, case.ax).unwrap();
+    write!(
+        text,
+        "\n   mem {:02x?} flags {:x} ax {:x} mxcsr {:x}",
+        case.operand, case.flags, case.ax, case.mxcsr
+    )
+    .unwrap();
     text
 }
 
@@ -289,7 +305,13 @@ impl Random {
             slot[..8].copy_from_slice(&value.0.to_le_bytes());
             slot[8..].copy_from_slice(&value.1.to_le_bytes());
         }
-        Case { image, operand: self.operand(), flags: 2 | self.next() & 0x8d5, ax: self.next() as u16 }
+        Case {
+            image,
+            operand: self.operand(),
+            flags: 2 | self.next() & 0x8d5,
+            ax: self.next() as u16,
+            mxcsr: DEFAULT_MXCSR | (self.next() as u32 & 3) << 13,
+        }
     }
 }
 
