@@ -165,7 +165,7 @@ pub const fn shift_right<const BITS: u32>(x: u64, count: u64) -> u64 {
     if count >= BITS as u64 {
         return 0;
     }
-    x >> count & ones::<BITS>() * (lane::<BITS>() >> count)
+    (x >> count) & (ones::<BITS>() * (lane::<BITS>() >> count))
 }
 
 /// Shifted right, signed; counts not below the width fill with the sign (PSRA).
@@ -221,19 +221,19 @@ pub fn multiply_low_16(x: u64, y: u64) -> u64 {
 /// High 16 bits of signed 16-bit products (PMULHW).
 #[inline]
 pub fn multiply_high_signed_16(x: u64, y: u64) -> u64 {
-    each_word(x, y, |x, y| (i32::from(x as i16) * i32::from(y as i16) >> 16) as u16)
+    each_word(x, y, |x, y| ((i32::from(x as i16) * i32::from(y as i16)) >> 16) as u16)
 }
 
 /// High 16 bits of unsigned 16-bit products (PMULHUW).
 #[inline]
 pub fn multiply_high_unsigned_16(x: u64, y: u64) -> u64 {
-    each_word(x, y, |x, y| (u32::from(x) * u32::from(y) >> 16) as u16)
+    each_word(x, y, |x, y| ((u32::from(x) * u32::from(y)) >> 16) as u16)
 }
 
 /// Bits 16 to 1 of signed 16-bit products shifted right by 14, rounded (PMULHRSW).
 #[inline]
 pub fn multiply_high_rounded_16(x: u64, y: u64) -> u64 {
-    each_word(x, y, |x, y| (((i32::from(x as i16) * i32::from(y as i16) >> 14) + 1) >> 1) as u16)
+    each_word(x, y, |x, y| ((((i32::from(x as i16) * i32::from(y as i16)) >> 14) + 1) >> 1) as u16)
 }
 
 /// Low 32 bits of 32-bit products (PMULLD).

@@ -2,8 +2,8 @@
 
 use super::Operation as O;
 use super::helper::{CRC32, STORE_MASKED};
-use crate::cpu::lift::{Builder, Lifted};
-use crate::ir::{Op, OpCode, Reg, VectorReg, Width};
+use crate::cpu::lift::{Builder, Lifted, linear_address};
+use crate::ir::{Address, Op, OpCode, Reg, VectorReg, Width};
 use iced_x86::{EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
 
 /// Lifts the instruction if it belongs here.
@@ -76,8 +76,7 @@ fn vector(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
         M::Movmskpd => into_integer(builder, instruction, O::Mask64),
         M::Pmovmskb => into_integer(builder, instruction, O::Mask8),
         M::Maskmovdqu => {
-            let address = builder.address(instruction);
-            builder.lea(Reg::T1, address);
+            store_address(builder, instruction);
             let bytes = Builder::vector_reg(instruction.op1_register());
             let mask = Builder::vector_reg(instruction.op2_register());
             builder.call(STORE_MASKED, [Reg::T1.0, bytes.0, mask.0, 0]);
@@ -357,6 +356,22 @@ fn move_half(builder: &mut Builder, instruction: &Instruction, is_high: bool) {
         (false, false) => O::HighToLow64,
     };
     emit(builder, operation, target, source, 0);
+}
+
+/// MASKMOVDQU's address into T1: DI, EDI or RDI in DS or the segment that a prefix names.
+fn store_address(builder: &mut Builder, instruction: &Instruction) {
+    let truncation = match instruction.op0_kind() {
+        OpKind::MemorySegDI => Some(OpCode::Lea16),
+        OpKind::MemorySegEDI => Some(OpCode::Lea32),
+        _ => None,
+    };
+    let mut offset = Address::register(Reg::RDI);
+    if let Some(code) = truncation {
+        builder.emit_memory(code, Reg::T1.0, offset);
+        offset = Address::register(Reg::T1);
+    }
+    let address = linear_address(builder, offset, instruction.memory_segment(), 16);
+    builder.lea(Reg::T1, address);
 }
 
 fn into_integer(builder: &mut Builder, instruction: &Instruction, operation: O) {

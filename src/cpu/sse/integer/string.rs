@@ -107,7 +107,7 @@ pub fn compare(vcpu: &mut Vcpu, op: &Op, operation: Operation, x: Halves, y: Hal
 /// All bits of the bytes whose bit in `chosen` is set.
 fn byte_lanes(chosen: u32) -> Halves {
     let half = |chosen: u32| {
-        lanes::equal::<8>(u64::from(chosen & 0xff) * 0x0101_0101_0101_0101 & 0x8040_2010_0804_0201, 0)
+        lanes::equal::<8>((u64::from(chosen & 0xff) * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201, 0)
     };
     [!half(chosen), !half(chosen >> 8)]
 }
