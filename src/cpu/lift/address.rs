@@ -3,7 +3,7 @@
 use super::{Builder, CodeSize};
 use crate::cpu::integer;
 use crate::ir::{Address, OpCode, Reg};
-use iced_x86::{Instruction, Register};
+use iced_x86::{Instruction, OpKind, Register};
 
 /// See [`Builder::reg`].
 pub fn file_register(register: Register) -> Reg {
@@ -19,6 +19,16 @@ pub fn memory_operand(builder: &mut Builder, instruction: &Instruction) -> Addre
 
 /// The offset within the segment, truncated to the address size.
 pub fn effective_address(builder: &mut Builder, instruction: &Instruction) -> Address {
+    // MASKMOVQ and MASKMOVDQU name no register: they write to rDI.
+    let truncation = match instruction.op0_kind() {
+        OpKind::MemorySegRDI => return Address::register(Reg::RDI),
+        OpKind::MemorySegEDI => Some(OpCode::Lea32),
+        OpKind::MemorySegDI => Some(OpCode::Lea16),
+        _ => None,
+    };
+    if let Some(code) = truncation {
+        return truncated(builder, Address::register(Reg::RDI), code);
+    }
     let component = |register: Register| match register {
         Register::None => Reg::ZERO,
         other => file_register(other),

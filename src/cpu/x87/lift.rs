@@ -28,6 +28,7 @@ fn lift_x87(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
         .or_else(|| lift_arithmetic(builder, instruction))
         .or_else(|| lift_compare(builder, instruction))
         .or_else(|| lift_stack(builder, instruction))
+        .or_else(|| mmx_lift::lift(builder, instruction))
 }
 
 /// The number of an ST register operand.

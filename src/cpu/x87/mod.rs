@@ -12,6 +12,9 @@ mod float80;
 #[cfg(all(test, target_arch = "x86_64"))]
 mod host_tests;
 mod lift;
+mod mmx;
+mod mmx_convert;
+mod mmx_lift;
 mod operands;
 mod registers;
 mod stack;
@@ -163,6 +166,38 @@ helpers! {
     LOGARITHM_PLUS_ONE = |vcpu, op| combine(vcpu, op, transcendental::fyl2xp1);
     /// `F2XM1`.
     POWER_MINUS_ONE = |vcpu, op| on_stack(vcpu, op, |x87| x87.change(transcendental::f2xm1));
+    /// `EMMS`.
+    MMX_EMPTY = mmx::empty;
+    /// MM(`a`) = operation `d` of MM(`a`) and MM(`b`), or T4 when `c` is 1.
+    MMX_COMBINE = mmx::combine;
+    /// T4 = MM(`a`).
+    MMX_READ = mmx::read;
+    /// MM(`a`) to T1, `d` bytes.
+    MMX_STORE = mmx::store;
+    /// `PSHUFW` into MM(`a`), source as for [`MMX_COMBINE`], immediate `d`.
+    MMX_SHUFFLE_WORDS = mmx::shuffle_words;
+    /// `PALIGNR`, as above.
+    MMX_ALIGN_RIGHT = mmx::align_right;
+    /// `PINSRW` of T4 into MM(`a`), immediate `d`.
+    MMX_INSERT_WORD = mmx::insert_word;
+    /// `PEXTRW` of MM(`b`) into register `a`, immediate `d`.
+    MMX_EXTRACT_WORD = mmx::extract_word;
+    /// `PMOVMSKB` of MM(`b`) into register `a`.
+    MMX_MOVE_MASK = mmx::move_mask;
+    /// `MASKMOVQ` of MM(`a`) by MM(`b`) to T1.
+    MMX_MASKED_STORE = mmx::masked_store;
+    /// `MOVQ2DQ`.
+    MMX_TO_VECTOR = mmx::move_to_vector;
+    /// `MOVDQ2Q`.
+    MMX_FROM_VECTOR = mmx::move_from_vector;
+    /// `CVTPI2PS` into XMM(`a`), source as for [`MMX_COMBINE`].
+    MMX_TO_SINGLES = mmx_convert::to_singles;
+    /// `CVTPI2PD`, as above.
+    MMX_TO_DOUBLES = mmx_convert::to_doubles;
+    /// `CVTPS2PI` into MM(`a`) from XMM(`b`), or from T4 by bit 0 of `c`; bit 1: `CVTTPS2PI`.
+    MMX_FROM_SINGLES = mmx_convert::from_singles;
+    /// `CVTPD2PI` into MM(`a`) from vector register `b`; bit 1 of `c`: `CVTTPD2PI`.
+    MMX_FROM_DOUBLES = mmx_convert::from_doubles;
 }
 
 fn remainder(vcpu: &mut super::Vcpu, op: &crate::ir::Op, quotient: Quotient) -> Result<(), super::Exception> {

@@ -204,6 +204,7 @@ impl X87 {
         &mut self,
         operation: impl FnOnce(&mut Environment, Float80) -> Trigonometric<Float80>,
     ) {
+        self.status &= !C2;
         if self.is_empty(0) {
             if self.underflow() {
                 self.set_st(0, Float80::INDEFINITE);
@@ -223,6 +224,7 @@ impl X87 {
         &mut self,
         operation: impl FnOnce(&mut Environment, Float80) -> Trigonometric<(Float80, Float80)>,
     ) {
+        self.status &= !C2;
         if !self.can_change_and_push() {
             return;
         }
@@ -237,7 +239,6 @@ impl X87 {
 
     fn finish_trigonometric<T>(&mut self, flags: u16, result: &Trigonometric<T>) {
         self.raise(flags);
-        self.status &= !C2;
         if matches!(result, Trigonometric::OutOfRange) {
             self.status |= C2;
         }

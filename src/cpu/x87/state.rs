@@ -204,16 +204,17 @@ impl X87 {
         self.registers[usize::from(index & 7)] = Float80 { mantissa: value, sign_exponent: 0xffff };
     }
 
-    /// What every MMX instruction but `EMMS` does: TOP is 0 and all registers are in use.
+    /// What every MMX instruction but `EMMS` does first: TOP is 0 and all registers are in use.
     #[inline]
     pub fn enter_mmx(&mut self) {
         self.top = 0;
         self.in_use = 0xff;
     }
 
-    /// `EMMS`: all registers are empty.
+    /// `EMMS`: TOP is 0 and all registers are empty.
     #[inline]
     pub fn empty_mmx(&mut self) {
+        self.top = 0;
         self.in_use = 0;
     }
 
@@ -293,6 +294,6 @@ mod tests {
         state.push(Float80::ZERO);
         state.push(Float80::ONE);
         state.push(Float80::INDEFINITE);
-        assert_eq!(state.tag_word(), 0b01_00_10_11_1111_1111);
+        assert_eq!(state.tag_word(), 0b0100_1011_1111_1111);
     }
 }

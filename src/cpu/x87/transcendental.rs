@@ -6,6 +6,7 @@
 use super::arithmetic::multiply_finite;
 use super::convert::from_integer;
 use super::float80::{BIAS, Class, Environment, Float80, INTEGER_BIT};
+use super::state::{PRECISION, UNDERFLOW};
 use super::wide::Wide;
 use std::cmp::Ordering;
 
@@ -35,7 +36,7 @@ impl Angle {
         while left > 0 {
             let step = left.min(59);
             rest <<= step;
-            quarters = quarters << step | rest / HALF_PI_66;
+            quarters = (quarters << step) | (rest / HALF_PI_66);
             rest %= HALF_PI_66;
             left -= step;
         }
@@ -119,6 +120,20 @@ fn trigonometric<T>(
     }
 }
 
+/// The sine of an angle of the value's magnitude.
+fn rounded_sine(environment: &mut Environment, value: Float80, angle: &Angle) -> Float80 {
+    if i32::from(value.exponent()) >= BIAS - 64 {
+        let sine = angle.sine();
+        return signed(sine, value.is_negative()).round(environment);
+    }
+    // Far closer to the angle than the last place: the hardware gives the angle in every rounding mode.
+    let mut full = environment.with_full_precision();
+    let (exponent, mantissa) = value.normalized();
+    let sine = full.round(value.is_negative(), exponent, mantissa, 0);
+    environment.flags = full.flags | PRECISION | if exponent <= 0 { UNDERFLOW } else { 0 };
+    sine
+}
+
 /// `FSIN`.
 pub fn fsin(environment: &mut Environment, value: Float80) -> Trigonometric<Float80> {
     trigonometric(
@@ -126,7 +141,7 @@ pub fn fsin(environment: &mut Environment, value: Float80) -> Trigonometric<Floa
         value,
         |nan| nan,
         |zero| zero,
-        |environment, angle, is_negative| signed(angle.sine(), is_negative).round(environment),
+        |environment, angle, _| rounded_sine(environment, value, &angle),
     )
 }
 
@@ -148,8 +163,8 @@ pub fn fsincos(environment: &mut Environment, value: Float80) -> Trigonometric<(
         value,
         |nan| (nan, nan),
         |zero| (zero, Float80::ONE),
-        |environment, angle, is_negative| {
-            let sine = signed(angle.sine(), is_negative).round(environment);
+        |environment, angle, _| {
+            let sine = rounded_sine(environment, value, &angle);
             (sine, angle.cosine().round(environment))
         },
     )
@@ -248,9 +263,12 @@ pub fn f2xm1(environment: &mut Environment, value: Float80) -> Option<Float80> {
         _ => environment.check_denormals(&[value])?,
     }
     if value.with_sign(false) == Float80::ONE {
+        environment.flags |= PRECISION;
         return Some(if value.is_negative() { MINUS_HALF } else { value });
     }
     if i32::from(value.exponent()) >= BIAS {
+        // What the hardware gives outside the range.
+        environment.flags |= PRECISION;
         return Some(value);
     }
     let power = Wide::from_float(value).times(Wide::LN_2);
@@ -327,24 +345,24 @@ fn product(
             let factor = from_integer(i64::from(integer));
             let mut full = environment.with_full_precision();
             let result = multiply_finite(&mut full, y, factor);
-            environment.flags = full.flags;
+            // The hardware calls these inexact too.
+            environment.flags = full.flags | PRECISION;
             Some(result)
         }
         None => Some(Wide::from_float(y).times(logarithm).round(environment)),
     }
 }
 
-/// `FYL2XP1`: y × log2(x + 1). The manual leaves it undefined outside ±(1 − √½); below −1 it is invalid here.
+/// `FYL2XP1`: y × log2(x + 1). The manual leaves it undefined outside ±(1 − √½); from −1 down the result is x,
+/// as the hardware has it.
 pub fn fyl2xp1(environment: &mut Environment, y: Float80, x: Float80) -> Option<Float80> {
     if let Some(outcome) = environment.nan_outcome(y, x) {
         return outcome;
     }
     let is_negative = y.is_negative() != x.is_negative();
-    if x.is_negative() && i32::from(x.exponent()) >= BIAS {
-        return environment.invalid();
-    }
     match (y.class(), x.class()) {
         (Class::Infinity, Class::Zero) | (Class::Zero, Class::Infinity) => environment.invalid(),
+        (_, Class::Infinity) if x.is_negative() => environment.invalid(),
         (Class::Infinity, _) | (_, Class::Infinity) => {
             environment.check_denormals(&[x, y])?;
             Some(Float80::infinity(is_negative))
@@ -355,6 +373,10 @@ pub fn fyl2xp1(environment: &mut Environment, y: Float80, x: Float80) -> Option<
         }
         _ => {
             environment.check_denormals(&[x, y])?;
+            if x.is_negative() && i32::from(x.exponent()) >= BIAS {
+                environment.flags |= PRECISION;
+                return Some(x);
+            }
             let argument = Wide::from_float(x);
             // Near zero the ratio keeps the precision that adding 1 would lose.
             let logarithm = if argument.exponent() < -1 {

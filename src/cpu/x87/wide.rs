@@ -124,7 +124,10 @@ impl Wide {
                 Self { mantissa: sum, ..large }
             };
         }
-        Self::from_scaled(large.is_negative, large.mantissa - aligned, large.exponent - 127)
+        // What was shifted out counts as a whole last place, so that the difference is truncated too.
+        let is_cut = aligned.checked_shl(distance) != Some(small.mantissa);
+        let difference = large.mantissa - aligned - u128::from(is_cut);
+        Self::from_scaled(large.is_negative, difference, large.exponent - 127)
     }
 
     /// The difference.
