@@ -115,6 +115,8 @@ impl Session {
             self.instructions += machine.statistics().instructions;
             match ending? {
                 Some(ending) => return Ok(ending),
+                None if end.is_some_and(|end| Instant::now() >= end) => return Ok(Ending::TimedOut),
+                None if keyboard.wants_to_quit() => return Ok(Ending::Quit),
                 None => {
                     log::info!("the guest restarts");
                     // Its memory is freed before the next one's is taken.
