@@ -80,7 +80,8 @@ fn add_finite(environment: &mut Environment, a: Float80, b: Float80) -> Float80 
 pub fn multiply(environment: &mut Environment, a: Float80, b: Float80) -> Option<Float80> {
     if a.is_normal() && b.is_normal() && !environment.has_denormal_source {
         let exponents = i32::from(a.exponent()) + i32::from(b.exponent());
-        return Some(multiply_finite(environment, a, b, exponents, a.mantissa, b.mantissa));
+        let is_negative = a.is_negative() != b.is_negative();
+        return Some(multiply_significands(environment, is_negative, exponents, a.mantissa, b.mantissa));
     }
     multiply_special(environment, a, b)
 }
@@ -103,26 +104,31 @@ fn multiply_special(environment: &mut Environment, a: Float80, b: Float80) -> Op
         }
         _ => {
             environment.check_denormals(&[a, b])?;
-            let ((exponent_a, mantissa_a), (exponent_b, mantissa_b)) = (a.normalized(), b.normalized());
-            Some(multiply_finite(environment, a, b, exponent_a + exponent_b, mantissa_a, mantissa_b))
+            Some(multiply_finite(environment, a, b))
         }
     }
 }
 
+/// The product of finite values that are not zero.
+pub fn multiply_finite(environment: &mut Environment, a: Float80, b: Float80) -> Float80 {
+    let ((exponent_a, mantissa_a), (exponent_b, mantissa_b)) = (a.normalized(), b.normalized());
+    let is_negative = a.is_negative() != b.is_negative();
+    multiply_significands(environment, is_negative, exponent_a + exponent_b, mantissa_a, mantissa_b)
+}
+
+/// The product of significands with their integer bits, and the sum of the biased exponents.
 #[inline(always)]
-fn multiply_finite(
+fn multiply_significands(
     environment: &mut Environment,
-    a: Float80,
-    b: Float80,
+    is_negative: bool,
     exponents: i32,
-    mantissa_a: u64,
-    mantissa_b: u64,
+    a: u64,
+    b: u64,
 ) -> Float80 {
-    let product = u128::from(mantissa_a) * u128::from(mantissa_b);
+    let product = u128::from(a) * u128::from(b);
     let shift = product.leading_zeros();
     let product = product << shift;
     let exponent = exponents - BIAS + 1 - shift as i32;
-    let is_negative = a.is_negative() != b.is_negative();
     environment.round(is_negative, exponent, (product >> 64) as u64, product as u64)
 }
 

@@ -59,6 +59,10 @@ pub fn scale(environment: &mut Environment, a: Float80, b: Float80) -> Option<Fl
             let is_negative = a.is_negative();
             Some(if b.is_negative() { Float80::zero(is_negative) } else { Float80::infinity(is_negative) })
         }
+        (_, Class::Zero) => {
+            environment.check_denormals(&[a])?;
+            Some(a.without_pseudo_denormal())
+        }
         _ => {
             environment.check_denormals(&[a, b])?;
             let (exponent, mantissa) = a.normalized();
@@ -122,10 +126,10 @@ pub fn remainder(
     match (a.class(), b.class()) {
         (Class::Infinity, _) | (_, Class::Zero) => return environment.invalid().map(|nan| (nan, None)),
         (Class::Zero, _) => return environment.check_denormals(&[b]).map(|()| (a, Some(0))),
+        // A denormal dividend does not underflow; a pseudo-denormal becomes the normal value that it is.
         (_, Class::Infinity) => {
             environment.check_denormals(&[a])?;
-            let (exponent, mantissa) = a.normalized();
-            return Some((finish(environment, a.is_negative(), exponent, mantissa), Some(0)));
+            return Some((a.without_pseudo_denormal(), Some(0)));
         }
         _ => environment.check_denormals(&[a, b])?,
     }

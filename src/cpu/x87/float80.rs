@@ -115,6 +115,11 @@ impl Float80 {
         (exponent - shift as i32, self.mantissa << (shift & 63))
     }
 
+    /// A pseudo-denormal as the normal value that it is; others as they are.
+    pub fn without_pseudo_denormal(self) -> Self {
+        Self::new(self.is_negative(), self.exponent().max((self.mantissa >> 63) as u16), self.mantissa)
+    }
+
     const fn quieted(self) -> Self {
         Self { mantissa: self.mantissa | QUIET_BIT, ..self }
     }

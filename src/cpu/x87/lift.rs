@@ -33,7 +33,7 @@ fn lift_x87(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
 /// The number of an ST register operand.
 fn st(instruction: &Instruction, operand: u32) -> u8 {
     match instruction.op_kind(operand) {
-        OpKind::Register => (instruction.op_register(operand) as u32 - Register::ST0 as u32) as u8 & 7,
+        OpKind::Register => (instruction.op_register(operand) as u32).wrapping_sub(Register::ST0 as u32) as u8 & 7,
         _ => 0,
     }
 }
@@ -221,6 +221,14 @@ fn lift_stack(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
         M::Fxtract => (EXTRACT, [0; 4]),
         M::Fprem => (REMAINDER_TRUNCATED, [0; 4]),
         M::Fprem1 => (REMAINDER_NEAREST, [0; 4]),
+        M::Fsin => (SINE, [0; 4]),
+        M::Fcos => (COSINE, [0; 4]),
+        M::Fsincos => (SINE_AND_COSINE, [0; 4]),
+        M::Fptan => (TANGENT, [0; 4]),
+        M::Fpatan => (ARCTANGENT, [1, 0, 1, 0]),
+        M::Fyl2x => (LOGARITHM, [1, 0, 1, 0]),
+        M::Fyl2xp1 => (LOGARITHM_PLUS_ONE, [1, 0, 1, 0]),
+        M::F2xm1 => (POWER_MINUS_ONE, [0; 4]),
         M::Fcmovb => move_if(Condition::Below),
         M::Fcmovnb => move_if(Condition::AboveOrEqual),
         M::Fcmove => move_if(Condition::Equal),

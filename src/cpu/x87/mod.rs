@@ -16,6 +16,8 @@ mod operands;
 mod registers;
 mod stack;
 mod state;
+mod transcendental;
+mod wide;
 
 use super::{Helper, HelperId};
 use arithmetic::{add, divide, multiply, square_root, subtract};
@@ -145,6 +147,22 @@ helpers! {
     REMAINDER_TRUNCATED = |vcpu, op| remainder(vcpu, op, Quotient::Truncated);
     /// `FPREM1`.
     REMAINDER_NEAREST = |vcpu, op| remainder(vcpu, op, Quotient::Nearest);
+    /// `FSIN`.
+    SINE = |vcpu, op| on_stack(vcpu, op, |x87| x87.trigonometric(transcendental::fsin));
+    /// `FCOS`.
+    COSINE = |vcpu, op| on_stack(vcpu, op, |x87| x87.trigonometric(transcendental::fcos));
+    /// `FSINCOS`.
+    SINE_AND_COSINE = |vcpu, op| on_stack(vcpu, op, |x87| x87.trigonometric_pair(transcendental::fsincos));
+    /// `FPTAN`.
+    TANGENT = |vcpu, op| on_stack(vcpu, op, |x87| x87.trigonometric_pair(transcendental::fptan));
+    /// `FPATAN`, as all that follow with `a` = 1, `b` = 0, `c` = 1: into ST(1), and one pop.
+    ARCTANGENT = |vcpu, op| combine(vcpu, op, transcendental::fpatan);
+    /// `FYL2X`.
+    LOGARITHM = |vcpu, op| combine(vcpu, op, transcendental::fyl2x);
+    /// `FYL2XP1`.
+    LOGARITHM_PLUS_ONE = |vcpu, op| combine(vcpu, op, transcendental::fyl2xp1);
+    /// `F2XM1`.
+    POWER_MINUS_ONE = |vcpu, op| on_stack(vcpu, op, |x87| x87.change(transcendental::f2xm1));
 }
 
 fn remainder(vcpu: &mut super::Vcpu, op: &crate::ir::Op, quotient: Quotient) -> Result<(), super::Exception> {

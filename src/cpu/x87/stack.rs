@@ -2,6 +2,7 @@
 
 use super::float80::{Class, Environment, Float80};
 use super::state::{C0, C1, C2, C3, EXCEPTIONS, INVALID, STACK_FAULT, X87};
+use super::transcendental::Trigonometric;
 use std::cmp::Ordering;
 
 /// The condition codes of unordered operands.
@@ -170,23 +171,75 @@ impl X87 {
         &mut self,
         operation: impl FnOnce(&mut Environment, Float80) -> Option<(Float80, Float80)>,
     ) {
+        if !self.can_change_and_push() {
+            return;
+        }
+        let mut environment = self.environment();
+        let results = operation(&mut environment, self.st(0));
+        self.raise(environment.flags);
+        if let Some((first, second)) = results {
+            self.set_st(0, first);
+            self.push(second);
+        }
+    }
+
+    /// Whether there is an operand and room for a second result; else responds to the stack fault.
+    fn can_change_and_push(&mut self) -> bool {
         let is_masked = if self.is_empty(0) {
             self.underflow()
         } else if !self.is_empty(7) {
             self.overflow()
         } else {
-            let mut environment = self.environment();
-            let results = operation(&mut environment, self.st(0));
-            self.raise(environment.flags);
-            if let Some((first, second)) = results {
-                self.set_st(0, first);
-                self.push(second);
-            }
-            return;
+            return true;
         };
         if is_masked {
             self.set_st(0, Float80::INDEFINITE);
             self.push(Float80::INDEFINITE);
+        }
+        false
+    }
+
+    /// `FSIN` and `FCOS`.
+    pub fn trigonometric(
+        &mut self,
+        operation: impl FnOnce(&mut Environment, Float80) -> Trigonometric<Float80>,
+    ) {
+        if self.is_empty(0) {
+            if self.underflow() {
+                self.set_st(0, Float80::INDEFINITE);
+            }
+            return;
+        }
+        let mut environment = self.environment();
+        let result = operation(&mut environment, self.st(0));
+        self.finish_trigonometric(environment.flags, &result);
+        if let Trigonometric::Done(result) = result {
+            self.set_st(0, result);
+        }
+    }
+
+    /// `FSINCOS` and `FPTAN`.
+    pub fn trigonometric_pair(
+        &mut self,
+        operation: impl FnOnce(&mut Environment, Float80) -> Trigonometric<(Float80, Float80)>,
+    ) {
+        if !self.can_change_and_push() {
+            return;
+        }
+        let mut environment = self.environment();
+        let results = operation(&mut environment, self.st(0));
+        self.finish_trigonometric(environment.flags, &results);
+        if let Trigonometric::Done((first, second)) = results {
+            self.set_st(0, first);
+            self.push(second);
+        }
+    }
+
+    fn finish_trigonometric<T>(&mut self, flags: u16, result: &Trigonometric<T>) {
+        self.raise(flags);
+        self.status &= !C2;
+        if matches!(result, Trigonometric::OutOfRange) {
+            self.status |= C2;
         }
     }
 
