@@ -136,9 +136,11 @@ fn missing_files_are_named() {
 fn bad_kernels_are_refused() {
     let scratch = Scratch::new("kernels");
     let good = kernel(&[0x90; 64]);
-    let mut elf32 = good.clone();
-    elf32[4] = 1;
-    elf32[18] = 3;
+    let mut elf32 = vec![0; 128];
+    elf32[..7].copy_from_slice(b"\x7fELF\x01\x01\x01");
+    for (offset, value) in [(16, 2u16), (18, 3), (20, 1), (28, 52), (40, 52), (42, 32), (44, 1), (46, 40)] {
+        elf32[offset..offset + 2].copy_from_slice(&value.to_le_bytes());
+    }
     for (contents, word) in [
         (&good[..good.len() - 1], "truncated"),
         (&elf32, "x86_64"),
