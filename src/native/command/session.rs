@@ -107,10 +107,9 @@ impl Session {
         let mut machine = self.build_machine(&output)?;
         let raw_mode = RawMode::enter().map_err(SessionError::Terminal)?;
         let console = GuestConsole::from_command_line(&self.files.command_line);
-        let keyboard = Keyboard::start(console, raw_mode.is_some(), std::thread::current())
+        let keyboard = Keyboard::start(machine.handle(), console, raw_mode.is_some(), std::thread::current())
             .map_err(SessionError::Terminal)?;
         loop {
-            keyboard.connect(machine.handle());
             let ending = run_machine(&mut machine, &keyboard, &output, end);
             self.instructions += machine.statistics().instructions;
             match ending? {
@@ -122,6 +121,7 @@ impl Session {
                     // Its memory is freed before the next one's is taken.
                     drop(machine);
                     machine = self.build_machine(&output)?;
+                    keyboard.connect(machine.handle());
                 }
             }
         }
