@@ -28,20 +28,25 @@ impl GuestConsole {
 
 /// Carries standard input to whichever machine runs.
 pub struct Keyboard {
-    machine: Mutex<Option<MachineHandle>>,
+    machine: Mutex<MachineHandle>,
     console: GuestConsole,
     wants_to_quit: AtomicBool,
 }
 
 impl Keyboard {
-    /// Starts to read. `has_escapes`: whether Ctrl-A is a prefix, for terminals. `sleeper` is unparked when
+    /// Starts to read for `machine`. `has_escapes`: whether Ctrl-A is a prefix, for terminals. `sleeper` is unparked when
     /// there is something to look at.
     ///
     /// # Errors
     /// When the host has no thread to give.
-    pub fn start(console: GuestConsole, has_escapes: bool, sleeper: Thread) -> io::Result<Arc<Self>> {
+    pub fn start(
+        machine: MachineHandle,
+        console: GuestConsole,
+        has_escapes: bool,
+        sleeper: Thread,
+    ) -> io::Result<Arc<Self>> {
         let keyboard =
-            Arc::new(Self { machine: Mutex::new(None), console, wants_to_quit: AtomicBool::new(false) });
+            Arc::new(Self { machine: Mutex::new(machine), console, wants_to_quit: AtomicBool::new(false) });
         let reader = keyboard.clone();
         std::thread::Builder::new()
             .name("keyboard".into())
@@ -51,7 +56,7 @@ impl Keyboard {
 
     /// Types to this machine from now on.
     pub fn connect(&self, machine: MachineHandle) {
-        *self.machine.lock().unwrap_or_else(PoisonError::into_inner) = Some(machine);
+        *self.machine.lock().unwrap_or_else(PoisonError::into_inner) = machine;
     }
 
     /// Whether the user has typed Ctrl-A X.
@@ -89,11 +94,10 @@ impl Keyboard {
 
     fn type_bytes(&self, bytes: &[u8]) {
         let machine = self.machine.lock().unwrap_or_else(PoisonError::into_inner);
-        match (&*machine, self.console) {
+        match self.console {
             _ if bytes.is_empty() => {}
-            (Some(machine), GuestConsole::Serial) => machine.serial_input(bytes),
-            (Some(machine), GuestConsole::Virtio) => machine.console_input(bytes),
-            (None, _) => log::debug!("{} bytes were typed before the machine was there", bytes.len()),
+            GuestConsole::Serial => machine.serial_input(bytes),
+            GuestConsole::Virtio => machine.console_input(bytes),
         }
     }
 }

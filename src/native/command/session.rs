@@ -107,19 +107,21 @@ impl Session {
         let mut machine = self.build_machine(&output)?;
         let raw_mode = RawMode::enter().map_err(SessionError::Terminal)?;
         let console = GuestConsole::from_command_line(&self.files.command_line);
-        let keyboard = Keyboard::start(console, raw_mode.is_some(), std::thread::current())
+        let keyboard = Keyboard::start(machine.handle(), console, raw_mode.is_some(), std::thread::current())
             .map_err(SessionError::Terminal)?;
         loop {
-            keyboard.connect(machine.handle());
             let ending = run_machine(&mut machine, &keyboard, &output, end);
             self.instructions += machine.statistics().instructions;
             match ending? {
                 Some(ending) => return Ok(ending),
+                None if end.is_some_and(|end| Instant::now() >= end) => return Ok(Ending::TimedOut),
+                None if keyboard.wants_to_quit() => return Ok(Ending::Quit),
                 None => {
                     log::info!("the guest restarts");
                     // Its memory is freed before the next one's is taken.
                     drop(machine);
                     machine = self.build_machine(&output)?;
+                    keyboard.connect(machine.handle());
                 }
             }
         }
