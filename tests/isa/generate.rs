@@ -279,7 +279,7 @@ impl Sequence {
                 matches!(feature, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387)
             }) || (0..instruction.op_count())
                 .any(|index| instruction.op_register(index).is_mm())
-                || instruction.mnemonic() == Mnemonic::Emms;
+                || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
             match self.family {
                 Family::Integer => !is_vector && !is_x87,
                 Family::Vector => is_vector && !is_x87,

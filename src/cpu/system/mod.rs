@@ -26,6 +26,7 @@ pub use exception::InterruptKind;
 pub use lift::lift;
 pub use msr::Msrs;
 pub use registers::*;
+pub use save::MXCSR_MASK;
 
 /// The family's helpers by place; `lift` names the places in the same order.
 pub static HELPERS: [Helper; 65] = [

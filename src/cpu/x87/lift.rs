@@ -33,7 +33,9 @@ fn lift_x87(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
 /// The number of an ST register operand.
 fn st(instruction: &Instruction, operand: u32) -> u8 {
     match instruction.op_kind(operand) {
-        OpKind::Register => (instruction.op_register(operand) as u32).wrapping_sub(Register::ST0 as u32) as u8 & 7,
+        OpKind::Register => {
+            (instruction.op_register(operand) as u32).wrapping_sub(Register::ST0 as u32) as u8 & 7
+        }
         _ => 0,
     }
 }
