@@ -5,8 +5,12 @@
 
 #![cfg(not(target_arch = "wasm32"))]
 
+mod bad_kernels;
+mod devices;
 mod endings;
 mod guest;
 mod initramfs;
+mod kernels;
 mod program;
 mod repeatable;
+mod shared_disk;
