@@ -9,7 +9,7 @@ use crate::ir::Reg;
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The instruction limit is reached.
+    /// The instruction limit is reached, or the machine has something to do first.
     Limit,
     /// The processor waits for an interrupt, or for a start-up IPI.
     Halted,
@@ -43,6 +43,9 @@ impl Vcpu {
             if let Err(exception) = self.run_until_look(limit) {
                 log::trace!("{exception} at rip {:#x}", self.reg(Reg::RIP));
                 self.deliver_exception(exception);
+            }
+            if self.bus.must_stop() {
+                return Stop::Limit;
             }
         }
     }
