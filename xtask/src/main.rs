@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod command;
+mod guest;
 mod kernel;
 mod serve;
 mod setup;
@@ -36,6 +37,8 @@ enum Chore {
     Wasm,
     /// Build the guest's Linux kernel into build/kernel
     Kernel,
+    /// Build the guest's disk into build/guest
+    Guest,
     /// Build the page into www/dist
     Www,
     /// Build everything
@@ -66,6 +69,7 @@ fn main() -> Result<()> {
         Chore::Toolchain => toolchain::build()?.wasm_pack().map(drop),
         Chore::Wasm => wasm::build(),
         Chore::Kernel => kernel::build(),
+        Chore::Guest => guest::build(),
         Chore::Www => www::build(),
         Chore::Build => build_all(),
         Chore::Run { port } => {
@@ -92,6 +96,7 @@ fn build_all() -> Result<()> {
         host_side?;
         guest_side
     })?;
+    guest::build()?;
     wasm::build()?;
     www::build()?;
     println!("Built everything in {:.0} s.", started.elapsed().as_secs_f64());

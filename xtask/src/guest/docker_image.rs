@@ -117,7 +117,8 @@ pub fn store_busybox(root: &Path) -> Result<()> {
     fs::create_dir_all(&contents)?;
     fs::create_dir_all(images.join("imagedb/metadata/sha256"))?;
     fs::write(contents.join(&image), configuration)?;
-    let repositories = json!({ "Repositories": { "busybox": { "busybox:latest": format!("sha256:{image}") } } });
+    let repositories =
+        json!({ "Repositories": { "busybox": { "busybox:latest": format!("sha256:{image}") } } });
     fs::write(images.join("repositories.json"), serde_json::to_vec(&repositories)?)?;
     Ok(())
 }

@@ -11,8 +11,21 @@ use crate::command::{command, output_of, run_quietly};
 /// Debian's merged directories, and the folders that the guest mounts on or writes to.
 const MERGED: [&str; 4] = ["bin", "lib", "lib64", "sbin"];
 const FOLDERS: [&str; 15] = [
-    "dev", "home", "mnt", "opt", "proc", "root", "run", "srv", "sys", "tmp", "usr/local/bin", "usr/local/sbin",
-    "var/lib/docker", "var/log", "var/tmp",
+    "dev",
+    "home",
+    "mnt",
+    "opt",
+    "proc",
+    "root",
+    "run",
+    "srv",
+    "sys",
+    "tmp",
+    "usr/local/bin",
+    "usr/local/sbin",
+    "var/lib/docker",
+    "var/log",
+    "var/tmp",
 ];
 
 /// The lines of a list that are neither empty nor comments.
@@ -43,7 +56,9 @@ pub fn lay_out(sources: &Path, downloads: &Path, root: &Path) -> Result<()> {
     }
     copy_own_files(&sources.join("root"), root)?;
     link_applets(root)?;
-    for name in ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"] {
+    for name in
+        ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"]
+    {
         symlink("xtables-legacy-multi", root.join("usr/sbin").join(name))?;
     }
     bundle_certificates(root)?;
@@ -67,8 +82,12 @@ fn sorted(folder: &Path) -> Result<Vec<PathBuf>> {
 fn unpack<'a>(package: &Path, trimmed: impl Iterator<Item = &'a str>, root: &Path) -> Result<()> {
     let archive = root.with_extension("tar");
     let output = fs::File::create(&archive)?;
-    let status =
-        command("dpkg-deb").arg("--fsys-tarfile").arg(package).stdout(output).status().context("cannot start dpkg-deb")?;
+    let status = command("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(package)
+        .stdout(output)
+        .status()
+        .context("cannot start dpkg-deb")?;
     if !status.success() {
         bail!("dpkg-deb cannot read {}: {status}", package.display());
     }
@@ -108,7 +127,8 @@ fn copy_own_files(from: &Path, to: &Path) -> Result<()> {
             copy_own_files(&source, &place)?;
         } else {
             let executable = fs::metadata(&source)?.permissions().mode() & 0o100 != 0;
-            fs::write(&place, fs::read(&source)?).with_context(|| format!("cannot write {}", place.display()))?;
+            fs::write(&place, fs::read(&source)?)
+                .with_context(|| format!("cannot write {}", place.display()))?;
             fs::set_permissions(&place, fs::Permissions::from_mode(if executable { 0o755 } else { 0o644 }))?;
         }
     }
@@ -129,7 +149,9 @@ pub fn applets(root: &Path) -> Result<Vec<String>> {
 /// Makes links for the programs within busybox that no package brings.
 fn link_applets(root: &Path) -> Result<()> {
     for name in applets(root)? {
-        let taken = ["usr/bin", "usr/sbin"].iter().any(|folder| root.join(folder).join(&name).symlink_metadata().is_ok());
+        let taken = ["usr/bin", "usr/sbin"]
+            .iter()
+            .any(|folder| root.join(folder).join(&name).symlink_metadata().is_ok());
         if !taken {
             symlink("busybox", root.join("usr/bin").join(&name))?;
         }
@@ -150,5 +172,6 @@ fn bundle_certificates(root: &Path) -> Result<()> {
     let folder = root.join("etc/ssl/certs");
     fs::create_dir_all(&folder)?;
     fs::write(folder.join("ca-certificates.crt"), bundle)?;
-    fs::remove_dir_all(root.join("usr/share/ca-certificates")).context("cannot remove the single certificates")
+    fs::remove_dir_all(root.join("usr/share/ca-certificates"))
+        .context("cannot remove the single certificates")
 }
