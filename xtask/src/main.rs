@@ -3,6 +3,7 @@
 mod bench;
 mod cache;
 mod command;
+mod guest;
 mod kernel;
 mod node;
 mod serve;
@@ -38,6 +39,8 @@ enum Chore {
     Wasm,
     /// Build the guest's Linux kernel into build/kernel
     Kernel,
+    /// Build the guest's disk into build/guest
+    Guest,
     /// Build the page into www/dist
     Www,
     /// Build everything
@@ -78,6 +81,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Toolchain => toolchain::build()?.wasm_pack().map(drop),
         Chore::Wasm => wasm::build(),
         Chore::Kernel => kernel::build(),
+        Chore::Guest => guest::build(),
         Chore::Www => www::build(),
         Chore::Build => build_all(),
         Chore::Run { port } => {
@@ -104,6 +108,7 @@ fn build_all() -> Result<()> {
         host_side?;
         guest_side
     })?;
+    guest::build()?;
     wasm::build()?;
     www::build()?;
     println!("Built everything in {:.0} s.", started.elapsed().as_secs_f64());
