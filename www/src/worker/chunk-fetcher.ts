@@ -42,8 +42,7 @@ export class ChunkFetcher {
   /** Fetches chunk `index` of disk `disk` as soon as a connection is free. */
   request(disk: number, index: number): void {
     this.#waiting.push({ disk, index });
-    // Requests that the guest makes together arrive as separate messages: gather them first.
-    if (this.#waiting.length === 1) queueMicrotask(() => this.#startWaiting());
+    this.#startWaiting();
   }
 
   #startWaiting(): void {
