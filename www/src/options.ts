@@ -17,7 +17,7 @@ export type DiskSource = string | URL | Blob;
 export interface BootOptions {
   /** The kernel: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
   kernel: ImageSource;
-  /** An initial RAM file system. */
+  /** An initial RAM file system, in any compression that the kernel knows. */
   initrd?: ImageSource;
   /** The disks, vda first. Each server must answer byte-range requests. */
   disks?: DiskSource[];

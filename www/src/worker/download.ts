@@ -6,18 +6,19 @@ import { DinghyError } from "../options.js";
 export type Progress = (loadedBytes: number, totalBytes: number | undefined) => void;
 
 /**
- * Returns the contents of `source`, unpacked if they are gzip-compressed.
+ * Returns the contents of `source`; a kernel is unpacked if it is gzip-compressed. An initial RAM
+ * file system stays packed: the guest's kernel unpacks it, in any format it knows.
  *
- * @param what the file's name in messages, for example "kernel"
+ * @param what the file, by its name in messages
  * @throws DinghyError if it cannot be had
  */
 export async function load(
-  what: string,
+  what: "kernel" | "initial RAM file system",
   source: string | Uint8Array,
   progress: Progress,
 ): Promise<Uint8Array> {
   const bytes = typeof source === "string" ? await download(what, source, progress) : source;
-  return isGzip(bytes) ? unpack(what, bytes) : bytes;
+  return what === "kernel" && isGzip(bytes) ? unpack(what, bytes) : bytes;
 }
 
 async function download(what: string, url: string, progress: Progress): Promise<Uint8Array> {

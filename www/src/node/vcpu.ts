@@ -1,0 +1,55 @@
+/** The worker thread that runs the vCPU in node. It blocks; files are read synchronously. */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parentPort, workerData } from "node:worker_threads";
+
+import * as engine from "../../pkg/shared/dinghy.js";
+import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
+import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
+import { openDisk, readImage } from "./files.js";
+import type { NodeBoot, NodeMessage } from "./protocol.js";
+
+const send = (message: NodeMessage, transfer: ArrayBuffer[] = []): void =>
+  parentPort?.postMessage(message, transfer);
+const post: Post = send;
+
+try {
+  run(workerData as NodeBoot);
+} catch (error) {
+  post(fatalError(error));
+}
+
+function run(boot: NodeBoot): void {
+  const output = new OutputBatch(post);
+  const kernel = readImage("kernel", boot.kernel);
+  const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
+  const disks = boot.disks.map(openDisk);
+  const wasm = fileURLToPath(new URL("../../pkg/shared/dinghy_bg.wasm", import.meta.url));
+  const module = new WebAssembly.Module(readFileSync(wasm));
+  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+  const machine = new engine.Machine({
+    memoryBytes: boot.memoryMiB * 1024 * 1024,
+    kernel,
+    initrd,
+    commandLine: boot.commandLine,
+    clock: boot.clock,
+    columns: boot.size.columns,
+    rows: boot.size.rows,
+    disks,
+    onConsoleOutput: (bytes) => output.add("console", bytes),
+    onSerialOutput: (bytes) => output.add("serial", bytes),
+  });
+  const memory = engine.memory();
+  send({
+    type: "attach",
+    attachment: {
+      module,
+      memory,
+      portHandle: machine.portHandle(),
+      attentionAddress: machine.attentionAddress(),
+    },
+  });
+  post({ type: "booting" });
+  runBlocking(machine, boot.clock, memory, output, post);
+}
