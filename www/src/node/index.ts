@@ -13,7 +13,6 @@
 import { existsSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 
-import type { Engine } from "../engine.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "../machine.js";
 import {
   type BootOptions,
@@ -22,10 +21,8 @@ import {
   DEFAULT_MEMORY_MIB,
   DinghyError,
 } from "../options.js";
-import { callAttention } from "../worker/attention.js";
-import { deliver } from "../worker/input.js";
-import type { Attachment, InputMessage, MachineMessage } from "../worker/protocol.js";
-import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
+import type { MachineMessage } from "../worker/protocol.js";
+import { fatalError } from "../worker/start.js";
 import type { DiskFile, NodeBoot, NodeMessage } from "./protocol.js";
 
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
@@ -61,44 +58,29 @@ export class Machine extends AnyMachine {
       clock: options.clock ?? "real",
       size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
-    const engine = await loadEngine();
-    const machine = new Machine((receive) => connect(engine, boot, receive), options.onPhase);
+    checkBuilt();
+    const machine = new Machine((receive) => connect(boot, receive), options.onPhase);
     return machine.started();
   }
 }
 
-/** Loads the emulator's JavaScript side for this thread's port. */
-async function loadEngine(): Promise<Engine> {
+function checkBuilt(): void {
   if (!existsSync(new URL("../../pkg/shared/dinghy_bg.wasm", import.meta.url))) {
     throw new DinghyError("The emulator is not built; build it with `make build`.");
   }
-  return import("../../pkg/shared/dinghy.js");
 }
 
-function connect(engine: Engine, boot: NodeBoot, receive: (message: MachineMessage) => void): Backend {
-  const worker = new Worker(new URL("./vcpu.js", import.meta.url), { workerData: boot, name: "vcpu" });
-  const early: InputMessage[] = [];
-  let send = (message: InputMessage): void => {
-    early.push(message);
-  };
-  worker.on("message", (message: NodeMessage) => {
-    if (message.type === "attach") {
-      send = attach(engine, message.attachment);
-      early.forEach(send);
-    } else {
-      receive(message);
-    }
+function connect(boot: NodeBoot, receive: (message: MachineMessage) => void): Backend {
+  const vcpu = new Worker(new URL("./vcpu.js", import.meta.url), { workerData: boot, name: "vcpu" });
+  const io = new Worker(new URL("./io.js", import.meta.url), { name: "io" });
+  vcpu.on("message", (message: NodeMessage) => {
+    if (message.type === "attach") io.postMessage(message);
+    else receive(message);
   });
-  worker.on("error", (error) => receive(fatalError(error)));
-  return { send: (message) => send(message), terminate: () => void worker.terminate() };
-}
-
-/** Reaches the machine in the worker through a second instance on its memory. */
-function attach(engine: Engine, { module, memory, portHandle, attentionAddress }: Attachment) {
-  engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
-  const port = new engine.MachinePort(portHandle);
-  return (message: InputMessage): void => {
-    deliver(port, message);
-    callAttention(memory, attentionAddress);
+  const workers = [vcpu, io];
+  workers.forEach((worker) => worker.on("error", (error) => receive(fatalError(error))));
+  return {
+    send: (message) => io.postMessage(message),
+    terminate: () => workers.forEach((worker) => void worker.terminate()),
   };
 }

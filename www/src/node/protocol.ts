@@ -22,5 +22,11 @@ export interface NodeBoot {
   size: TerminalSize;
 }
 
+/** Tells how the machine can be reached: from the vCPU's worker by way of the main thread to the I/O worker. */
+export interface AttachMessage {
+  type: "attach";
+  attachment: Attachment;
+}
+
 /** From the vCPU's worker to the main thread. */
-export type NodeMessage = MachineMessage | { type: "attach"; attachment: Attachment };
+export type NodeMessage = MachineMessage | AttachMessage;
