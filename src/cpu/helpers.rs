@@ -36,6 +36,11 @@ impl HelperId {
         Self(3 * Self::FAMILY_SIZE + place as u16)
     }
 
+    /// Helper `place` of SSE floating point.
+    pub const fn float(place: u8) -> Self {
+        Self(4 * Self::FAMILY_SIZE + place as u16)
+    }
+
     /// The number for [`Op::imm`].
     pub const fn number(self) -> i32 {
         self.0 as i32
@@ -50,7 +55,8 @@ pub fn call(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         0 => &super::integer::HELPERS,
         1 => &super::system::HELPERS,
         2 => &super::x87::HELPERS,
-        _ => &super::sse::HELPERS,
+        3 => super::sse::HELPERS,
+        _ => super::sse::float::HELPERS,
     };
     family[number % HelperId::FAMILY_SIZE as usize](vcpu, op)
 }

@@ -2,6 +2,7 @@
 
 use super::{Exit, execute};
 use crate::cpu::code::{Block, CodeCache};
+use crate::cpu::system::InterruptKind;
 use crate::cpu::{Activity, Exception, Vcpu, flags};
 use crate::ir::Reg;
 
@@ -59,7 +60,7 @@ impl Vcpu {
         }
         if let Some(vector) = self.bus.acknowledge_interrupt() {
             self.activity = Activity::Running;
-            self.deliver_external_interrupt(vector);
+            self.deliver_interrupt(vector, InterruptKind::External);
         }
     }
 

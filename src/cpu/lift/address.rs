@@ -3,7 +3,7 @@
 use super::{Builder, CodeSize};
 use crate::cpu::integer;
 use crate::ir::{Address, OpCode, Reg};
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{Instruction, Register};
 
 /// See [`Builder::reg`].
 pub fn file_register(register: Register) -> Reg {
@@ -120,9 +120,4 @@ fn with_base(builder: &mut Builder, offset: Address, segment_base: Reg) -> Addre
         builder.lea(Reg::T0, offset);
         Address { base: segment_base, index: Reg::T0, shift: 0, disp: 0 }
     }
-}
-
-/// The operand kinds that `address` serves.
-pub fn is_plain_memory(kind: OpKind) -> bool {
-    kind == OpKind::Memory
 }

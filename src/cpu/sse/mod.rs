@@ -1,16 +1,81 @@
-//! SSE to SSE4.2.
+//! SSE to SSE4.2: data movement and integer lanes in [`integer`], floating point in [`float`].
+//!
+//! A vector operation's number ([`Op::imm`]) names its half by bit 8.
 
-use super::Helper;
+pub mod float;
+pub mod integer;
 
-/// The family's helpers by place.
-pub static HELPERS: [Helper; 0] = [];
+use super::lift::{Builder, Lifted};
+use super::{Exception, Helper, HelperId, Vcpu};
+use crate::ir::Op;
+use iced_x86::{CpuidFeature, EncodingKind, Instruction, Mnemonic};
+
+/// Set in the numbers of [`float`]'s vector operations, clear in those of [`integer`].
+pub const FLOAT_OPERATION: i32 = 1 << 8;
+
+/// The family's own helpers by place: those of integer lanes.
+pub static HELPERS: &[Helper] = integer::HELPERS;
 
 /// Lifts the instruction if it belongs here.
-pub fn lift(_: &mut super::lift::Builder, _: &iced_x86::Instruction) -> Option<super::lift::Lifted> {
-    None
+pub fn lift(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> {
+    if (builder.mode.sse_undefined || builder.mode.sse_traps) && needs_sse_state(instruction) {
+        let helper = if builder.mode.sse_undefined { UNDEFINED } else { NOT_AVAILABLE };
+        builder.call_and_exit(helper, [0; 4]);
+        return Some(Lifted::Ends);
+    }
+    integer::lift(builder, instruction).or_else(|| float::lift(builder, instruction))
+}
+
+const UNDEFINED: HelperId = HelperId::float(0);
+const NOT_AVAILABLE: HelperId = HelperId::float(1);
+
+/// Raises #UD: CR0.EM is set or CR4.OSFXSR is clear.
+pub(super) fn undefined(_: &mut Vcpu, _: &Op) -> Result<(), Exception> {
+    Err(Exception::InvalidOpcode)
+}
+
+/// Raises #NM: CR0.TS is set.
+pub(super) fn not_available(_: &mut Vcpu, _: &Op) -> Result<(), Exception> {
+    Err(Exception::DeviceNotAvailable)
+}
+
+/// Whether the instruction works on the XMM registers or MXCSR (SDM vol. 3A 14.1).
+fn needs_sse_state(instruction: &Instruction) -> bool {
+    use Mnemonic::*;
+    let is_sse = instruction.cpuid_features().iter().any(|feature| {
+        matches!(
+            feature,
+            CpuidFeature::SSE
+                | CpuidFeature::SSE2
+                | CpuidFeature::SSE3
+                | CpuidFeature::SSSE3
+                | CpuidFeature::SSE4_1
+                | CpuidFeature::SSE4_2
+        )
+    });
+    is_sse
+        && instruction.encoding() == EncodingKind::Legacy
+        && !matches!(
+            instruction.mnemonic(),
+            Lfence
+                | Sfence
+                | Mfence
+                | Pause
+                | Clflush
+                | Crc32
+                | Movnti
+                | Prefetchnta
+                | Prefetcht0
+                | Prefetcht1
+                | Prefetcht2
+                | Monitor
+                | Mwait
+                | Fisttp
+        )
 }
 
 /// Runs a vector operation.
-pub fn execute(_: &mut super::Vcpu, _: &crate::ir::Op) -> Result<(), super::Exception> {
-    Err(super::Exception::InvalidOpcode)
+#[inline]
+pub fn execute(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    if op.imm & FLOAT_OPERATION == 0 { integer::execute(vcpu, op) } else { float::execute(vcpu, op) }
 }
