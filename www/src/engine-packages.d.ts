@@ -7,7 +7,7 @@ declare module "*/pkg/shared/dinghy.js" {
   export const Machine: typeof engine.Machine;
   export const MachinePort: typeof engine.MachinePort;
   export const initSync: typeof engine.initSync;
-  export const memory: typeof engine.memory;
+  export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;
 }
 
@@ -16,6 +16,6 @@ declare module "*/pkg/unshared/dinghy.js" {
   export const Machine: typeof engine.Machine;
   export const MachinePort: typeof engine.MachinePort;
   export const initSync: typeof engine.initSync;
-  export const memory: typeof engine.memory;
+  export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;
 }

@@ -18,6 +18,8 @@ export type RunOutcome =
   | "idle"
   /** The guest powered off. Final. */
   | "powered-off"
+  /** The guest left by the debug-exit port, with {@link EngineMachine.exitCode}. Final. */
+  | "exited"
   /** The guest asked for a reset; a new machine must be made. Final. */
   | "restarted"
   /** The vCPU shut down on a triple fault. Final. */
@@ -109,6 +111,8 @@ export interface EngineMachine {
    * clock 0 whenever a timer is armed: `run` moves the clock on by itself.
    */
   idleMilliseconds(): number;
+  /** After `run` returned `"exited"`: the code that the guest gave. */
+  exitCode(): number | undefined;
   /** Current figures. */
   statistics(): EngineStatistics;
   /**
@@ -165,7 +169,7 @@ export interface Engine extends EngineConstructors {
     thread_stack_size?: number;
   }): unknown;
   /** The memory of this instance, to pass to other workers. */
-  memory(): WebAssembly.Memory;
+  wasmMemory(): WebAssembly.Memory;
   /** Size of a chunk of a {@link ChunkedDisk}, in bytes. */
   chunkBytes(): number;
 }

@@ -176,7 +176,7 @@ export class Machine {
         this.#events.emit("status", message);
         break;
       case "exit":
-        this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason);
+        this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;
       case "error":
         this.#fail(message.message, message.fatal);
@@ -196,11 +196,11 @@ export class Machine {
     if (fatal) this.#end("stopped");
   }
 
-  #end(reason: ExitReason): void {
+  #end(reason: ExitReason, code?: number): void {
     if (this.#exit) return;
     const { serial, console } = this.#logs;
     const lastLines = [...serial.lastLines(LAST_LINES), ...console.lastLines(LAST_LINES)];
-    this.#exit = { reason, lastLines };
+    this.#exit = { reason, code, lastLines };
     this.#backend.terminate();
     this.#events.emit("exit", this.#exit);
   }

@@ -49,11 +49,13 @@ export type Phase =
   | { name: "mark"; mark: string };
 
 /** Why a machine is no more. */
-export type ExitReason = "powered-off" | "restarted" | "triple-fault" | "panicked" | "stopped";
+export type ExitReason = "powered-off" | "exited" | "restarted" | "triple-fault" | "panicked" | "stopped";
 
 /** The end of a machine. */
 export interface Exit {
   reason: ExitReason;
+  /** The guest's code, where it left by the debug-exit port. */
+  code: number | undefined;
   /** The last lines that the guest printed on its consoles, without colours. */
   lastLines: string[];
 }

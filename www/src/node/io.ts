@@ -5,8 +5,8 @@
 
 import { parentPort } from "node:worker_threads";
 
-import * as engine from "../../pkg/shared/dinghy.js";
 import { callAttention } from "../worker/attention.js";
+import { engine } from "../worker/engine-shared.js";
 import { deliver } from "../worker/input.js";
 import type { Attachment, InputMessage } from "../worker/protocol.js";
 import { THREAD_STACK_BYTES } from "../worker/start.js";

@@ -41,11 +41,11 @@ async function run(parsed: RunArguments): Promise<number> {
   const startedAt = performance.now();
   const total: Totals = { instructions: 0 };
   const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
-  let exit = await runOnce(options, deadline, total);
+  let exitCode = await runOnce(options, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
-  while (exit === "restarted") exit = await runOnce(options, deadline, total);
+  while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
   if (parsed.stats) printStatistics(total.instructions, (performance.now() - startedAt) / 1000);
-  return EXIT_CODES[exit];
+  return exitCode;
 }
 
 /** Figures over all boots of a run. */
@@ -53,15 +53,17 @@ interface Totals {
   instructions: number;
 }
 
-/** How one boot ended. */
-type Ending = keyof typeof EXIT_CODES | "restarted";
-
-async function runOnce(options: NodeBootOptions, deadline: number | undefined, total: Totals): Promise<Ending> {
+/** Boots once. Returns the exit code, or that the guest wants to be booted again. */
+async function runOnce(
+  options: NodeBootOptions,
+  deadline: number | undefined,
+  total: Totals,
+): Promise<number | "restarted"> {
   const machine = await Machine.boot(options);
   const terminal = attachTerminal(machine, terminalDevice(options.commandLine ?? ""));
   let last: Status | undefined;
-  let hasTimedOut = false;
-  let hasFailed = false;
+  let hasTimedOut = false as boolean;
+  let hasFailed = false as boolean;
   machine.on("status", (status) => (last = status));
   machine.on("error", (error) => {
     hasFailed = true;
@@ -83,16 +85,19 @@ async function runOnce(options: NodeBootOptions, deadline: number | undefined, t
   total.instructions += last?.instructions ?? 0;
   switch (exit.reason) {
     case "powered-off":
-      return "poweredOff";
+      return EXIT_CODES.poweredOff;
+    case "exited":
+      // Like an exit status, the port's value has eight bits that count.
+      return (exit.code ?? 0) & 0xff;
     case "restarted":
       return "restarted";
     case "panicked":
     case "triple-fault":
       explain(exit, terminal.device);
-      return "guestFailed";
+      return EXIT_CODES.guestFailed;
     case "stopped":
-      if (hasTimedOut) return "timeout";
-      return hasFailed ? "emulatorFailed" : "poweredOff";
+      if (hasTimedOut) return EXIT_CODES.timeout;
+      return hasFailed ? EXIT_CODES.emulatorFailed : EXIT_CODES.poweredOff;
   }
 }
 

@@ -4,7 +4,7 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parentPort, workerData } from "node:worker_threads";
 
-import * as engine from "../../pkg/shared/dinghy.js";
+import { engine, wasm } from "../worker/engine-shared.js";
 import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
@@ -25,8 +25,7 @@ function run(boot: NodeBoot): void {
   const kernel = readImage("kernel", boot.kernel);
   const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
   const disks = boot.disks.map(openDisk);
-  const wasm = fileURLToPath(new URL("../../pkg/shared/dinghy_bg.wasm", import.meta.url));
-  const module = new WebAssembly.Module(readFileSync(wasm));
+  const module = new WebAssembly.Module(readFileSync(fileURLToPath(wasm)));
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const machine = new engine.Machine({
     memoryBytes: boot.memoryMiB * 1024 * 1024,
@@ -40,7 +39,7 @@ function run(boot: NodeBoot): void {
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
-  const memory = engine.memory();
+  const memory = engine.wasmMemory();
   send({
     type: "attach",
     attachment: {

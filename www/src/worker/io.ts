@@ -1,9 +1,9 @@
 /** The worker that does what must wait: it fetches disk chunks, and brings the user's input to the machine. */
 
-import * as engine from "../../pkg/shared/dinghy.js";
 import type { EnginePort } from "../engine.js";
 import { callAttention } from "./attention.js";
 import { ChunkFetcher } from "./chunk-fetcher.js";
+import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
 import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
 import type { Post } from "./run-loop.js";

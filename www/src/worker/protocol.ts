@@ -29,7 +29,7 @@ export type MachineMessage =
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "status"; instructions: number; mips: number; uptimeSeconds: number }
-  | { type: "exit"; reason: Exclude<ExitReason, "stopped"> }
+  | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 
 /** A failure. Before `booting` it ends the start, afterwards the machine, if `fatal`. */

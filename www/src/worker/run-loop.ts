@@ -76,7 +76,7 @@ class Slices {
     if (outcome === "limit") this.#adapt(now - startedAt);
     this.output.flush();
     if (now - this.#reportedAt >= STATUS_INTERVAL_MS || isFinal(outcome)) this.#report(now);
-    if (isFinal(outcome)) this.post({ type: "exit", reason: outcome });
+    if (isFinal(outcome)) this.post({ type: "exit", reason: outcome, code: this.machine.exitCode() });
     return outcome;
   }
 

@@ -1,6 +1,6 @@
 /** The worker that runs the vCPU on shared memory. It blocks; the I/O worker does all that must wait. */
 
-import * as engine from "../../pkg/shared/dinghy.js";
+import { engine, wasm } from "./engine-shared.js";
 import type { BootMessage, IoMessage } from "./protocol.js";
 import { OutputBatch, type Post, runBlocking } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -17,11 +17,10 @@ async function run(boot: BootMessage): Promise<void> {
   if (!io) throw new Error("the worker for shared memory was started without a way to the I/O worker");
   const toIo = (message: IoMessage): void => io.postMessage(message);
   const output = new OutputBatch(post);
-  const wasm = new URL("../../pkg/shared/dinghy_bg.wasm", import.meta.url);
   const { module, machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
     toIo({ type: "chunk", disk, index }),
   );
-  const memory = engine.memory();
+  const memory = engine.wasmMemory();
   toIo({
     type: "attach",
     attachment: {

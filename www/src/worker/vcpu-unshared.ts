@@ -1,7 +1,7 @@
 /** The one worker of a machine where memory cannot be shared: it runs the vCPU in slices, and does the I/O between them. */
 
-import * as engine from "../../pkg/unshared/dinghy.js";
 import { ChunkFetcher } from "./chunk-fetcher.js";
+import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
@@ -26,7 +26,6 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
-  const wasm = new URL("../../pkg/unshared/dinghy_bg.wasm", import.meta.url);
   const { machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
     chunks.request(disk, index),
   );
