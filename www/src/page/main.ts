@@ -22,6 +22,8 @@ const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
 let hasPressedPower = false;
+/** The last error since the start; if the machine ends by itself, it is why. */
+let lastError: string | undefined;
 
 terminal.onData((text) => machine?.console.write(text));
 // Some terminal replies are bytes that are no text.
@@ -40,6 +42,7 @@ await boot();
 async function boot(): Promise<void> {
   machine = undefined;
   hasPressedPower = false;
+  lastError = undefined;
   terminal.reset();
   view.hidePanel();
   view.showNotice("info", "");
@@ -79,7 +82,10 @@ function attach(started: Machine): void {
     if (view.isLogShown) showLog();
   });
   started.on("status", (status) => view.showStatus(status));
-  started.on("error", (error) => view.showNotice("error", error.message));
+  started.on("error", ({ message }) => {
+    lastError = message;
+    view.showNotice("error", message);
+  });
   started.on("exit", showExit);
   started.console.resize(terminal.cols, terminal.rows);
   view.showPower("Power off", true);
@@ -136,7 +142,11 @@ function showExit({ reason, code, lastLines }: Exit): void {
       view.showPanel({ title: "The machine is off", text: `The guest ended it with code ${code}.`, ...restart });
       break;
     case "stopped":
-      view.showPanel({ title: "The machine was stopped", text: "Its power was cut.", ...restart });
+      view.showPanel({
+        title: "The machine was stopped",
+        text: hasPressedPower ? "Its power was cut." : (lastError ?? "The emulator ended it."),
+        ...restart,
+      });
       break;
     case "panicked":
     case "triple-fault":
