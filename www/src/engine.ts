@@ -163,11 +163,7 @@ export interface Engine extends EngineConstructors {
    * Instantiates the module, on `memory` when given (shared build: second and later instances).
    * `thread_stack_size` is in bytes, a multiple of 65536.
    */
-  initSync(options: {
-    module: WebAssembly.Module;
-    memory?: WebAssembly.Memory;
-    thread_stack_size?: number;
-  }): unknown;
+  initSync(options: { module: WebAssembly.Module; memory?: WebAssembly.Memory; thread_stack_size?: number }): unknown;
   /** The memory of this instance, to pass to other workers. */
   wasmMemory(): WebAssembly.Memory;
   /** Size of a chunk of a {@link ChunkedDisk}, in bytes. */

@@ -9,7 +9,7 @@ import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 const LAST_LINES = 12;
 
 /** A kernel without a panic device announces a panic only in print, and then resets. */
-const PANIC_LINE = /Kernel panic - not syncing/;
+const PANIC_TEXT = "Kernel panic - not syncing";
 
 /** A line on the serial port by which the guest tells how far it is. */
 const MARK_LINE = /^dinghy:([a-z0-9-]+)$/;
@@ -211,7 +211,7 @@ export class Machine {
   }
 
   #noticePanic(line: string): void {
-    this.#hasPanicked ||= PANIC_LINE.test(line);
+    this.#hasPanicked ||= line.includes(PANIC_TEXT);
   }
 }
 

@@ -46,14 +46,17 @@ function recorder(count) {
   const failures = new Map();
   let done;
   const finished = new Promise((resolve) => (done = resolve));
-  const check = () => chunks.size + failures.size === count && done();
+  const note = (map, disk, index, value) => {
+    map.set(`${disk}:${index}`, value);
+    if (chunks.size + failures.size === count) done();
+  };
   return {
     chunks,
     failures,
     finished,
     port: {
-      completeChunk: (disk, index, bytes) => void chunks.set(`${disk}:${index}`, bytes.slice()) ?? check(),
-      failChunk: (disk, index, reason) => void failures.set(`${disk}:${index}`, reason) ?? check(),
+      completeChunk: (disk, index, bytes) => note(chunks, disk, index, bytes.slice()),
+      failChunk: (disk, index, reason) => note(failures, disk, index, reason),
     },
   };
 }
@@ -108,7 +111,14 @@ test("a request that keeps failing is an I/O error that the user is told of", as
   answer = (request, response) => response.writeHead(503).end();
   const { failures, finished, port } = recorder(1);
   const messages = [];
-  new ChunkFetcher([disk], CHUNK, port, () => undefined, (message) => messages.push(message), [1, 1]).request(0, 0);
+  new ChunkFetcher(
+    [disk],
+    CHUNK,
+    port,
+    () => undefined,
+    (message) => messages.push(message),
+    [1, 1],
+  ).request(0, 0);
   await finished;
   assert.match(failures.get("0:0"), /answered 503/);
   assert.equal(ranges.length, 1 + 3);
@@ -119,7 +129,14 @@ test("a changed image is not mixed with the old one", async () => {
   const disk = await probe(address);
   answer = (request, response) => serveRange(request, response, '"two"');
   const { failures, finished, port } = recorder(1);
-  new ChunkFetcher([disk], CHUNK, port, () => undefined, () => undefined, [1, 1]).request(0, 0);
+  new ChunkFetcher(
+    [disk],
+    CHUNK,
+    port,
+    () => undefined,
+    () => undefined,
+    [1, 1],
+  ).request(0, 0);
   await finished;
   assert.match(failures.get("0:0"), /changed on the server/);
 });

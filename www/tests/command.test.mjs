@@ -62,7 +62,10 @@ describe("files", () => {
   test("writes to a disk reach its file", () => {
     writeFileSync(file("disk.img"), new Uint8Array(2048));
     const disk = openDisk({ path: file("disk.img"), writes: "through" });
-    disk.write(512, Uint8Array.from({ length: 512 }, () => 7));
+    disk.write(
+      512,
+      Uint8Array.from({ length: 512 }, () => 7),
+    );
     disk.flush();
     assert.equal(disk.sizeBytes, 2048);
     assert.deepEqual(readImage("kernel", file("disk.img")).subarray(510, 514), Buffer.from([0, 0, 7, 7]));

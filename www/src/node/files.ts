@@ -15,10 +15,7 @@ import type { DiskFile } from "./protocol.js";
  * @param what the file, by its name in messages
  * @throws DinghyError if it cannot be read
  */
-export function readImage(
-  what: "kernel" | "initial RAM file system",
-  source: string | Uint8Array,
-): Uint8Array {
+export function readImage(what: "kernel" | "initial RAM file system", source: string | Uint8Array): Uint8Array {
   if (source instanceof Uint8Array) return source;
   let bytes: Buffer;
   try {
@@ -68,7 +65,7 @@ export function openDisk({ path, writes }: DiskFile): SynchronousDisk {
 
 function readFully(file: number, offset: number, length: number): Uint8Array {
   const bytes = new Uint8Array(length);
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const count = readSync(file, bytes, done, length - done, offset + done);
     if (count === 0) throw new Error("the file has become shorter since the start");
     done += count;
@@ -77,11 +74,13 @@ function readFully(file: number, offset: number, length: number): Uint8Array {
 }
 
 function writeFully(file: number, offset: number, data: Uint8Array): void {
-  for (let done = 0; done < data.byteLength; ) {
+  for (let done = 0; done < data.byteLength;) {
     done += writeSync(file, data, done, data.byteLength - done, offset + done);
   }
 }
 
 function unreadable(what: string, path: string, error: unknown): DinghyError {
-  return new DinghyError(`The ${what} ${path} cannot be opened (${reason(error)}); check the name and the permissions.`);
+  return new DinghyError(
+    `The ${what} ${path} cannot be opened (${reason(error)}); check the name and the permissions.`,
+  );
 }

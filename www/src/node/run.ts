@@ -138,7 +138,9 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
 function defaultFile(what: string, path: string, option: string): string {
   const file = fileURLToPath(new URL(`../../../build/${path}`, import.meta.url));
   if (!existsSync(file)) {
-    throw new DinghyError(`There is no default ${what} at ${file}; build it with \`make build\`, or name one with ${option}.`);
+    throw new DinghyError(
+      `There is no default ${what} at ${file}; build it with \`make build\`, or name one with ${option}.`,
+    );
   }
   return file;
 }

@@ -10,8 +10,7 @@ import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
 import type { NodeBoot, NodeMessage } from "./protocol.js";
 
-const send = (message: NodeMessage, transfer: ArrayBuffer[] = []): void =>
-  parentPort?.postMessage(message, transfer);
+const send = (message: NodeMessage, transfer: ArrayBuffer[] = []): void => parentPort?.postMessage(message, transfer);
 const post: Post = send;
 
 try {

@@ -18,17 +18,24 @@ export interface Panel {
 }
 
 /** Finds an element that index.html has. */
-function element<Kind extends HTMLElement = HTMLElement>(id: string): Kind {
+function element(id: string): HTMLElement {
   const found = document.getElementById(id);
   if (!found) throw new Error(`index.html has no element #${id}`);
-  return found as Kind;
+  return found;
+}
+
+/** Finds a button that index.html has. */
+function button(id: string): HTMLButtonElement {
+  const found = element(id);
+  if (!(found instanceof HTMLButtonElement)) throw new Error(`#${id} in index.html is no button`);
+  return found;
 }
 
 /** What the page shows around the terminal. */
 export class View {
   readonly terminal = element("terminal");
-  readonly logButton = element<HTMLButtonElement>("log-button");
-  readonly powerButton = element<HTMLButtonElement>("power-button");
+  readonly logButton = button("log-button");
+  readonly powerButton = button("power-button");
   readonly #phase = element("phase");
   readonly #phaseText = element("phase-text");
   readonly #powerText = element("power-text");
@@ -36,12 +43,12 @@ export class View {
   readonly #progressBar = element("progress-bar");
   readonly #bootLog = element("boot-log");
   readonly #panel = element("panel");
-  readonly #panelButton = element<HTMLButtonElement>("panel-button");
+  readonly #panelButton = button("panel-button");
   readonly #notice = element("notice");
 
   /** Names the phase that the machine is in. */
   showPhase(state: PhaseState, text: string): void {
-    this.#phase.dataset["state"] = state;
+    this.#phase.dataset.state = state;
     this.#phaseText.textContent = text;
     if (state !== "busy") this.#progress.hidden = true;
   }
@@ -73,7 +80,7 @@ export class View {
 
   /** A remark in the status line. */
   showNotice(kind: "info" | "error", text: string): void {
-    this.#notice.dataset["kind"] = kind;
+    this.#notice.dataset.kind = kind;
     this.#notice.textContent = text;
   }
 
@@ -83,17 +90,17 @@ export class View {
     this.powerButton.setAttribute("aria-label", text);
     this.powerButton.title = text;
     this.powerButton.disabled = !isEnabled;
-    this.powerButton.dataset["insists"] = String(insists);
+    this.powerButton.dataset.insists = String(insists);
   }
 
   /** Shows a panel over the terminal. */
-  showPanel({ title, text, lines = [], button, onButton }: Panel): void {
+  showPanel({ title, text, lines = [], button: action, onButton }: Panel): void {
     element("panel-title").textContent = title;
     element("panel-text").textContent = text;
     const pre = element("panel-lines");
     pre.hidden = lines.length === 0;
     pre.textContent = lines.join("\n");
-    this.#panelButton.textContent = button;
+    this.#panelButton.textContent = action;
     this.#panelButton.onclick = onButton;
     this.#panel.hidden = false;
     this.#panelButton.focus();

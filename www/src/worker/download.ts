@@ -35,9 +35,7 @@ async function download(what: string, url: string, progress: Progress): Promise<
   }
   // A server's catch-all page in place of a missing file would reach the guest as a broken kernel.
   if (response.headers.get("content-type")?.startsWith("text/html")) {
-    throw new DinghyError(
-      `The server sent a web page in place of the ${what} ${url}; check that the file is there.`,
-    );
+    throw new DinghyError(`The server sent a web page in place of the ${what} ${url}; check that the file is there.`);
   }
   // Content-Length counts the bytes on the wire, the reader those after decoding.
   const length = Number(response.headers.get("content-length"));

@@ -57,8 +57,7 @@ export interface RemoteDisk {
 
 /** From the vCPU's worker to the I/O worker. */
 export type IoMessage =
-  | { type: "attach"; attachment: Attachment; disks: RemoteDisk[] }
-  | { type: "chunk"; disk: number; index: number };
+  { type: "attach"; attachment: Attachment; disks: RemoteDisk[] } | { type: "chunk"; disk: number; index: number };
 
 /** Hands the I/O worker its end of the way to the vCPU's worker. */
 export interface ConnectMessage {
