@@ -43,9 +43,12 @@ export async function open(browser, address, options = {}) {
 
 /** The text that the terminal shows. */
 export function terminalText(page) {
-  return page.locator("#terminal .xterm-rows > div").allInnerTexts().then((rows) => {
-    return rows.map((row) => row.replaceAll("\u00a0", " ").trimEnd()).join("\n");
-  });
+  return page
+    .locator("#terminal .xterm-rows > div")
+    .allInnerTexts()
+    .then((rows) => {
+      return rows.map((row) => row.replaceAll("\u00a0", " ").trimEnd()).join("\n");
+    });
 }
 
 /** Waits until the terminal shows what `pattern` matches; fails with what it showed. */
