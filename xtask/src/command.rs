@@ -12,9 +12,16 @@ use anyhow::{Context, Result, bail};
 pub fn command(program: impl AsRef<Path>) -> Command {
     let mut command = Command::new(program.as_ref());
     command.env("PATH", search_path(&[]));
-    for leaked in
-        ["RUSTUP_TOOLCHAIN", "RUSTC", "CARGO", "CARGO_MANIFEST_DIR", "LD_LIBRARY_PATH", "MAKEFLAGS", "MFLAGS"]
-    {
+    for leaked in [
+        "RUSTUP_TOOLCHAIN",
+        "RUSTC",
+        "RUSTDOC",
+        "CARGO",
+        "CARGO_MANIFEST_DIR",
+        "LD_LIBRARY_PATH",
+        "MAKEFLAGS",
+        "MFLAGS",
+    ] {
         command.env_remove(leaked);
     }
     command

@@ -86,6 +86,7 @@ fn checks(toolchain: &Toolchain) -> Result<Vec<Check>> {
         },
         Check { name: "cargo test", command: cargo(&["test", "--workspace"]) },
         Check { name: "wasm-pack test", command: browser },
+        Check { name: "npm run lint", command: npm("lint")? },
         Check { name: "npm test", command: npm("test")? },
         Check { name: "npm run e2e", command: npm("e2e")? },
     ])

@@ -22,6 +22,8 @@ const WASM_BINDGEN: &str = "0.2.130";
 const WASM_PACK: &str = "0.15.1";
 const COMPILER: &str = "/usr/bin/rustc";
 const CARGO: &str = "/usr/bin/cargo";
+/// The programs that need to be told where the library is; rustdoc compiles the documentation's tests.
+const PROGRAMS: &[&str] = &["rustc", "rustdoc"];
 const LINKER: &str = "/usr/bin/wasm-ld-19";
 
 /// Which of the two builds for the browser.
@@ -89,6 +91,7 @@ impl Toolchain {
         command
             .env("PATH", search_path(&[&programs, &self.wasm_bindgen.join("bin")]))
             .env("RUSTC", programs.join("rustc"))
+            .env("RUSTDOC", programs.join("rustdoc"))
             .env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", LINKER);
         command
     }
@@ -107,12 +110,13 @@ pub fn build() -> Result<Toolchain> {
     })
 }
 
-/// The sysroot for a build: the wasm32 library, the host's own, and a `bin/rustc` that uses both.
+/// The sysroot for a build: the wasm32 library, the host's own, and in `bin` the programs that use both.
 fn sysroot(build: Build) -> Result<PathBuf> {
     let name = format!("sysroot-{}", build.name());
     let key = Key::new(&name)
         .text("compiler", &output_of(command(COMPILER).arg("-vV"))?)
-        .text("flags", build.target_features());
+        .text("flags", build.target_features())
+        .text("programs", &PROGRAMS.join(" "));
     cache::entry(&name, key, |folder| {
         let seed = folder.join("seed");
         fs::create_dir_all(seed.join("src"))?;
@@ -140,15 +144,17 @@ fn sysroot(build: Build) -> Result<PathBuf> {
             Path::new("/usr/lib/rustlib").join(&host),
             folder.join("lib/rustlib").join(&host),
         )?;
-        let compiler = folder.join("bin/rustc");
         fs::create_dir_all(folder.join("bin"))?;
-        fs::write(
-            &compiler,
-            format!(
-                "#!/bin/sh\nexec {COMPILER} --sysroot \"$(dirname \"$(dirname \"$(realpath \"$0\")\")\")\" \"$@\"\n"
-            ),
-        )?;
-        fs::set_permissions(&compiler, fs::Permissions::from_mode(0o755))?;
+        for program in PROGRAMS {
+            let wrapper = folder.join("bin").join(program);
+            fs::write(
+                &wrapper,
+                format!(
+                    "#!/bin/sh\nexec /usr/bin/{program} --sysroot \"$(dirname \"$(dirname \"$(realpath \"$0\")\")\")\" \"$@\"\n"
+                ),
+            )?;
+            fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755))?;
+        }
         fs::remove_dir_all(&seed).context("cannot remove the library's build folder")
     })
 }
