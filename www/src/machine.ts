@@ -199,7 +199,9 @@ export class Machine {
   #end(reason: ExitReason, code?: number): void {
     if (this.#exit) return;
     const { serial, console } = this.#logs;
-    const lastLines = [...serial.lastLines(LAST_LINES), ...console.lastLines(LAST_LINES)];
+    const lastLines = serial.lastLines(LAST_LINES);
+    // The kernel prints the same on both.
+    lastLines.push(...console.lastLines(LAST_LINES).filter((line) => !lastLines.includes(line)));
     this.#exit = { reason, code, lastLines };
     this.#backend.terminate();
     this.#events.emit("exit", this.#exit);

@@ -77,7 +77,7 @@ export const DEFAULT_MEMORY_MIB = 1024;
 export const MEMORY_LIMITS_MIB = { least: 64, most: 3072 } as const;
 
 /** The command line of the guest that comes with dinghy: its terminal on hvc0, its log on ttyS0. */
-export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 console=hvc0 panic=-1";
+export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 console=hvc0 quiet panic=-1";
 
 /** A failure that the user can do something about; its message is one clear sentence that says what. */
 export class DinghyError extends Error {
