@@ -11,8 +11,8 @@ const LAST_LINES = 12;
 /** A kernel without a panic device announces a panic only in print, and then resets. */
 const PANIC_TEXT = "Kernel panic - not syncing";
 
-/** A line on the serial port by which the guest tells how far it is. */
-const MARK_LINE = /^dinghy:([a-z0-9-]+)$/;
+/** A line on the serial port by which the guest tells how far it is; from the kernel's log it comes with a time. */
+const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 
 /** The workers behind a machine. */
 export interface Backend {
