@@ -20,7 +20,8 @@ pub fn count_branch(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         _ => count != 0 && !vcpu.flags.zero(),
     };
     let distance = if is_taken { vcpu.reg(Reg(op.b)) } else { op.disp as u64 };
-    vcpu.set_reg(Reg::RIP, vcpu.reg(Reg::RIP).wrapping_add(distance));
+    let rip = vcpu.truncate_rip(vcpu.reg(Reg::RIP).wrapping_add(distance));
+    vcpu.set_rip(rip);
     Ok(())
 }
 

@@ -96,8 +96,8 @@ pub fn string(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
             break true;
         }
     };
-    let offset = if is_done { op.disp as u64 } else { u64::from(op.pc) };
-    vcpu.set_reg(Reg::RIP, vcpu.reg(Reg::RIP).wrapping_add(offset));
+    let rip = if is_done { vcpu.next_rip(op) } else { vcpu.current_rip(op) };
+    vcpu.set_rip(rip);
     Ok(())
 }
 

@@ -751,10 +751,11 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             }
             OpCode::CallAndExit => match call_helper(vcpu, current) {
                 Err(exception) => raise!(current, exception),
+                Ok(()) if vcpu.must_leave => return Exit::Look,
+                // The helper has set RIP, truncated as its mode has it.
                 Ok(()) => {
-                    let rip = vcpu.reg(Reg::RIP) & block.rip_mask;
-                    vcpu.set_reg(Reg::RIP, rip);
-                    return Exit::Look;
+                    tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
+                    jump!(regs.get(Reg::RIP.0), Exit::Lookup)
                 }
             },
             OpCode::Leave => {
