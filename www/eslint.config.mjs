@@ -45,6 +45,7 @@ export default defineConfig(
           "TextDecoder",
           "structuredClone",
           "window",
+          "crossOriginIsolated",
         ].map((name) => [name, "readonly"]),
       ),
     },

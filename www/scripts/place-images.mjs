@@ -3,7 +3,16 @@
  * the kernel compressed, the guest image as a link, because it is large and read by ranges.
  */
 
-import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  copyFileSync,
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
@@ -16,7 +25,8 @@ place("kernel/vmlinux", "kernel/vmlinux.gz", (from, to) => {
 });
 place("guest/guest.ext4", "guest/guest.ext4", (from, to) => {
   try {
-    linkSync(from, to);
+    // What is built is itself linked from the cache.
+    linkSync(realpathSync(from), to);
   } catch (error) {
     // A link cannot cross file systems.
     if (error.code !== "EXDEV" && error.code !== "EPERM") throw error;

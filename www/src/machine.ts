@@ -11,8 +11,8 @@ const LAST_LINES = 12;
 /** A kernel without a panic device announces a panic only in print, and then resets. */
 const PANIC_TEXT = "Kernel panic - not syncing";
 
-/** A line on the serial port by which the guest tells how far it is. */
-const MARK_LINE = /^dinghy:([a-z0-9-]+)$/;
+/** A line on the serial port by which the guest tells how far it is; from the kernel's log it comes with a time. */
+const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 
 /** The workers behind a machine. */
 export interface Backend {
@@ -84,15 +84,20 @@ export class Machine {
   readonly #started: Promise<void>;
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
   #hasPanicked = false;
+  #size: TerminalSize;
+  #isSizeAnnounced = false;
   #exit: Exit | undefined;
 
   /**
+   * @param size the terminal's size at the start
    * @param connect makes the workers; what they tell is given to `receive`
    */
   protected constructor(
     connect: (receive: (message: MachineMessage) => void) => Backend,
+    size: TerminalSize,
     onPhase: ((phase: Phase) => void) | undefined,
   ) {
+    this.#size = size;
     this.#onPhase = onPhase;
     const onConsoleLine = (line: string): void => this.#noticePanic(line);
     const onSerialLine = (line: string): void => {
@@ -107,7 +112,10 @@ export class Machine {
     this.#backend = connect((message) => this.#receive(message));
     this.console = {
       ...this.#consoleOf("console"),
-      resize: (columns, rows) => this.#send({ type: "resize", size: checkedSize({ columns, rows }) }),
+      resize: (columns, rows) => {
+        this.#size = checkedSize({ columns, rows });
+        this.#send({ type: "resize", size: this.#size });
+      },
     };
     this.serial = this.#consoleOf("serial");
   }
@@ -169,6 +177,7 @@ export class Machine {
         this.#enter({ name: "booting" });
         break;
       case "output":
+        if (message.device === "console") this.#announceSize();
         this.#logs[message.device].append(message.bytes);
         this.#outputs[message.device].push(message.bytes);
         break;
@@ -182,6 +191,13 @@ export class Machine {
         this.#fail(message.message, message.fatal);
         break;
     }
+  }
+
+  /** Linux takes the console's size only when it is told of a change, which it is not before its driver is there. */
+  #announceSize(): void {
+    if (this.#isSizeAnnounced) return;
+    this.#isSizeAnnounced = true;
+    this.#send({ type: "resize", size: this.#size });
   }
 
   #fail(text: string, fatal: boolean): void {
@@ -199,7 +215,9 @@ export class Machine {
   #end(reason: ExitReason, code?: number): void {
     if (this.#exit) return;
     const { serial, console } = this.#logs;
-    const lastLines = [...serial.lastLines(LAST_LINES), ...console.lastLines(LAST_LINES)];
+    const lastLines = serial.lastLines(LAST_LINES);
+    // The kernel prints the same on both.
+    lastLines.push(...console.lastLines(LAST_LINES).filter((line) => !lastLines.includes(line)));
     this.#exit = { reason, code, lastLines };
     this.#backend.terminate();
     this.#events.emit("exit", this.#exit);

@@ -45,7 +45,7 @@ export type Phase =
   | { name: "downloading"; loadedBytes: number; totalBytes: number | undefined }
   /** The guest is running. */
   | { name: "booting" }
-  /** The guest's serial port carried the line `dinghy:<mark>`, for example `docker-ready`. */
+  /** The guest's serial port carried the line `dinghy:<mark>`, for example `docker-ready`, with or without the kernel's time. */
   | { name: "mark"; mark: string };
 
 /** Why a machine is no more. */
@@ -76,8 +76,11 @@ export const DEFAULT_MEMORY_MIB = 1024;
 /** The least and most memory that a guest can have: the kernel's needs, and wasm's 4 GiB less the emulator's own. */
 export const MEMORY_LIMITS_MIB = { least: 64, most: 3072 } as const;
 
-/** The command line of the guest that comes with dinghy: its terminal on hvc0, its log on ttyS0. */
-export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 console=hvc0 panic=-1";
+/**
+ * The command line of the guest that comes with dinghy. The kernel's log goes to ttyS0 alone: the
+ * guest puts its shell on hvc0 by itself, and the log should not run through the user's terminal.
+ */
+export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 panic=-1";
 
 /** A failure that the user can do something about; its message is one clear sentence that says what. */
 export class DinghyError extends Error {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { parseCommand } from "../lib/node/arguments.js";
-import { terminalDevice } from "../lib/node/run.js";
+import { inputDevice } from "../lib/node/run.js";
 
 test("every option reaches its place", () => {
   const words =
@@ -59,9 +59,9 @@ for (const [words, sentence] of [
   });
 }
 
-test("the terminal is joined to the console that the command line names last", () => {
-  assert.equal(terminalDevice("console=ttyS0 console=hvc0"), "console");
-  assert.equal(terminalDevice("console=hvc0 console=ttyS0,115200"), "serial");
-  assert.equal(terminalDevice("root=/dev/vda"), "serial");
-  assert.equal(terminalDevice("netconsole=hvc0"), "serial");
+test("input goes to the console that the command line names last", () => {
+  assert.equal(inputDevice("console=ttyS0 console=hvc0"), "console");
+  assert.equal(inputDevice("console=hvc0 console=ttyS0,115200"), "serial");
+  assert.equal(inputDevice("root=/dev/vda"), "console");
+  assert.equal(inputDevice("netconsole=ttyS0"), "console");
 });

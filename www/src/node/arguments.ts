@@ -11,7 +11,7 @@ export interface RunArguments {
   /** `undefined`: the kernel that comes with dinghy. */
   kernel: string | undefined;
   initrd: string | undefined;
-  /** `undefined`: the default for the other options. */
+  /** The whole command line; `undefined`: the default for the other options. */
   append: string | undefined;
   disks: DiskFile[];
   memoryMiB: number;
@@ -28,7 +28,7 @@ Boots Linux on an emulated x86_64 machine, with the guest's console on this term
 Options:
   --kernel FILE        vmlinux or bzImage (default: the kernel that comes with dinghy)
   --initrd FILE        initial RAM file system
-  --append TEXT        added to the kernel's command line
+  --append TEXT        the kernel's command line, in place of the default
   --disk FILE[:ro]     disk image, vda first; writes go to the file, unless :ro
                        (default, without --initrd: the Docker guest, its writes kept in memory)
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})

@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-import { DEFAULT_COMMAND_LINE, DinghyError, type Exit, type Status } from "../options.js";
+import { DinghyError, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
 import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
 import { attachTerminal } from "./terminal.js";
@@ -17,8 +17,14 @@ export const EXIT_CODES = {
   timeout: 124,
 } as const;
 
-/** For a kernel or a disk of the user's own: every kernel can print on a serial port. */
-const PLAIN_COMMAND_LINE = "console=ttyS0 panic=-1";
+/**
+ * The command line where none is named. `earlyprintk` shows what happens before hvc0 is there;
+ * `panic=-1` makes a panic end the run at once.
+ */
+const COMMAND_LINE = "earlyprintk=ttyS0 console=hvc0 quiet panic=-1";
+
+/** Added where the root file system is not an initial RAM file system. */
+const ROOT_ON_DISK = " root=/dev/vda rw";
 
 /** Runs the command. Returns its exit code; what is wrong is said on stderr in one sentence. */
 export async function main(words: readonly string[]): Promise<number> {
@@ -60,7 +66,7 @@ async function runOnce(
   total: Totals,
 ): Promise<number | "restarted"> {
   const machine = await Machine.boot(options);
-  const terminal = attachTerminal(machine, terminalDevice(options.commandLine ?? ""));
+  const terminal = attachTerminal(machine, inputDevice(options.commandLine ?? ""));
   let last: Status | undefined;
   let hasTimedOut = false as boolean;
   let hasFailed = false as boolean;
@@ -93,7 +99,7 @@ async function runOnce(
       return "restarted";
     case "panicked":
     case "triple-fault":
-      explain(exit, terminal.device);
+      explain(exit);
       return EXIT_CODES.guestFailed;
     case "stopped":
       if (hasTimedOut) return EXIT_CODES.timeout;
@@ -101,11 +107,11 @@ async function runOnce(
   }
 }
 
-/** Says why the guest is gone, with its last lines where they were not on the terminal anyway. */
-function explain({ reason, lastLines }: Exit, shown: "console" | "serial"): void {
+/** Says why the guest is gone. Its last lines are repeated, for they may be far up or in a pipe. */
+function explain({ reason, lastLines }: Exit): void {
   const what = reason === "panicked" ? "The guest's kernel panicked" : "The guest's CPU shut down on a triple fault";
-  process.stderr.write(`\ndinghy: ${what}.\n`);
-  if (shown === "console") process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
+  process.stderr.write(`dinghy: ${what}; its last lines:\n`);
+  process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
 }
 
 function printStatistics(instructions: number, wallSeconds: number): void {
@@ -121,13 +127,13 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
   const disks: DiskFile[] = usesGuest
     ? [{ path: defaultFile("guest image", "guest/guest.ext4", "--disk or --initrd"), writes: "overlay" }]
     : parsed.disks;
-  const base = usesGuest ? DEFAULT_COMMAND_LINE : PLAIN_COMMAND_LINE;
+  const root = parsed.initrd === undefined ? ROOT_ON_DISK : "";
   const { columns, rows } = process.stdout;
   return {
     kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
     ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
     disks,
-    commandLine: parsed.append === undefined ? base : `${base} ${parsed.append}`,
+    commandLine: parsed.append ?? COMMAND_LINE + root,
     memoryMiB: parsed.memoryMiB,
     clock: parsed.clock,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
@@ -145,8 +151,8 @@ function defaultFile(what: string, path: string, option: string): string {
   return file;
 }
 
-/** The device that is the guest's /dev/console: the one that the command line names last. */
-export function terminalDevice(commandLine: string): "console" | "serial" {
+/** The device that input goes to, which is behind the guest's /dev/console: the one that the command line names last. */
+export function inputDevice(commandLine: string): "console" | "serial" {
   const last = [...commandLine.matchAll(/(?:^|\s)console=(\S+)/g)].at(-1)?.[1];
-  return last?.startsWith("hvc") ? "console" : "serial";
+  return last?.startsWith("ttyS") ? "serial" : "console";
 }

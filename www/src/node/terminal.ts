@@ -1,13 +1,12 @@
-/** Joins one of a machine's consoles to this process's standard input and output. */
+/** Joins a machine's consoles to this process's standard input and output. */
 
 import type { Machine } from "./index.js";
 
 /** Ctrl-A: begins a command to dinghy itself. */
 const ESCAPE = 0x01;
 
-/** What a machine's console is joined to. */
+/** A machine's consoles on this terminal. */
 export interface AttachedTerminal {
-  device: "console" | "serial";
   /** Gives the terminal back. */
   detach(): void;
 }
@@ -39,11 +38,11 @@ export class EscapeFilter {
   }
 }
 
-/** Joins `device`; a terminal is set to raw mode until `detach`. */
+/** Prints what both consoles print, and types at `device`; a terminal is set to raw mode until `detach`. */
 export function attachTerminal(machine: Machine, device: "console" | "serial"): AttachedTerminal {
   const { stdin, stdout } = process;
   const guest = machine[device];
-  const stopOutput = guest.onData((bytes) => stdout.write(bytes));
+  const stopOutput = [machine.serial, machine.console].map((console) => console.onData((bytes) => stdout.write(bytes)));
   const filter = stdin.isTTY ? new EscapeFilter() : undefined;
   const onInput = (data: Buffer): void => {
     const typed = filter?.take(data) ?? { bytes: new Uint8Array(data), ends: false };
@@ -59,9 +58,8 @@ export function attachTerminal(machine: Machine, device: "console" | "serial"): 
   stdout.on("resize", onResize);
   stdout.on("error", onOutputClosed);
   return {
-    device,
     detach: () => {
-      stopOutput();
+      stopOutput.forEach((stop) => stop());
       stdin.off("data", onInput);
       stdin.pause();
       if (stdin.isTTY) stdin.setRawMode(false);

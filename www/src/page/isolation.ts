@@ -18,7 +18,7 @@ export async function isolate(): Promise<void> {
   try {
     const address = new URL("isolation-worker.js", document.baseURI);
     await navigator.serviceWorker.register(address);
-    await withinSeconds(5, navigator.serviceWorker.ready);
+    await withinSeconds(3, navigator.serviceWorker.ready);
   } catch (error) {
     console.warn("dinghy: no service worker for isolation, so it runs in one worker:", error);
     return;

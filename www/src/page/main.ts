@@ -13,15 +13,15 @@ const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/guest.ext4" } as con
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
-  "starting-docker": { state: "busy", text: "Starting Docker" },
   "docker-ready": { state: "ready", text: "Docker ready" },
-  "docker-failed": { state: "ready", text: "Docker did not start" },
 };
 
 const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
 let hasPressedPower = false;
+/** Whether the guest runs but has not reached its shell. */
+let isBooting = false;
 /** The last error since the start; if the machine ends by itself, it is why. */
 let lastError: string | undefined;
 
@@ -77,7 +77,12 @@ async function showBuild(): Promise<void> {
 }
 
 function attach(started: Machine): void {
-  started.console.onData((bytes) => terminal.write(bytes));
+  started.console.onData((bytes) => {
+    terminal.write(bytes);
+    // The first thing on the terminal is the shell; Docker starts behind it.
+    if (isBooting) view.showPhase("busy", "Starting Docker");
+    isBooting = false;
+  });
   started.serial.onData(() => {
     if (view.isLogShown) showLog();
   });
@@ -102,11 +107,13 @@ function showPhase(phase: Phase): void {
       view.showDownload(phase.loadedBytes, phase.totalBytes);
       break;
     case "booting":
+      isBooting = true;
       view.hideDownload();
       view.showPhase("busy", "Booting Linux");
       break;
     case "mark": {
       const mark = MARKS[phase.mark];
+      isBooting = false;
       if (mark) view.showPhase(mark.state, mark.text);
       break;
     }
