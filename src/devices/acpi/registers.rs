@@ -28,7 +28,8 @@ const NS_PER_SECOND: u128 = 1_000_000_000;
 const EVENT_TIMER: u16 = 1 << 0;
 const EVENT_POWER_BUTTON: u16 = 1 << 8;
 /// Enable bits that exist: timer, global lock, power button.
-const ENABLE_MASK: u16 = 1 << 0 | 1 << 5 | 1 << 8;
+/// Timer, global, power button, and the clock's alarm, which wakes no machine that does not sleep.
+const ENABLE_MASK: u16 = 1 << 0 | 1 << 5 | 1 << 8 | 1 << 10;
 
 const CONTROL_SCI_ENABLED: u16 = 1 << 0;
 const CONTROL_SLEEP_ENABLE: u16 = 1 << 13;
