@@ -27,7 +27,6 @@ const NS_PER_SECOND: u128 = 1_000_000_000;
 
 const EVENT_TIMER: u16 = 1 << 0;
 const EVENT_POWER_BUTTON: u16 = 1 << 8;
-/// Enable bits that exist: timer, global lock, power button.
 /// Timer, global, power button, and the clock's alarm, which wakes no machine that does not sleep.
 const ENABLE_MASK: u16 = 1 << 0 | 1 << 5 | 1 << 8 | 1 << 10;
 
