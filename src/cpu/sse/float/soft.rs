@@ -56,10 +56,18 @@ pub const SINGLE: Format = Format { fraction: 23, exponent: 8 };
 pub const DOUBLE: Format = Format { fraction: 52, exponent: 11 };
 
 impl Format {
+    /// Bits of a number.
+    pub const fn bits(self) -> u32 {
+        self.sign_shift() + 1
+    }
+    /// All bits of a number set.
+    pub const fn mask(self) -> u64 {
+        u64::MAX >> (64 - self.bits())
+    }
     const fn sign_shift(self) -> u32 {
         self.fraction + self.exponent
     }
-    const fn sign(self, bits: u64) -> bool {
+    pub(super) const fn sign(self, bits: u64) -> bool {
         bits >> self.sign_shift() & 1 != 0
     }
     const fn signed(self, sign: bool, magnitude: u64) -> u64 {
@@ -71,7 +79,7 @@ impl Format {
     const fn quiet_bit(self) -> u64 {
         1 << (self.fraction - 1)
     }
-    const fn magnitude(self, bits: u64) -> u64 {
+    pub(super) const fn magnitude(self, bits: u64) -> u64 {
         bits & ((1 << self.sign_shift()) - 1)
     }
     const fn bias(self) -> i32 {
@@ -85,7 +93,7 @@ impl Format {
     pub const fn is_nan(self, bits: u64) -> bool {
         self.magnitude(bits) > self.infinity()
     }
-    const fn is_signalling(self, bits: u64) -> bool {
+    pub(super) const fn is_signalling(self, bits: u64) -> bool {
         self.is_nan(bits) && bits & self.quiet_bit() == 0
     }
     const fn is_infinite(self, bits: u64) -> bool {
@@ -123,7 +131,7 @@ impl Environment {
     }
 
     /// An operand under DAZ.
-    fn operand(&self, format: Format, bits: u64) -> u64 {
+    pub(super) fn operand(&self, format: Format, bits: u64) -> u64 {
         if self.control & DENORMALS_ARE_ZERO != 0 && format.is_denormal(bits) {
             format.signed(format.sign(bits), 0)
         } else {
@@ -136,7 +144,7 @@ impl Environment {
         format.indefinite()
     }
 
-    fn note_denormal(&mut self, format: Format, operands: &[u64]) {
+    pub(super) fn note_denormal(&mut self, format: Format, operands: &[u64]) {
         if operands.iter().any(|&bits| format.is_denormal(bits)) {
             self.flags |= DENORMAL;
         }
