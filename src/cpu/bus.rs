@@ -37,6 +37,12 @@ pub trait SystemBus: Send {
     /// Takes the vector of the interrupt to deliver.
     fn acknowledge_interrupt(&mut self) -> Option<u8>;
 
+    /// Whether the machine has something to do before the processor goes on (a power request, input). Asked
+    /// where interrupts are, so behind every access to a device.
+    fn must_stop(&mut self) -> bool {
+        false
+    }
+
     /// Nanoseconds since the machine started; the TSC counts these (1 GHz).
     ///
     /// `instructions` is the vCPU's count of retired instructions, for machines whose time it is.

@@ -5,9 +5,11 @@
 
 mod block;
 mod clock;
+mod entropy;
 
 pub use block::{BlockError, BlockSource, Progress};
 pub use clock::{Clock, InstructionClock, WallTime};
+pub use entropy::RepeatableEntropy;
 
 /// A source of unpredictable bytes, for virtio-rng, `RDRAND` and `RDSEED`.
 pub trait Entropy: Send {

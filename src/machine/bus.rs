@@ -6,6 +6,7 @@ use crate::devices::bus::{Bus, lock};
 use crate::devices::lapic::LocalApic;
 use crate::host::Entropy;
 use crate::mem::GuestPhysAddr;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Connects one processor to the buses, its local APIC and the time.
@@ -15,6 +16,7 @@ pub(super) struct ProcessorBus {
     pub local_apic: Arc<Mutex<LocalApic>>,
     pub time: MachineTime,
     pub entropy: Box<dyn Entropy>,
+    pub attention: Arc<AtomicU32>,
 }
 
 impl SystemBus for ProcessorBus {
@@ -58,6 +60,10 @@ impl SystemBus for ProcessorBus {
 
     fn acknowledge_interrupt(&mut self) -> Option<u8> {
         lock(&self.local_apic).acknowledge()
+    }
+
+    fn must_stop(&mut self) -> bool {
+        self.attention.load(Ordering::Relaxed) != 0
     }
 
     fn now_ns(&mut self, instructions: u64) -> u64 {

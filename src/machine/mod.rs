@@ -159,6 +159,7 @@ impl Machine {
             local_apic: platform.local_apic.clone(),
             time: time.clone(),
             entropy: config.entropy,
+            attention: attention.clone(),
         };
         let mut vcpu = Vcpu::new(memory, Box::new(bus), 0);
         entry::enter_kernel(&mut vcpu, &entry);

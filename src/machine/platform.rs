@@ -5,6 +5,7 @@ use super::time::MachineTime;
 use crate::devices::acpi::{PM_BLOCK_LENGTH, PM_BLOCK_PORT, PowerManagement};
 use crate::devices::apic_bus::{ApicBus, ApicInbox};
 use crate::devices::bus::{Bus, BusOverlap, lock};
+use crate::devices::i8042::{COMMAND_PORT, DATA_PORT, KeyboardController, SYSTEM_CONTROL_A_PORT};
 use crate::devices::ioapic::{IO_APIC_BASE, IO_APIC_LENGTH, IoApic, IoApicPin};
 use crate::devices::isa::{self, IsaLine};
 use crate::devices::lapic::{LOCAL_APIC_BASE, LocalApic};
@@ -15,6 +16,7 @@ use crate::devices::pci::{
 use crate::devices::pic::{self, Pic};
 use crate::devices::pit::{PIT_PORT, Pit, SYSTEM_CONTROL_PORT};
 use crate::devices::power::{DEBUG_EXIT_PORT, DebugExit, PowerSwitch};
+use crate::devices::rtc::{RTC_PORT, RTC_PORT_COUNT, RealTimeClock};
 use crate::devices::serial::{SERIAL_PORT, SERIAL_PORT_COUNT, SerialPort};
 use crate::devices::{BusDevice, InterruptLine};
 use crate::host::{BlockSource, ConsoleOutput, Entropy};
@@ -52,7 +54,7 @@ macro_rules! timed {
     )*};
 }
 
-timed!(Pit, PowerManagement);
+timed!(Pit, RealTimeClock, PowerManagement);
 
 /// What the host gives to the devices.
 pub(super) struct Backends {
@@ -115,6 +117,8 @@ impl Platform {
         };
         let power = Arc::new(PowerSwitch::new(attention.clone()));
         let pit = Arc::new(Mutex::new(Pit::new(clock.clone(), line(isa::TIMER_LINE))));
+        let rtc = Arc::new(Mutex::new(RealTimeClock::new(clock.clone(), line(isa::CLOCK_LINE))));
+        let keyboard = Arc::new(Mutex::new(KeyboardController::new(power.clone())));
         let serial = Arc::new(Mutex::new(SerialPort::new(line(isa::SERIAL_LINE), backends.serial_output)));
         let power_management =
             Arc::new(Mutex::new(PowerManagement::new(clock.clone(), line(isa::ACPI_LINE), power.clone())));
@@ -153,6 +157,10 @@ impl Platform {
         at(PIT_PORT, 4, pit.clone())?;
         at(SYSTEM_CONTROL_PORT, 1, pit.clone())?;
         at(SERIAL_PORT, SERIAL_PORT_COUNT, serial.clone())?;
+        at(RTC_PORT, RTC_PORT_COUNT, rtc.clone())?;
+        at(DATA_PORT, 1, keyboard.clone())?;
+        at(COMMAND_PORT, 1, keyboard.clone())?;
+        at(SYSTEM_CONTROL_A_PORT, 1, keyboard)?;
         at(DEBUG_EXIT_PORT, 1, Arc::new(Mutex::new(DebugExit::new(power.clone()))))?;
         port_bus.insert(u64::from(PM_BLOCK_PORT), u64::from(PM_BLOCK_LENGTH), power_management.clone())?;
         port_bus.insert(
@@ -170,7 +178,7 @@ impl Platform {
             serial_backlog: Vec::new(),
             console,
             disks,
-            timed: vec![pit, power_management.clone()],
+            timed: vec![pit, rtc, power_management.clone()],
             power_management,
         })
     }

@@ -1,1 +1,11 @@
 //! Host traits natively, and what the `dinghy` command is made of.
+
+mod clock;
+#[cfg(feature = "cli")]
+pub mod command;
+mod entropy;
+mod file_disk;
+
+pub use clock::SystemClock;
+pub use entropy::SystemEntropy;
+pub use file_disk::{FileDisk, FileDiskError};

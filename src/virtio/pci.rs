@@ -229,10 +229,11 @@ impl<D: VirtioDevice> VirtioPci<D> {
     }
 
     fn write_status(&mut self, value: u8) {
-        let written = Status::from_bits_truncate(value);
-        if written.is_empty() {
+        // Only zero resets: a value of reserved bits alone must not.
+        if value == 0 {
             return self.reset();
         }
+        let written = Status::from_bits_truncate(value);
         let before = self.common.status;
         let was_running = self.is_running();
         // Only a reset clears bits (§2.1.1), and only the device sets NEEDS_RESET.
@@ -321,7 +322,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
         let bar = self.config.read_u16(base + access::BAR) as u8;
         let offset = self.config.read_u32(base + access::OFFSET);
         let length = self.config.read_u32(base + access::LENGTH);
-        let is_usable = bar == BAR && matches!(length, 1 | 2 | 4) && offset % length == 0;
+        let is_usable = bar == BAR && matches!(length, 1 | 2 | 4) && offset.is_multiple_of(length);
         is_usable.then_some((bar, offset.into(), length as usize))
     }
 

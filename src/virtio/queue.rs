@@ -49,6 +49,12 @@ pub enum QueueError {
         /// Queue size.
         size: u16,
     },
+    /// The driver offered chains again that the device has not given back.
+    #[error("more chains are in flight than the {size} descriptors of the queue can begin")]
+    InFlight {
+        /// Queue size.
+        size: u16,
+    },
     /// A descriptor index beyond the table.
     #[error("descriptor {index} lies outside a table of {size}")]
     IndexOutOfTable {
@@ -238,6 +244,11 @@ impl Virtqueue {
         let ahead = self.available_index()?.wrapping_sub(self.state.next_available);
         if ahead > size {
             return Err(QueueError::AvailableIndex { ahead, size });
+        }
+        // Without this bound, a driver that offers the same chain over and over could make a device
+        // that keeps what must wait keep it without end.
+        if self.state.next_available.wrapping_sub(self.state.next_used) >= size {
+            return Err(QueueError::InFlight { size });
         }
         let entry = RING_HEADER + self.slot(self.state.next_available) * AVAILABLE_ENTRY;
         let head = self.memory.read_u16(GuestPhysAddr(self.layout().available.0 + entry))?;

@@ -2,13 +2,14 @@
 
 use super::{Exit, execute};
 use crate::cpu::code::{Block, CodeCache};
+use crate::cpu::system::InterruptKind;
 use crate::cpu::{Activity, Exception, Vcpu, flags};
 use crate::ir::Reg;
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
-    /// The instruction limit is reached.
+    /// The instruction limit is reached, or the machine has something to do first.
     Limit,
     /// The processor waits for an interrupt, or for a start-up IPI.
     Halted,
@@ -43,6 +44,9 @@ impl Vcpu {
                 log::trace!("{exception} at rip {:#x}", self.reg(Reg::RIP));
                 self.deliver_exception(exception);
             }
+            if self.bus.must_stop() {
+                return Stop::Limit;
+            }
         }
     }
 
@@ -59,7 +63,7 @@ impl Vcpu {
         }
         if let Some(vector) = self.bus.acknowledge_interrupt() {
             self.activity = Activity::Running;
-            self.deliver_external_interrupt(vector);
+            self.deliver_interrupt(vector, InterruptKind::External);
         }
     }
 

@@ -19,6 +19,16 @@ pub fn memory_operand(builder: &mut Builder, instruction: &Instruction) -> Addre
 
 /// The offset within the segment, truncated to the address size.
 pub fn effective_address(builder: &mut Builder, instruction: &Instruction) -> Address {
+    // MASKMOVQ and MASKMOVDQU name no register: they write to rDI.
+    let truncation = match instruction.op0_kind() {
+        OpKind::MemorySegRDI => return Address::register(Reg::RDI),
+        OpKind::MemorySegEDI => Some(OpCode::Lea32),
+        OpKind::MemorySegDI => Some(OpCode::Lea16),
+        _ => None,
+    };
+    if let Some(code) = truncation {
+        return truncated(builder, Address::register(Reg::RDI), code);
+    }
     let component = |register: Register| match register {
         Register::None => Reg::ZERO,
         other => file_register(other),
@@ -120,9 +130,4 @@ fn with_base(builder: &mut Builder, offset: Address, segment_base: Reg) -> Addre
         builder.lea(Reg::T0, offset);
         Address { base: segment_base, index: Reg::T0, shift: 0, disp: 0 }
     }
-}
-
-/// The operand kinds that `address` serves.
-pub fn is_plain_memory(kind: OpKind) -> bool {
-    kind == OpKind::Memory
 }

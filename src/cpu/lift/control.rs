@@ -239,7 +239,8 @@ pub fn push(builder: &mut Builder, size: Width, source: Reg) {
         _ => OpCode::Lea16,
     };
     builder.emit_memory(code, Reg::T7.0, below);
-    let address = stack_address(builder, Reg::T7, size.bytes());
+    // Based on RSP where it can be, so that a fault is known for the stack's.
+    let address = if pointer == Width::W64 { below } else { stack_address(builder, Reg::T7, size.bytes()) };
     builder.store(size, source, address);
     builder.emit3(OpCode::Mov8.sized(pointer), Reg::RSP, Reg::T7, Reg::ZERO);
 }

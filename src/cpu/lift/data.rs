@@ -404,10 +404,16 @@ fn compare_exchange(builder: &mut Builder, instruction: &Instruction) -> Option<
         place => {
             let old = builder.value(place, size, Reg::T1);
             builder.emit3(OpCode::Mov64, Reg::T1, old, Reg::ZERO);
-            builder.emit3(OpCode::Mov64, Reg::T3, old, Reg::ZERO);
             builder.emit3(compare, Reg::ZERO, Reg::RAX, Reg::T1);
-            builder.emit_conditional_move(Condition::Equal, Reg::T3, value);
-            builder.assign(place, size, Reg::T3);
+            if let (Place::Register(target), Width::W32) = (place, size) {
+                // Not even the upper half changes when the values differ.
+                builder.emit3(OpCode::Mov32, Reg::T3, value, Reg::ZERO);
+                builder.emit_conditional_move(Condition::Equal, target, Reg::T3);
+            } else {
+                builder.emit3(OpCode::Mov64, Reg::T3, old, Reg::ZERO);
+                builder.emit_conditional_move(Condition::Equal, Reg::T3, value);
+                builder.assign(place, size, Reg::T3);
+            }
             builder.accumulate_if_different(size, Reg::T1);
         }
     }

@@ -11,6 +11,7 @@ mod optimize;
 mod shift;
 mod string;
 
+pub use address::linear_address;
 pub use builder::{Builder, CodeSize, Lifted, Mode};
 
 use super::code::{Block, Successor};

@@ -25,8 +25,6 @@ pub const ATTRIBUTES_CODE_64: u16 = 0xaf9b;
 pub const ATTRIBUTES_CODE_32: u16 = 0xcf9b;
 /// Attributes of a flat writable data segment at privilege 0, accessed.
 pub const ATTRIBUTES_DATA: u16 = 0xcf93;
-/// DPL 3 in [`Segment::attributes`].
-pub const ATTRIBUTES_DPL_3: u16 = 3 << 5;
 
 /// An 8-byte descriptor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,8 +305,7 @@ impl Vcpu {
     /// Loads all segment registers as a 64-bit boot loader leaves them: flat, privilege 0, FS and GS too.
     pub fn load_flat_segments_64(&mut self, code_selector: u16, data_selector: u16) {
         self.enter_flat_segments(code_selector, data_selector, true, 0);
-        let data =
-            Segment { selector: data_selector, base: 0, limit: u32::MAX, attributes: ATTRIBUTES_DATA };
+        let data = Segment { selector: data_selector, base: 0, limit: u32::MAX, attributes: ATTRIBUTES_DATA };
         for index in [SegmentIndex::Ds, SegmentIndex::Es, SegmentIndex::Fs, SegmentIndex::Gs] {
             self.set_segment(index, data);
         }

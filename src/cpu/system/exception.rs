@@ -1,20 +1,12 @@
 //! Delivery of exceptions and interrupts through the interrupt descriptor table
 //! (SDM vol. 3A chapter 6; real mode: 20.1.4).
 
+use super::control::DR7_GD;
 use super::descriptor::{Descriptor, error_selector, is_null};
 use super::registers::is_canonical;
 use super::stack::Stack;
 use crate::cpu::{Activity, Exception, Segment, SegmentIndex, Vcpu, flags};
 use crate::ir::Reg;
-
-/// DR6 bits that read as ones.
-pub const DR6_FIXED: u64 = 0xffff_0ff0;
-/// DR6.BD: access to a debug register with DR7.GD set.
-pub const DR6_BD: u64 = 1 << 13;
-/// DR6.BS: single step.
-pub const DR6_BS: u64 = 1 << 14;
-/// DR7.GD: general detect.
-pub const DR7_GD: u64 = 1 << 13;
 
 const GATE_TASK: u8 = 5;
 const GATE_INTERRUPT_16: u8 = 6;
@@ -128,13 +120,8 @@ impl Vcpu {
 
     /// Delivers an interrupt from the interrupt controller, or with another kind.
     pub fn deliver_interrupt(&mut self, vector: u8, kind: InterruptKind) {
-        let event = Event {
-            vector,
-            error_code: None,
-            kind,
-            return_rip: self.reg(Reg::RIP),
-            sets_resume_flag: false,
-        };
+        let event =
+            Event { vector, error_code: None, kind, return_rip: self.reg(Reg::RIP), sets_resume_flag: false };
         if let Err(exception) = self.enter_gate(event) {
             self.deliver_exception(exception);
         }

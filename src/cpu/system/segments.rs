@@ -122,11 +122,7 @@ pub fn store_idtr(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     write_table(vcpu, op, vcpu.idtr)
 }
 
-fn system_segment(
-    vcpu: &mut Vcpu,
-    selector: u16,
-    kinds: &[u8],
-) -> Result<(Descriptor, Segment), Exception> {
+fn system_segment(vcpu: &mut Vcpu, selector: u16, kinds: &[u8]) -> Result<(Descriptor, Segment), Exception> {
     let refused = Err(Exception::GeneralProtection(error_selector(selector)));
     if selector & 4 != 0 {
         return refused;
@@ -170,11 +166,8 @@ pub fn load_task_register(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     if is_null(selector) {
         return Err(Exception::GeneralProtection(0));
     }
-    let kinds: &[u8] = if vcpu.is_long_mode() {
-        &[TYPE_TSS_AVAILABLE]
-    } else {
-        &[TYPE_TSS16_AVAILABLE, TYPE_TSS_AVAILABLE]
-    };
+    let kinds: &[u8] =
+        if vcpu.is_long_mode() { &[TYPE_TSS_AVAILABLE] } else { &[TYPE_TSS16_AVAILABLE, TYPE_TSS_AVAILABLE] };
     let (descriptor, mut segment) = system_segment(vcpu, selector, kinds)?;
     if let Some(address) = vcpu.descriptor_address(selector, 8) {
         vcpu.write_system_u8(address.wrapping_add(5), descriptor.attributes() as u8 | 2)?;

@@ -168,8 +168,9 @@ impl MsixTable {
 
     /// Reads the pending bit array at `offset`. It is read-only to the guest.
     pub fn read_pending(&self, offset: u64, data: &mut [u8]) {
-        for (index, byte) in (offset..).zip(data.iter_mut()) {
-            let first = usize::try_from(index.saturating_mul(8)).unwrap_or(usize::MAX);
+        for (index, byte) in data.iter_mut().enumerate() {
+            let first = offset.saturating_add(index as u64).saturating_mul(8);
+            let first = usize::try_from(first).unwrap_or(usize::MAX);
             let bits = self.pending.iter().skip(first).take(8).enumerate();
             *byte = bits.fold(0, |byte, (bit, is_pending)| byte | u8::from(*is_pending) << bit);
         }

@@ -38,6 +38,8 @@ pub struct BlkDevice {
     serial: Serial,
     /// Requests that wait for the source, in the order of their arrival.
     waiting: Vec<Request>,
+    /// Whether the source has progressed while the device might not use its queue.
+    is_resume_due: bool,
     /// Room for one piece of a transfer.
     buffer: Vec<u8>,
 }
@@ -45,7 +47,13 @@ pub struct BlkDevice {
 impl BlkDevice {
     /// A disk over `source`. The guest sees the first 20 bytes of `serial` (/dev/disk/by-id).
     pub fn new(source: Box<dyn BlockSource>, serial: &str) -> Self {
-        Self { source, serial: Serial::new(serial), waiting: Vec::new(), buffer: Vec::new() }
+        Self {
+            source,
+            serial: Serial::new(serial),
+            waiting: Vec::new(),
+            is_resume_due: false,
+            buffer: Vec::new(),
+        }
     }
 
     /// Requests that wait for the source.
@@ -69,6 +77,11 @@ impl BlkDevice {
     }
 
     fn resume(&mut self, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+        // A stopped device must not touch the guest's buffers; it is notified when it runs again.
+        self.is_resume_due = context.queue(REQUEST_QUEUE).is_none();
+        if self.is_resume_due {
+            return Ok(());
+        }
         for request in std::mem::take(&mut self.waiting) {
             let still_waiting = self.advance(request, context)?;
             self.waiting.extend(still_waiting);
@@ -118,6 +131,9 @@ impl VirtioDevice for BlkDevice {
     }
 
     fn queue_notified(&mut self, queue: u16, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+        if self.is_resume_due {
+            self.resume(context)?;
+        }
         while let Some(chain) = context.pop(queue)? {
             let request = Request::parse(chain, self.source.is_read_only())?;
             let waiting = self.advance(request, context)?;
@@ -128,6 +144,7 @@ impl VirtioDevice for BlkDevice {
 
     fn reset(&mut self) {
         self.waiting.clear();
+        self.is_resume_due = false;
     }
 }
 

@@ -101,7 +101,7 @@ impl Request {
         // A sector that has no byte address lies outside any disk.
         let offset = sector.checked_mul(SECTOR_BYTES).ok_or(Status::IoError);
         let whole_sectors =
-            |length: u64| if length % SECTOR_BYTES == 0 { Ok(()) } else { Err(Status::IoError) };
+            |length: u64| if length.is_multiple_of(SECTOR_BYTES) { Ok(()) } else { Err(Status::IoError) };
         let to_writable_disk = if is_read_only { Err(Status::IoError) } else { Ok(()) };
         let (operation, length) = match kind {
             kind::READ => {

@@ -1,47 +1,56 @@
-//! Order of floating-point numbers: CMPccxx, COMISx, MINxx, MAXxx.
+//! Comparisons (SDM vol. 2A, CMPPD table 3-1; COMISD).
 
-use super::soft::{Environment, Format, INVALID};
-use std::cmp::Ordering;
+use super::context::{Context, INVALID};
+use super::format::{Format, is_nan, is_signalling};
+use crate::cpu::flags::{CF, LazyFlags, PF, ZF};
 
-impl Environment {
-    /// How `a` stands to `b`; `None` when one is a NaN. Quiet NaNs raise the invalid flag if `signals`.
-    pub fn compare(&mut self, format: Format, a: u64, b: u64, signals: bool) -> Option<Ordering> {
-        let (a, b) = (self.operand(format, a), self.operand(format, b));
-        if format.is_nan(a) || format.is_nan(b) {
-            if signals || format.is_signalling(a) || format.is_signalling(b) {
-                self.flags |= INVALID;
+impl Context {
+    fn compared<F: Format>(&mut self, x: u64, y: u64, is_signalled: bool) -> Order {
+        let (x, y) = (self.operand::<F>(x), self.operand::<F>(y));
+        if is_nan::<F>(x) || is_nan::<F>(y) {
+            if is_signalled || is_signalling::<F>(x) || is_signalling::<F>(y) {
+                self.found |= INVALID;
             }
-            return None;
+            return Order::Unordered;
         }
-        self.note_denormal(format, &[a, b]);
-        let key = |bits: u64| {
-            let magnitude = format.magnitude(bits) as i64;
-            if format.sign(bits) { -magnitude } else { magnitude }
-        };
-        Some(key(a).cmp(&key(b)))
+        self.note_denormal::<F>(x);
+        self.note_denormal::<F>(y);
+        if F::is_less(x, y) {
+            Order::Less
+        } else if F::is_equal(x, y) {
+            Order::Equal
+        } else {
+            Order::Greater
+        }
     }
 
-    /// MINxx: the second operand unless the first is less.
-    pub fn minimum(&mut self, format: Format, a: u64, b: u64) -> u64 {
-        let order = self.compare(format, a, b, true);
-        self.operand(format, if order == Some(Ordering::Less) { a } else { b })
-    }
-
-    /// MAXxx: the second operand unless the first is greater.
-    pub fn maximum(&mut self, format: Format, a: u64, b: u64) -> u64 {
-        let order = self.compare(format, a, b, true);
-        self.operand(format, if order == Some(Ordering::Greater) { a } else { b })
-    }
-
-    /// CMPccxx: all ones if the predicate in the low three bits of `predicate` holds, else zero.
-    pub fn predicate(&mut self, format: Format, predicate: u8, a: u64, b: u64) -> u64 {
-        let order = self.compare(format, a, b, matches!(predicate & 3, 1 | 2));
+    /// Predicate 0 to 7 of `CMPccPS` and the like: EQ, LT, LE, UNORD, and their opposites.
+    pub fn predicate<F: Format>(&mut self, predicate: u8, x: u64, y: u64) -> bool {
+        let order = self.compared::<F>(x, y, matches!(predicate & 3, 1 | 2));
         let holds = match predicate & 3 {
-            0 => order == Some(Ordering::Equal),
-            1 => order == Some(Ordering::Less),
-            2 => matches!(order, Some(Ordering::Less | Ordering::Equal)),
-            _ => order.is_none(),
+            0 => order == Order::Equal,
+            1 => order == Order::Less,
+            2 => matches!(order, Order::Less | Order::Equal),
+            _ => order == Order::Unordered,
         };
-        if holds != (predicate & 4 != 0) { format.mask() } else { 0 }
+        holds != (predicate & 4 != 0)
     }
+
+    /// The flags of `COMISS` and the like, or of `UCOMISS` when it is quiet.
+    pub fn flags<F: Format>(&mut self, is_quiet: bool, x: u64, y: u64) -> LazyFlags {
+        LazyFlags::explicit(match self.compared::<F>(x, y, !is_quiet) {
+            Order::Unordered => ZF | PF | CF,
+            Order::Less => CF,
+            Order::Equal => ZF,
+            Order::Greater => 0,
+        })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Less,
+    Equal,
+    Greater,
+    Unordered,
 }

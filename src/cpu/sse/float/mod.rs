@@ -1,95 +1,467 @@
-//! Floating point.
+//! Floating point (SDM vol. 1 chapters 4 and 11; vol. 2 by mnemonic).
+//!
+//! Most results come from the host's arithmetic, when neither operand nor result is special and MXCSR
+//! cannot change; the others from arithmetic in software.
 
+mod arithmetic;
 mod compare;
+mod context;
+mod convert;
+mod format;
 mod lift;
-pub mod operation;
-mod soft;
+mod operation;
 
-use crate::cpu::flags::{CF, LazyFlags, PF, ZF};
-use crate::cpu::{Exception, Helper, Vcpu};
-use crate::ir::Op;
 pub use lift::lift;
-use operation::{Kind, Shape};
-use soft::{DOUBLE, Environment, Format, SINGLE};
+pub use operation::Operation;
+
+use crate::cpu::{Exception, Helper, Vcpu};
+use crate::ir::{Op, Reg, VectorReg};
+use arithmetic::{Arithmetic, is_quick, quick};
+use context::{Context, rounding};
+use format::{Double, Single};
+use rustc_apfloat::Round;
 
 /// The helpers by place. The first two raise #UD and #NM for the whole of SSE.
-pub static HELPERS: &[Helper] = &[super::undefined, super::not_available];
+pub static HELPERS: &[Helper] = &[super::undefined, super::not_available, load_control, store_control];
 
-const CR4_OSXMMEXCPT: u64 = 1 << 10;
-
-/// Runs a vector operation of this half.
-pub fn execute(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    let (kind, shape) = operation::decode(op.imm).ok_or(Exception::InvalidOpcode)?;
-    let first = vcpu.vectors[register(op.b)].low();
-    let second = vcpu.vectors[register(op.c)].low();
-    let mut environment = Environment::new(vcpu.mxcsr);
-    if let Kind::CompareOrdered | Kind::CompareUnordered = kind {
-        let format = shape.format();
-        let signals = kind == Kind::CompareOrdered;
-        let order = environment.compare(format, lane(format, first, 0), lane(format, second, 0), signals);
-        settle(vcpu, &environment)?;
-        vcpu.flags = LazyFlags::explicit(match order {
-            None => ZF | PF | CF,
-            Some(std::cmp::Ordering::Less) => CF,
-            Some(std::cmp::Ordering::Equal) => ZF,
-            Some(std::cmp::Ordering::Greater) => 0,
-        });
-        return Ok(());
+/// `LDMXCSR` from register `a`.
+fn load_control(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let value = vcpu.reg(Reg(op.a)) as u32;
+    if value & !crate::cpu::system::MXCSR_MASK != 0 {
+        return Err(Exception::GeneralProtection(0));
     }
-    let format = shape.format();
-    let bits = format.bits();
-    let lanes = if shape.is_packed() { 128 / bits } else { 1 };
-    let mut result = first;
-    for index in 0..lanes {
-        let (a, b) = (lane(format, first, index), lane(format, second, index));
-        let value = match kind {
-            Kind::Add => environment.add(format, a, b),
-            Kind::Subtract => environment.subtract(format, a, b),
-            Kind::Multiply => environment.multiply(format, a, b),
-            Kind::Divide => environment.divide(format, a, b),
-            Kind::SquareRoot => environment.square_root(format, b),
-            Kind::Minimum => environment.minimum(format, a, b),
-            Kind::Maximum => environment.maximum(format, a, b),
-            Kind::Compare => environment.predicate(format, op.d, a, b),
-            Kind::CompareOrdered | Kind::CompareUnordered => a,
-        };
-        let shift = index * bits;
-        result = result & !(u128::from(format.mask()) << shift) | u128::from(value) << shift;
-    }
-    settle(vcpu, &environment)?;
-    vcpu.vectors[register(op.a)].set_low(result);
+    vcpu.mxcsr = value;
     Ok(())
 }
 
-fn register(number: u8) -> usize {
-    usize::from(number).min(crate::ir::VectorReg::COUNT - 1)
+/// `STMXCSR` to register `a`.
+fn store_control(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    vcpu.set_reg(Reg(op.a), u64::from(vcpu.mxcsr));
+    Ok(())
 }
 
-fn lane(format: Format, value: u128, index: u32) -> u64 {
-    (value >> (index * format.bits())) as u64 & format.mask()
+#[inline(always)]
+fn place(number: u8) -> usize {
+    usize::from(number).min(VectorReg::COUNT - 1)
 }
 
-/// Takes the flags over into MXCSR and raises what they unmask (SDM vol. 1 11.5.3).
-fn settle(vcpu: &mut Vcpu, environment: &Environment) -> Result<(), Exception> {
-    let unmasked = !(vcpu.mxcsr >> 7) & 0x3f;
-    let before = environment.flags & (soft::INVALID | soft::DENORMAL | soft::DIVIDE_BY_ZERO);
-    // Exceptions found before the computation keep it from being made.
-    let flags = if before & unmasked != 0 { before } else { environment.flags };
-    vcpu.mxcsr |= flags;
-    if flags & unmasked == 0 {
-        Ok(())
-    } else if vcpu.cr4 & CR4_OSXMMEXCPT != 0 {
-        Err(Exception::SimdFloatingPoint)
-    } else {
-        Err(Exception::InvalidOpcode)
+#[inline(always)]
+fn doubles(vcpu: &Vcpu, number: u8) -> [u64; 2] {
+    let [low, high, ..] = vcpu.vectors[place(number)].0;
+    [low, high]
+}
+
+fn singles(vcpu: &Vcpu, number: u8) -> [u32; 4] {
+    let [low, high] = doubles(vcpu, number);
+    [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32]
+}
+
+#[inline(always)]
+fn single(vcpu: &Vcpu, number: u8) -> u64 {
+    vcpu.vectors[place(number)].0[0] & 0xffff_ffff
+}
+
+#[inline(always)]
+fn set_single(vcpu: &mut Vcpu, number: u8, value: u64) {
+    let low = &mut vcpu.vectors[place(number)].0[0];
+    *low = *low & !0xffff_ffff | value & 0xffff_ffff;
+}
+
+#[inline(always)]
+fn set_double(vcpu: &mut Vcpu, number: u8, value: u64) {
+    vcpu.vectors[place(number)].0[0] = value;
+}
+
+#[inline(always)]
+fn set_doubles(vcpu: &mut Vcpu, number: u8, lanes: [u64; 2]) {
+    vcpu.vectors[place(number)].0[..2].copy_from_slice(&lanes);
+}
+
+fn set_singles(vcpu: &mut Vcpu, number: u8, [x0, x1, x2, x3]: [u32; 4]) {
+    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    set_doubles(vcpu, number, [pair(x0, x1), pair(x2, x3)]);
+}
+
+/// Runs a vector operation of this half.
+#[inline]
+pub fn execute(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    use Operation as O;
+    let Some(operation) = Operation::from_number(op.imm) else {
+        return Err(Exception::InvalidOpcode);
+    };
+    match operation {
+        O::AddSd => scalar_double(vcpu, op, Arithmetic::Add),
+        O::MultiplySd => scalar_double(vcpu, op, Arithmetic::Multiply),
+        O::SubtractSd => scalar_double(vcpu, op, Arithmetic::Subtract),
+        O::DivideSd => scalar_double(vcpu, op, Arithmetic::Divide),
+        O::AddSs => scalar_single(vcpu, op, Arithmetic::Add),
+        O::MultiplySs => scalar_single(vcpu, op, Arithmetic::Multiply),
+        O::SubtractSs => scalar_single(vcpu, op, Arithmetic::Subtract),
+        O::DivideSs => scalar_single(vcpu, op, Arithmetic::Divide),
+        O::AddPd => packed_doubles(vcpu, op, [Arithmetic::Add; 2]),
+        O::MultiplyPd => packed_doubles(vcpu, op, [Arithmetic::Multiply; 2]),
+        O::SubtractPd => packed_doubles(vcpu, op, [Arithmetic::Subtract; 2]),
+        O::DividePd => packed_doubles(vcpu, op, [Arithmetic::Divide; 2]),
+        O::AddSubtractPd => packed_doubles(vcpu, op, [Arithmetic::Subtract, Arithmetic::Add]),
+        O::AddPs => packed_singles(vcpu, op, [Arithmetic::Add; 2]),
+        O::MultiplyPs => packed_singles(vcpu, op, [Arithmetic::Multiply; 2]),
+        O::SubtractPs => packed_singles(vcpu, op, [Arithmetic::Subtract; 2]),
+        O::DividePs => packed_singles(vcpu, op, [Arithmetic::Divide; 2]),
+        O::AddSubtractPs => packed_singles(vcpu, op, [Arithmetic::Subtract, Arithmetic::Add]),
+        _ => execute_rarer(vcpu, op, operation),
     }
 }
 
-impl Shape {
-    fn format(self) -> Format {
-        match self {
-            Self::ScalarSingle | Self::PackedSingle => SINGLE,
-            Self::ScalarDouble | Self::PackedDouble => DOUBLE,
+#[inline(always)]
+fn scalar_double(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a)[0], doubles(vcpu, op.c)[0]);
+    if let (true, Some(result)) = (is_quick(vcpu.mxcsr), quick::<Double>(operation, x, y)) {
+        set_double(vcpu, op.a, result);
+        return Ok(());
+    }
+    careful_double(vcpu, op, operation)
+}
+
+#[cold]
+fn careful_double(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a)[0], doubles(vcpu, op.c)[0]);
+    let mut context = Context::new(vcpu.mxcsr);
+    let result = context.arithmetic::<Double>(operation, x, y);
+    context.finish(vcpu)?;
+    set_double(vcpu, op.a, result);
+    Ok(())
+}
+
+#[inline(always)]
+fn scalar_single(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (x, y) = (single(vcpu, op.a), single(vcpu, op.c));
+    if let (true, Some(result)) = (is_quick(vcpu.mxcsr), quick::<Single>(operation, x, y)) {
+        set_single(vcpu, op.a, result);
+        return Ok(());
+    }
+    careful_single(vcpu, op, operation)
+}
+
+#[cold]
+fn careful_single(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (x, y) = (single(vcpu, op.a), single(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let result = context.arithmetic::<Single>(operation, x, y);
+    context.finish(vcpu)?;
+    set_single(vcpu, op.a, result);
+    Ok(())
+}
+
+/// Even lanes by the first operation, odd ones by the second.
+fn packed_doubles(vcpu: &mut Vcpu, op: &Op, operations: [Arithmetic; 2]) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
+    if is_quick(vcpu.mxcsr) {
+        let low = quick::<Double>(operations[0], x[0], y[0]);
+        let high = quick::<Double>(operations[1], x[1], y[1]);
+        if let (Some(low), Some(high)) = (low, high) {
+            set_doubles(vcpu, op.a, [low, high]);
+            return Ok(());
         }
     }
+    with_doubles(vcpu, op, |context, lane, x, y| context.arithmetic::<Double>(operations[lane & 1], x, y))
+}
+
+fn packed_singles(vcpu: &mut Vcpu, op: &Op, operations: [Arithmetic; 2]) -> Result<(), Exception> {
+    if is_quick(vcpu.mxcsr) {
+        let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+        let mut lanes = [0; 4];
+        let is_done = (0..4).all(|lane| {
+            let result = quick::<Single>(operations[lane & 1], x[lane].into(), y[lane].into());
+            lanes[lane] = result.unwrap_or(0) as u32;
+            result.is_some()
+        });
+        if is_done {
+            set_singles(vcpu, op.a, lanes);
+            return Ok(());
+        }
+    }
+    with_singles(vcpu, op, |context, lane, x, y| context.arithmetic::<Single>(operations[lane & 1], x, y))
+}
+
+/// Both lanes by a function of the lane and of both operands' lanes.
+fn with_doubles(
+    vcpu: &mut Vcpu,
+    op: &Op,
+    function: impl Fn(&mut Context, usize, u64, u64) -> u64,
+) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let lanes = std::array::from_fn(|lane| function(&mut context, lane, x[lane], y[lane]));
+    context.finish(vcpu)?;
+    set_doubles(vcpu, op.a, lanes);
+    Ok(())
+}
+
+/// All four lanes by a function of the lane and of both operands' lanes.
+fn with_singles(
+    vcpu: &mut Vcpu,
+    op: &Op,
+    function: impl Fn(&mut Context, usize, u64, u64) -> u64,
+) -> Result<(), Exception> {
+    let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let lanes =
+        std::array::from_fn(|lane| function(&mut context, lane, x[lane].into(), y[lane].into()) as u32);
+    context.finish(vcpu)?;
+    set_singles(vcpu, op.a, lanes);
+    Ok(())
+}
+
+/// The low lane by a function of both operands' low lanes.
+fn with_double(
+    vcpu: &mut Vcpu,
+    op: &Op,
+    function: impl Fn(&mut Context, u64, u64) -> u64,
+) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a)[0], doubles(vcpu, op.c)[0]);
+    let mut context = Context::new(vcpu.mxcsr);
+    let result = function(&mut context, x, y);
+    context.finish(vcpu)?;
+    set_double(vcpu, op.a, result);
+    Ok(())
+}
+
+/// As [`with_double`], for singles.
+fn with_single(
+    vcpu: &mut Vcpu,
+    op: &Op,
+    function: impl Fn(&mut Context, u64, u64) -> u64,
+) -> Result<(), Exception> {
+    let (x, y) = (single(vcpu, op.a), single(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let result = function(&mut context, x, y);
+    context.finish(vcpu)?;
+    set_single(vcpu, op.a, result);
+    Ok(())
+}
+
+/// The context for an operation that is rounded by MXCSR, or truncated.
+fn conversion(vcpu: &Vcpu, is_truncated: bool) -> (Context, Round) {
+    let context = Context::new(vcpu.mxcsr);
+    let round = if is_truncated { Round::TowardZero } else { context.round };
+    (context, round)
+}
+
+/// Rounding of `ROUNDPS` and the like: MXCSR's, or that of the immediate byte.
+fn immediate_rounding(context: &Context, immediate: u8) -> (Round, bool) {
+    let round = if immediate & 4 != 0 { context.round } else { rounding(immediate.into()) };
+    (round, immediate & 8 != 0)
+}
+
+const fn all_ones(is_set: bool) -> u64 {
+    if is_set { u64::MAX } else { 0 }
+}
+
+#[inline(never)]
+fn execute_rarer(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<(), Exception> {
+    use Operation as O;
+    let d = op.d;
+    match operation {
+        O::MinimumSs => with_single(vcpu, op, |context, x, y| context.extreme::<Single>(false, x, y)),
+        O::MinimumSd => with_double(vcpu, op, |context, x, y| context.extreme::<Double>(false, x, y)),
+        O::MinimumPs => with_singles(vcpu, op, |context, _, x, y| context.extreme::<Single>(false, x, y)),
+        O::MinimumPd => with_doubles(vcpu, op, |context, _, x, y| context.extreme::<Double>(false, x, y)),
+        O::MaximumSs => with_single(vcpu, op, |context, x, y| context.extreme::<Single>(true, x, y)),
+        O::MaximumSd => with_double(vcpu, op, |context, x, y| context.extreme::<Double>(true, x, y)),
+        O::MaximumPs => with_singles(vcpu, op, |context, _, x, y| context.extreme::<Single>(true, x, y)),
+        O::MaximumPd => with_doubles(vcpu, op, |context, _, x, y| context.extreme::<Double>(true, x, y)),
+        O::SquareRootSs => with_single(vcpu, op, |context, _, y| context.square_root::<Single>(y)),
+        O::SquareRootSd => with_double(vcpu, op, |context, _, y| context.square_root::<Double>(y)),
+        O::SquareRootPs => with_singles(vcpu, op, |context, _, _, y| context.square_root::<Single>(y)),
+        O::SquareRootPd => with_doubles(vcpu, op, |context, _, _, y| context.square_root::<Double>(y)),
+        O::CompareSs => with_single(vcpu, op, |context, x, y| all_ones(context.predicate::<Single>(d, x, y))),
+        O::CompareSd => with_double(vcpu, op, |context, x, y| all_ones(context.predicate::<Double>(d, x, y))),
+        O::ComparePs => {
+            with_singles(vcpu, op, |context, _, x, y| all_ones(context.predicate::<Single>(d, x, y)))
+        }
+        O::ComparePd => {
+            with_doubles(vcpu, op, |context, _, x, y| all_ones(context.predicate::<Double>(d, x, y)))
+        }
+        O::FlagsSs => {
+            let (x, y) = (single(vcpu, op.a), single(vcpu, op.c));
+            let mut context = Context::new(vcpu.mxcsr);
+            let flags = context.flags::<Single>(d == 1, x, y);
+            context.finish(vcpu)?;
+            vcpu.flags = flags;
+            Ok(())
+        }
+        O::FlagsSd => {
+            let (x, y) = (doubles(vcpu, op.a)[0], doubles(vcpu, op.c)[0]);
+            let mut context = Context::new(vcpu.mxcsr);
+            let flags = context.flags::<Double>(d == 1, x, y);
+            context.finish(vcpu)?;
+            vcpu.flags = flags;
+            Ok(())
+        }
+        O::HorizontalAddPs => horizontal_singles(vcpu, op, Arithmetic::Add),
+        O::HorizontalSubtractPs => horizontal_singles(vcpu, op, Arithmetic::Subtract),
+        O::HorizontalAddPd => horizontal_doubles(vcpu, op, Arithmetic::Add),
+        O::HorizontalSubtractPd => horizontal_doubles(vcpu, op, Arithmetic::Subtract),
+        O::DotProductPs => dot_product_singles(vcpu, op),
+        O::DotProductPd => dot_product_doubles(vcpu, op),
+        O::RoundSs => with_single(vcpu, op, |context, _, y| {
+            let (round, is_silent) = immediate_rounding(context, d);
+            context.integral::<Single>(y, round, is_silent)
+        }),
+        O::RoundSd => with_double(vcpu, op, |context, _, y| {
+            let (round, is_silent) = immediate_rounding(context, d);
+            context.integral::<Double>(y, round, is_silent)
+        }),
+        O::RoundPs => with_singles(vcpu, op, |context, _, _, y| {
+            let (round, is_silent) = immediate_rounding(context, d);
+            context.integral::<Single>(y, round, is_silent)
+        }),
+        O::RoundPd => with_doubles(vcpu, op, |context, _, _, y| {
+            let (round, is_silent) = immediate_rounding(context, d);
+            context.integral::<Double>(y, round, is_silent)
+        }),
+        O::ReciprocalSs => with_single(vcpu, op, |_, _, y| Context::approximate(y as u32, false).into()),
+        O::ReciprocalPs => with_singles(vcpu, op, |_, _, _, y| Context::approximate(y as u32, false).into()),
+        O::ReciprocalRootSs => with_single(vcpu, op, |_, _, y| Context::approximate(y as u32, true).into()),
+        O::ReciprocalRootPs => {
+            with_singles(vcpu, op, |_, _, _, y| Context::approximate(y as u32, true).into())
+        }
+        _ => execute_conversion(vcpu, op, operation),
+    }
+}
+
+fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<(), Exception> {
+    use Operation as O;
+    let (mut context, round) = conversion(vcpu, op.d & 1 != 0);
+    match operation {
+        O::SsToSd => {
+            let value = context.widened(single(vcpu, op.c) as u32);
+            context.finish(vcpu)?;
+            set_double(vcpu, op.a, value);
+        }
+        O::SdToSs => {
+            let value = context.narrowed(doubles(vcpu, op.c)[0]);
+            context.finish(vcpu)?;
+            set_single(vcpu, op.a, value.into());
+        }
+        O::PsToPd => {
+            let source = singles(vcpu, op.c);
+            let lanes = [context.widened(source[0]), context.widened(source[1])];
+            context.finish(vcpu)?;
+            set_doubles(vcpu, op.a, lanes);
+        }
+        O::PdToPs => {
+            let source = doubles(vcpu, op.c);
+            let lanes = [context.narrowed(source[0]), context.narrowed(source[1]), 0, 0];
+            context.finish(vcpu)?;
+            set_singles(vcpu, op.a, lanes);
+        }
+        O::DqToPs => {
+            let lanes =
+                singles(vcpu, op.c).map(|lane| context.from_integer::<Single>((lane as i32).into()) as u32);
+            context.finish(vcpu)?;
+            set_singles(vcpu, op.a, lanes);
+        }
+        O::DqToPd => {
+            let source = singles(vcpu, op.c);
+            let lanes = [source[0], source[1]].map(|lane| f64::from(lane as i32).to_bits());
+            set_doubles(vcpu, op.a, lanes);
+        }
+        O::PsToDq => {
+            let lanes =
+                singles(vcpu, op.c).map(|lane| context.to_integer::<Single>(lane.into(), 32, round) as u32);
+            context.finish(vcpu)?;
+            set_singles(vcpu, op.a, lanes);
+        }
+        O::PdToDq => {
+            let [low, high] =
+                doubles(vcpu, op.c).map(|lane| context.to_integer::<Double>(lane, 32, round) as u32);
+            context.finish(vcpu)?;
+            set_singles(vcpu, op.a, [low, high, 0, 0]);
+        }
+        O::SiToSs | O::SiToSd => {
+            let (mut context, _) = conversion(vcpu, false);
+            let value = vcpu.reg(Reg(op.b));
+            let value = if op.d & 1 != 0 { value as i64 } else { i64::from(value as i32) };
+            if operation == O::SiToSs {
+                let value = context.from_integer::<Single>(value);
+                context.finish(vcpu)?;
+                set_single(vcpu, op.a, value);
+            } else {
+                let value = context.from_integer::<Double>(value);
+                context.finish(vcpu)?;
+                set_double(vcpu, op.a, value);
+            }
+        }
+        O::SsToSi | O::SdToSi => {
+            let width = if op.d & 1 != 0 { 64 } else { 32 };
+            let (mut context, round) = conversion(vcpu, op.d & 2 != 0);
+            let value = if operation == O::SsToSi {
+                context.to_integer::<Single>(single(vcpu, op.c), width, round)
+            } else {
+                context.to_integer::<Double>(doubles(vcpu, op.c)[0], width, round)
+            };
+            context.finish(vcpu)?;
+            vcpu.set_reg(Reg(op.a), value);
+        }
+        _ => return Err(Exception::InvalidOpcode),
+    }
+    Ok(())
+}
+
+fn horizontal_singles(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let lanes = [[x[0], x[1]], [x[2], x[3]], [y[0], y[1]], [y[2], y[3]]]
+        .map(|[x, y]| context.arithmetic::<Single>(operation, x.into(), y.into()) as u32);
+    context.finish(vcpu)?;
+    set_singles(vcpu, op.a, lanes);
+    Ok(())
+}
+
+fn horizontal_doubles(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let lanes = [x, y].map(|[x, y]| context.arithmetic::<Double>(operation, x, y));
+    context.finish(vcpu)?;
+    set_doubles(vcpu, op.a, lanes);
+    Ok(())
+}
+
+fn dot_product_singles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let mut products = Context::new(vcpu.mxcsr);
+    let product: [u64; 4] = std::array::from_fn(|lane| {
+        if op.d & 0x10 << lane == 0 {
+            return 0;
+        }
+        products.arithmetic::<Single>(Arithmetic::Multiply, x[lane].into(), y[lane].into())
+    });
+    products.finish(vcpu)?;
+    let low = context.arithmetic::<Single>(Arithmetic::Add, product[0], product[1]);
+    let high = context.arithmetic::<Single>(Arithmetic::Add, product[2], product[3]);
+    let sum = context.arithmetic::<Single>(Arithmetic::Add, low, high) as u32;
+    context.finish(vcpu)?;
+    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sum } else { 0 });
+    set_singles(vcpu, op.a, lanes);
+    Ok(())
+}
+
+fn dot_product_doubles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
+    let mut context = Context::new(vcpu.mxcsr);
+    let mut products = Context::new(vcpu.mxcsr);
+    let product: [u64; 2] = std::array::from_fn(|lane| {
+        if op.d & 0x10 << lane == 0 {
+            return 0;
+        }
+        products.arithmetic::<Double>(Arithmetic::Multiply, x[lane], y[lane])
+    });
+    products.finish(vcpu)?;
+    let sum = context.arithmetic::<Double>(Arithmetic::Add, product[0], product[1]);
+    context.finish(vcpu)?;
+    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sum } else { 0 });
+    set_doubles(vcpu, op.a, lanes);
+    Ok(())
 }

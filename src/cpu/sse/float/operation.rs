@@ -1,71 +1,64 @@
-//! The numbers of the vector operations: 256, the kind times four, and the shape.
+//! The vector operations on floating-point lanes.
 
 use crate::cpu::sse::FLOAT_OPERATION;
 
-/// What is computed in each lane: `a = b (kind) c`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum Kind {
-    Add,
-    Subtract,
-    Multiply,
-    Divide,
-    /// Of `c`; the lanes a scalar form leaves are `b`'s.
-    SquareRoot,
-    Minimum,
-    Maximum,
-    /// All ones where predicate `d` holds, else zero.
-    Compare,
-    /// COMIS: the flags of `b` against `c`; any NaN is invalid.
-    CompareOrdered,
-    /// UCOMIS: as above, but quiet NaNs are not invalid.
-    CompareUnordered,
-}
+macro_rules! operations {
+    ($($(#[$attribute:meta])* $name:ident,)*) => {
+        /// What a vector operation does: `a` = operation of `a` and `c`, unless said otherwise. In the names
+        /// `Ss` is a single in the low lane and `Ps` four of them, `Sd` and `Pd` the same for doubles; `Dq` are
+        /// 32-bit integers in lanes, `Si` is an integer register.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[allow(missing_docs)]
+        pub enum Operation { $($(#[$attribute])* $name,)* }
 
-const KINDS: [Kind; 10] = [
-    Kind::Add,
-    Kind::Subtract,
-    Kind::Multiply,
-    Kind::Divide,
-    Kind::SquareRoot,
-    Kind::Minimum,
-    Kind::Maximum,
-    Kind::Compare,
-    Kind::CompareOrdered,
-    Kind::CompareUnordered,
-];
-
-/// Format and number of the lanes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(missing_docs)]
-pub enum Shape {
-    ScalarSingle,
-    ScalarDouble,
-    PackedSingle,
-    PackedDouble,
-}
-
-impl Shape {
-    /// Whether all lanes take part.
-    pub const fn is_packed(self) -> bool {
-        matches!(self, Self::PackedSingle | Self::PackedDouble)
-    }
-}
-
-/// The number for [`Op::imm`](crate::ir::Op::imm).
-pub const fn encode(kind: Kind, shape: Shape) -> i32 {
-    FLOAT_OPERATION | (kind as i32) << 2 | shape as i32
-}
-
-/// What [`encode`] put into a number.
-pub fn decode(number: i32) -> Option<(Kind, Shape)> {
-    let shape = match number & 3 {
-        0 => Shape::ScalarSingle,
-        1 => Shape::ScalarDouble,
-        2 => Shape::PackedSingle,
-        _ => Shape::PackedDouble,
+        impl Operation {
+            const ALL: &[Operation] = &[$(Operation::$name),*];
+        }
     };
-    KINDS.get((number & 0xff) as usize >> 2).map(|&kind| (kind, shape))
+}
+
+operations! {
+    AddSs, AddSd, AddPs, AddPd,
+    SubtractSs, SubtractSd, SubtractPs, SubtractPd,
+    MultiplySs, MultiplySd, MultiplyPs, MultiplyPd,
+    DivideSs, DivideSd, DividePs, DividePd,
+    MinimumSs, MinimumSd, MinimumPs, MinimumPd,
+    MaximumSs, MaximumSd, MaximumPs, MaximumPd,
+    /// `a` = root of `c`.
+    SquareRootSs, SquareRootSd, SquareRootPs, SquareRootPd,
+    /// All ones where the predicate in `d` holds, else zero.
+    CompareSs, CompareSd, ComparePs, ComparePd,
+    /// Flags of `a` compared with `c`; a quiet NaN is no error when `d` is 1.
+    FlagsSs, FlagsSd,
+    AddSubtractPs, AddSubtractPd,
+    HorizontalAddPs, HorizontalAddPd,
+    HorizontalSubtractPs, HorizontalSubtractPd,
+    /// By the immediate byte in `d`.
+    DotProductPs, DotProductPd,
+    /// `a` = `c` rounded to an integer as the immediate byte in `d` says.
+    RoundSs, RoundSd, RoundPs, RoundPd,
+    ReciprocalSs, ReciprocalPs,
+    ReciprocalRootSs, ReciprocalRootPs,
+    SsToSd, SdToSs, PsToPd, PdToPs,
+    DqToPs, DqToPd,
+    /// Rounded by MXCSR, or truncated when `d` is 1.
+    PsToDq, PdToDq,
+    /// Integer register `b`, of 64 bits when `d` is 1, else of 32.
+    SiToSs, SiToSd,
+    /// Integer register `a` = `c`: bit 0 of `d` for 64 bits, bit 1 for truncation.
+    SsToSi, SdToSi,
+}
+
+impl Operation {
+    /// The operation with a number of this half.
+    #[inline(always)]
+    pub fn from_number(number: i32) -> Option<Self> {
+        Self::ALL.get((number ^ FLOAT_OPERATION) as usize).copied()
+    }
+
+    /// The number for [`Op::imm`](crate::ir::Op::imm).
+    pub const fn number(self) -> i32 {
+        FLOAT_OPERATION | self as i32
+    }
 }

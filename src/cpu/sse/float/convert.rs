@@ -1,0 +1,72 @@
+//! Conversions between the formats and integers.
+
+use super::context::{Context, INVALID, PRECISION};
+use super::format::{Double, Format, Single, bits, is_nan, is_signalling, is_zero, soft};
+use rustc_apfloat::{Float, FloatConvert, Round, Status, ieee};
+
+impl Context {
+    /// Single to double: exact.
+    pub fn widened(&mut self, x: u32) -> u64 {
+        let x = self.operand::<Single>(x.into());
+        if is_nan::<Single>(x) {
+            if is_signalling::<Single>(x) {
+                self.found |= INVALID;
+            }
+            let sign = (x & Single::SIGN) << 32;
+            let fraction = (x & ((1 << Single::FRACTION_BITS) - 1)) << 29;
+            return sign | Double::INFINITY | fraction | 1 << (Double::FRACTION_BITS - 1);
+        }
+        self.note_denormal::<Single>(x);
+        f64::from(f32::from_bits(x as u32)).to_bits()
+    }
+
+    /// Double to single.
+    pub fn narrowed(&mut self, x: u64) -> u32 {
+        let x = self.operand::<Double>(x);
+        if is_nan::<Double>(x) {
+            if is_signalling::<Double>(x) {
+                self.found |= INVALID;
+            }
+            let sign = (x & Double::SIGN) >> 32;
+            let fraction = x >> 29 & ((1 << Single::FRACTION_BITS) - 1);
+            return (sign | Single::INFINITY | fraction | 1 << (Single::FRACTION_BITS - 1)) as u32;
+        }
+        self.note_denormal::<Double>(x);
+        let narrow = |x: ieee::Double, round| {
+            let mut loses = false;
+            FloatConvert::<ieee::Single>::convert_r(x, round, &mut loses)
+        };
+        let round = self.round;
+        let wide = soft::<Double>(x);
+        let converted = narrow(wide, round);
+        self.rounded::<Single>(converted.value, converted.status, |scale| {
+            narrow(wide.scalbn(scale), round).value
+        }) as u32
+    }
+
+    /// To a signed integer of `width` bits (32 or 64); the indefinite integer when it does not fit.
+    pub fn to_integer<F: Format>(&mut self, x: u64, width: u32, round: Round) -> u64 {
+        let x = self.operand::<F>(x);
+        let indefinite = 1 << (width - 1);
+        let mut is_exact = false;
+        let converted = soft::<F>(x).to_i128_r(width as usize, round, &mut is_exact);
+        if is_nan::<F>(x) || converted.status.contains(Status::INVALID_OP) {
+            self.found |= INVALID;
+            return indefinite;
+        }
+        // A negative zero is an integer; so is what it stands for.
+        if !is_exact && !is_zero::<F>(x) {
+            self.found |= PRECISION;
+        }
+        converted.value as u64 & (u64::MAX >> (64 - width))
+    }
+
+    /// From a signed integer.
+    pub fn from_integer<F: Format>(&mut self, x: i64) -> u64 {
+        let converted = F::Soft::from_i128_r(x.into(), self.round);
+        if converted.status.contains(Status::INEXACT) {
+            self.found |= PRECISION;
+        }
+        bits::<F>(converted.value)
+    }
+}

@@ -1,0 +1,144 @@
+//! The command line of `dinghy`.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// An x86_64 system emulator that boots Linux.
+#[derive(Debug, Parser)]
+#[command(name = "dinghy", version)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// What `dinghy` does.
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Run a machine with its console on this terminal (Ctrl-A X quits)
+    Run(Box<RunArguments>),
+}
+
+/// Which machine to run.
+#[derive(Debug, Args)]
+#[command(after_help = EXIT_CODES)]
+pub struct RunArguments {
+    /// The kernel: a vmlinux or a bzImage [default: build/kernel/vmlinux]
+    #[arg(long, value_name = "FILE")]
+    pub kernel: Option<PathBuf>,
+
+    /// An initramfs image
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+
+    /// The kernel command line [default: a console on hvc0, and /dev/vda as root if there is a disk]
+    #[arg(long, value_name = "STRING", allow_hyphen_values = true)]
+    pub append: Option<String>,
+
+    /// A disk, written to unless :ro follows; may be given again [default when neither kernel, initrd nor disk
+    /// is named: build/guest/guest.ext4, whose changes are forgotten at the end]
+    #[arg(long = "disk", value_name = "FILE[:ro]")]
+    pub disks: Vec<DiskArgument>,
+
+    /// Memory in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 1024)]
+    pub memory: u64,
+
+    /// What executes the guest's instructions
+    #[arg(long, value_enum, default_value_t = Engine::Interp)]
+    pub engine: Engine,
+
+    /// The machine's time: the host's, or counted instructions for runs that repeat exactly
+    #[arg(long, value_enum, default_value_t = ClockArgument::Real)]
+    pub clock: ClockArgument,
+
+    /// Give up after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub timeout: Option<Duration>,
+
+    /// Print a line of JSON on standard error at the end
+    #[arg(long)]
+    pub stats: bool,
+}
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 the guest has powered off (or Ctrl-A X), 1 the host has failed, 2 bad arguments or files,
+3 the guest has panicked, 124 timeout; a guest that writes N to the debug-exit port 0xf4 ends with 2N+1.";
+
+/// What executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    /// The interpreter
+    Interp,
+}
+
+/// Where the machine's time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClockArgument {
+    /// The host's clock
+    Real,
+    /// The number of instructions
+    Icount,
+}
+
+/// A disk as the command line names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskArgument {
+    /// The file.
+    pub path: PathBuf,
+    /// Whether `:ro` follows.
+    pub is_read_only: bool,
+}
+
+impl FromStr for DiskArgument {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, is_read_only) = match text.strip_suffix(":ro") {
+            Some(name) => (name, true),
+            None => (text, false),
+        };
+        if name.is_empty() {
+            return Err("name a file");
+        }
+        Ok(Self { path: name.into(), is_read_only })
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
+    let seconds: f64 = text.parse().map_err(|_| "give a number of seconds")?;
+    match Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("give a positive number of seconds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_disk_is_read_only_by_its_suffix() {
+        let disk = |path: &str, is_read_only| DiskArgument { path: path.into(), is_read_only };
+        assert_eq!("a:b.img".parse(), Ok(disk("a:b.img", false)));
+        assert_eq!("a.img:ro".parse(), Ok(disk("a.img", true)));
+        assert!(":ro".parse::<DiskArgument>().is_err());
+        assert!("".parse::<DiskArgument>().is_err());
+    }
+
+    #[test]
+    fn a_timeout_is_a_positive_number() {
+        assert_eq!(parse_seconds("1.5"), Ok(Duration::from_millis(1500)));
+        for text in ["0", "-1", "nan", "inf", "soon"] {
+            assert!(parse_seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! The files that a machine is made of, and its disks.
+
+use super::arguments::{DiskArgument, RunArguments};
+use crate::host::{BlockSource, Progress};
+use crate::native::{FileDisk, FileDiskError};
+use crate::storage::CopyOnWrite;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const DEFAULT_KERNEL: &str = "build/kernel/vmlinux";
+const DEFAULT_GUEST: &str = "build/guest/guest.ext4";
+/// `earlyprintk` shows what happens before hvc0 is there; `panic=-1` makes a panic end the run at once.
+const DEFAULT_COMMAND_LINE: &str = "earlyprintk=ttyS0 console=hvc0 quiet panic=-1";
+const ROOT_ON_DISK: &str = " root=/dev/vda rw";
+
+/// Why the files do not make a machine.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// A file cannot be read.
+    #[error("cannot read the {what} {path}: {source}; {advice}")]
+    Read {
+        /// What it should be.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The default guest is not there.
+    #[error(
+        "there is no guest at {0}; build it (cargo xtask guest) and start dinghy in the project's directory, \
+         or name an --initrd or a --disk"
+    )]
+    NoGuest(PathBuf),
+    /// A disk cannot be used.
+    #[error(transparent)]
+    Disk(#[from] FileDiskError),
+}
+
+/// What the files hold.
+pub struct Files {
+    pub kernel: Vec<u8>,
+    pub initrd: Option<Vec<u8>>,
+    pub command_line: String,
+    pub disks: Vec<SharedDisk>,
+}
+
+impl Files {
+    /// Reads and opens what `arguments` name, or the defaults.
+    ///
+    /// # Errors
+    /// When one of them cannot be used.
+    pub fn open(arguments: &RunArguments) -> Result<Self, FileError> {
+        let kernel = match &arguments.kernel {
+            Some(path) => read("kernel", path, "name a vmlinux or a bzImage with --kernel")?,
+            None => read(
+                "kernel",
+                Path::new(DEFAULT_KERNEL),
+                "build it (cargo xtask kernel) and start dinghy in the project's directory, \
+                 or name one with --kernel",
+            )?,
+        };
+        let initrd = arguments
+            .initrd
+            .as_deref()
+            .map(|path| read("initrd", path, "name an initramfs image with --initrd"))
+            .transpose()?;
+        let mut disks = Vec::new();
+        for disk in &arguments.disks {
+            disks.push(SharedDisk::new(Box::new(FileDisk::open(&disk.path, disk.is_read_only)?)));
+        }
+        if arguments.kernel.is_none() && initrd.is_none() && disks.is_empty() {
+            disks.push(default_guest()?);
+        }
+        let command_line = arguments.append.clone().unwrap_or_else(|| {
+            let root = if initrd.is_none() && !disks.is_empty() { ROOT_ON_DISK } else { "" };
+            format!("{DEFAULT_COMMAND_LINE}{root}")
+        });
+        Ok(Self { kernel, initrd, command_line, disks })
+    }
+}
+
+fn read(what: &'static str, path: &Path, advice: &'static str) -> Result<Vec<u8>, FileError> {
+    std::fs::read(path).map_err(|source| FileError::Read { what, path: path.to_owned(), source, advice })
+}
+
+fn default_guest() -> Result<SharedDisk, FileError> {
+    let guest = DiskArgument { path: DEFAULT_GUEST.into(), is_read_only: true };
+    if !guest.path.exists() {
+        return Err(FileError::NoGuest(guest.path));
+    }
+    let base = FileDisk::open(&guest.path, guest.is_read_only)?;
+    Ok(SharedDisk::new(Box::new(CopyOnWrite::new(Box::new(base)))))
+}
+
+/// A disk that outlives its machine: when the guest restarts, the next machine finds what was written.
+#[derive(Clone)]
+pub struct SharedDisk(Arc<Mutex<Box<dyn BlockSource>>>);
+
+impl SharedDisk {
+    /// Shares `disk`.
+    pub fn new(disk: Box<dyn BlockSource>) -> Self {
+        Self(Arc::new(Mutex::new(disk)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Box<dyn BlockSource>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BlockSource for SharedDisk {
+    fn size(&self) -> u64 {
+        self.lock().size()
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.lock().is_read_only()
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Progress {
+        self.lock().read(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Progress {
+        self.lock().write(offset, data)
+    }
+
+    fn flush(&mut self) -> Progress {
+        self.lock().flush()
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> Progress {
+        self.lock().discard(offset, length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryDisk;
+    use std::task::Poll;
+
+    #[test]
+    fn the_next_machine_finds_what_was_written() {
+        let disk = SharedDisk::new(Box::new(MemoryDisk::new(4096)));
+        let mut first: Box<dyn BlockSource> = Box::new(disk.clone());
+        assert_eq!(first.write(512, &[5; 512]), Poll::Ready(Ok(())));
+        drop(first);
+        let mut second: Box<dyn BlockSource> = Box::new(disk);
+        let mut buffer = [0; 512];
+        assert_eq!(second.read(512, &mut buffer), Poll::Ready(Ok(())));
+        assert_eq!(buffer, [5; 512]);
+    }
+}

@@ -1,0 +1,205 @@
+//! One run of the command: machines, one after another while the guest restarts.
+
+use super::arguments::{ClockArgument, RunArguments};
+use super::files::{FileError, Files};
+use super::input::{GuestConsole, Keyboard};
+use super::output::StandardOutput;
+use super::terminal::{self, RawMode};
+use crate::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use crate::native::{SystemClock, SystemEntropy};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+/// Instructions between two looks at the clock, the terminal and standard output: some 10 ms.
+const SLICE: u64 = 1_000_000;
+/// How often an idle machine looks whether the terminal has another size.
+const TERMINAL_LOOK: Duration = Duration::from_millis(250);
+/// Columns and rows of a console that is no terminal.
+const DEFAULT_SIZE: (u16, u16) = (80, 24);
+const MIB: u64 = 1 << 20;
+
+/// Why a run could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionError {
+    /// The files do not make a machine.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The machine cannot be built.
+    #[error(transparent)]
+    Machine(#[from] MachineError),
+    /// The operating system has no randomness.
+    #[error("the operating system gives no random bytes: {0}")]
+    Entropy(#[from] getrandom::Error),
+    /// The terminal cannot be used.
+    #[error("cannot use the terminal: {0}")]
+    Terminal(#[source] io::Error),
+    /// Standard output cannot be written.
+    #[error("cannot write to standard output: {0}")]
+    Output(#[source] io::Error),
+}
+
+impl SessionError {
+    /// Whether other arguments or files would help.
+    pub fn is_by_arguments(&self) -> bool {
+        matches!(self, Self::File(_) | Self::Machine(_))
+    }
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The guest has switched the machine off.
+    PoweredOff,
+    /// The user has typed Ctrl-A X.
+    Quit,
+    /// The time is over.
+    TimedOut,
+    /// The guest has left by the debug-exit port, with this value.
+    Exited(u32),
+    /// The guest has crashed.
+    Crashed {
+        /// How.
+        reason: &'static str,
+        /// What its consoles showed last.
+        last_lines: Vec<String>,
+    },
+}
+
+/// A run that has its files and may begin.
+pub struct Session {
+    files: Files,
+    memory_bytes: u64,
+    clock: ClockArgument,
+    timeout: Option<Duration>,
+    instructions: u64,
+}
+
+impl Session {
+    /// Opens the files that `arguments` name.
+    ///
+    /// # Errors
+    /// When they do not make a machine.
+    pub fn new(arguments: &RunArguments) -> Result<Self, SessionError> {
+        Ok(Self {
+            files: Files::open(arguments)?,
+            memory_bytes: arguments.memory.saturating_mul(MIB),
+            clock: arguments.clock,
+            timeout: arguments.timeout,
+            instructions: 0,
+        })
+    }
+
+    /// Guest instructions retired by all machines so far.
+    pub fn instructions(&self) -> u64 {
+        self.instructions
+    }
+
+    /// Runs until the guest or the user ends it.
+    ///
+    /// # Errors
+    /// When the machine cannot be built, or the terminal fails.
+    pub fn run(&mut self) -> Result<Ending, SessionError> {
+        let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let output = StandardOutput::new();
+        // The first machine comes before raw mode, so that its errors are shown as usual.
+        let mut machine = self.build_machine(&output)?;
+        let raw_mode = RawMode::enter().map_err(SessionError::Terminal)?;
+        let console = GuestConsole::from_command_line(&self.files.command_line);
+        let keyboard = Keyboard::start(machine.handle(), console, raw_mode.is_some(), std::thread::current())
+            .map_err(SessionError::Terminal)?;
+        loop {
+            let ending = run_machine(&mut machine, &keyboard, &output, end);
+            self.instructions += machine.statistics().instructions;
+            match ending? {
+                Some(ending) => return Ok(ending),
+                None if end.is_some_and(|end| Instant::now() >= end) => return Ok(Ending::TimedOut),
+                None if keyboard.wants_to_quit() => return Ok(Ending::Quit),
+                None => {
+                    log::info!("the guest restarts");
+                    // Its memory is freed before the next one's is taken.
+                    drop(machine);
+                    machine = self.build_machine(&output)?;
+                    keyboard.connect(machine.handle());
+                }
+            }
+        }
+    }
+
+    fn build_machine(&self, output: &StandardOutput) -> Result<Machine, SessionError> {
+        let clock = match self.clock {
+            ClockArgument::Real => ClockSource::Real(Arc::new(SystemClock::start_now())),
+            ClockArgument::Icount => ClockSource::Instructions,
+        };
+        let machine = Machine::new(MachineConfig {
+            memory_bytes: self.memory_bytes,
+            kernel: self.files.kernel.clone(),
+            initrd: self.files.initrd.clone(),
+            command_line: self.files.command_line.clone(),
+            clock,
+            entropy: Box::new(SystemEntropy::new()?),
+            rng_entropy: Box::new(SystemEntropy::new()?),
+            serial_output: Box::new(output.clone()),
+            console_output: Box::new(output.clone()),
+            console_size: terminal::size().unwrap_or(DEFAULT_SIZE),
+            disks: self.files.disks.iter().map(|disk| Box::new(disk.clone()) as _).collect(),
+        })?;
+        Ok(machine)
+    }
+}
+
+/// Runs one machine to its end; `None` when the guest wants a restart.
+fn run_machine(
+    machine: &mut Machine,
+    keyboard: &Keyboard,
+    output: &StandardOutput,
+    end: Option<Instant>,
+) -> Result<Option<Ending>, SessionError> {
+    let handle = machine.handle();
+    let mut size = terminal::size();
+    loop {
+        let outcome = machine.run(SLICE);
+        output.flush().map_err(SessionError::Output)?;
+        let crashed = |reason| Ending::Crashed { reason, last_lines: machine.last_console_lines() };
+        let deadline_ns = match outcome {
+            RunOutcome::LimitReached => None,
+            RunOutcome::Idle { deadline_ns } => Some(deadline_ns),
+            RunOutcome::PoweredOff => return Ok(Some(Ending::PoweredOff)),
+            RunOutcome::Exited(code) => return Ok(Some(Ending::Exited(code))),
+            RunOutcome::Restarted => return Ok(None),
+            RunOutcome::TripleFault => {
+                return Ok(Some(crashed("the guest's processor has shut down after a triple fault")));
+            }
+            RunOutcome::Panicked => return Ok(Some(crashed("the guest's kernel has panicked"))),
+        };
+        if keyboard.wants_to_quit() {
+            return Ok(Some(Ending::Quit));
+        }
+        let now = Instant::now();
+        if end.is_some_and(|end| now >= end) {
+            return Ok(Some(Ending::TimedOut));
+        }
+        let new_size = terminal::size();
+        if let Some((columns, rows)) = new_size
+            && new_size != size
+        {
+            handle.resize(columns, rows);
+            size = new_size;
+        }
+        let has_attention = handle.attention().load(Ordering::SeqCst) != 0;
+        if let Some(deadline_ns) = deadline_ns
+            && !has_attention
+        {
+            let to_deadline =
+                deadline_ns.map(|deadline| Duration::from_nanos(deadline.saturating_sub(machine.now_ns())));
+            let to_end = end.map(|end| end.saturating_duration_since(now));
+            let to_look = size.map(|_| TERMINAL_LOOK);
+            match [to_deadline, to_end, to_look].into_iter().flatten().min() {
+                // Typing unparks, also when it came between the look at `attention` and here.
+                Some(wait) => std::thread::park_timeout(wait),
+                None => std::thread::park(),
+            }
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The machine as its own worker runs it.
+
+use super::disk;
+use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
+use super::options::EngineOptions;
+use super::port::PortState;
+use crate::host::{Entropy, RepeatableEntropy};
+use crate::machine::{ClockSource, Machine, MachineConfig, RunOutcome};
+use crate::storage::ChunkInbox;
+use js_sys::{Array, Error, Object, Reflect};
+use std::sync::Arc;
+use wasm_bindgen::prelude::*;
+
+/// `EngineMachine` of the package's `engine.ts`.
+#[wasm_bindgen(js_name = Machine)]
+pub struct WebMachine {
+    machine: Machine,
+    inboxes: Vec<Option<ChunkInbox>>,
+    last_outcome: RunOutcome,
+}
+
+#[wasm_bindgen(js_class = Machine)]
+impl WebMachine {
+    /// Builds a machine.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence for the user.
+    #[wasm_bindgen(constructor)]
+    pub fn new(options: &EngineOptions) -> Result<Self, Error> {
+        let mut disks = Vec::new();
+        let mut inboxes = Vec::new();
+        for entry in options.disks().iter() {
+            let (source, inbox) = disk::build(entry).map_err(|sentence| Error::new(&sentence))?;
+            disks.push(source);
+            inboxes.push(inbox);
+        }
+        let is_repeatable = options.clock() == "icount";
+        let clock = if is_repeatable {
+            ClockSource::Instructions
+        } else {
+            ClockSource::Real(Arc::new(WorkerClock::new()))
+        };
+        let entropy = |seed| -> Box<dyn Entropy> {
+            if is_repeatable { Box::new(RepeatableEntropy::new(seed)) } else { Box::new(CryptoEntropy) }
+        };
+        let config = MachineConfig {
+            memory_bytes: options.memory_bytes() as u64,
+            kernel: options.kernel().to_vec(),
+            initrd: options.initrd().map(|bytes| bytes.to_vec()),
+            command_line: options.command_line(),
+            clock,
+            entropy: entropy(1),
+            rng_entropy: entropy(2),
+            serial_output: Box::new(FunctionOutput::new(options.on_serial_output())),
+            console_output: Box::new(FunctionOutput::new(options.on_console_output())),
+            console_size: (options.columns(), options.rows()),
+            disks,
+        };
+        let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
+        Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })
+    }
+
+    /// Runs `limit` more instructions at most; says why it returned.
+    pub fn run(&mut self, limit: f64) -> String {
+        self.last_outcome = self.machine.run(limit as u64);
+        match self.last_outcome {
+            RunOutcome::LimitReached => "limit",
+            RunOutcome::Idle { .. } => "idle",
+            RunOutcome::PoweredOff => "powered-off",
+            RunOutcome::Restarted => "restarted",
+            RunOutcome::Exited(_) => "exited",
+            RunOutcome::TripleFault => "triple-fault",
+            RunOutcome::Panicked => "panicked",
+        }
+        .to_owned()
+    }
+
+    /// The code that the guest has left with by the debug-exit port, after `run` has said `exited`.
+    #[wasm_bindgen(js_name = exitCode)]
+    pub fn exit_code(&self) -> Option<u32> {
+        match self.last_outcome {
+            RunOutcome::Exited(code) => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Milliseconds to the next timer after `run` has said `idle`; `Infinity` without one.
+    #[wasm_bindgen(js_name = idleMilliseconds)]
+    pub fn idle_milliseconds(&self) -> f64 {
+        match self.last_outcome {
+            RunOutcome::Idle { deadline_ns: Some(deadline) } => {
+                deadline.saturating_sub(self.machine.now_ns()) as f64 / 1e6
+            }
+            RunOutcome::Idle { deadline_ns: None } => f64::INFINITY,
+            _ => 0.0,
+        }
+    }
+
+    /// Figures, as `EngineStatistics` has them.
+    pub fn statistics(&self) -> Object {
+        let statistics = self.machine.statistics();
+        let object = Object::new();
+        for (name, value) in [
+            ("instructions", statistics.instructions),
+            ("translatedBlocks", statistics.translated_blocks),
+            ("invalidatedBlocks", statistics.invalidated_blocks),
+            ("cachedBlocks", statistics.cached_blocks),
+        ] {
+            // Setting a property of a plain object that was just made cannot fail.
+            let _ = Reflect::set(&object, &name.into(), &(value as f64).into());
+        }
+        object
+    }
+
+    /// The last lines that the guest has printed on its consoles.
+    #[wasm_bindgen(js_name = lastConsoleLines)]
+    pub fn last_console_lines(&self) -> Array {
+        self.machine.last_console_lines().into_iter().map(JsValue::from).collect()
+    }
+
+    /// A number of which another worker makes a port.
+    #[wasm_bindgen(js_name = portHandle)]
+    pub fn port_handle(&self) -> u32 {
+        PortState { handle: self.machine.handle(), inboxes: self.inboxes.clone() }.into_handle()
+    }
+
+    /// Address of the attention word in this memory.
+    #[wasm_bindgen(js_name = attentionAddress)]
+    pub fn attention_address(&self) -> u32 {
+        std::ptr::from_ref(self.machine.handle().attention()) as usize as u32
+    }
+}

@@ -1,0 +1,51 @@
+//! The options object, as the package's `engine.ts` declares it.
+
+use js_sys::{Array, Function, Uint8Array};
+use wasm_bindgen::prelude::*;
+
+#[wasm_bindgen]
+extern "C" {
+    /// What a machine is made from.
+    #[wasm_bindgen(typescript_type = "EngineOptions")]
+    pub type EngineOptions;
+
+    #[wasm_bindgen(method, getter, js_name = memoryBytes)]
+    pub fn memory_bytes(this: &EngineOptions) -> f64;
+    #[wasm_bindgen(method, getter)]
+    pub fn kernel(this: &EngineOptions) -> Uint8Array;
+    #[wasm_bindgen(method, getter)]
+    pub fn initrd(this: &EngineOptions) -> Option<Uint8Array>;
+    #[wasm_bindgen(method, getter, js_name = commandLine)]
+    pub fn command_line(this: &EngineOptions) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub fn clock(this: &EngineOptions) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub fn columns(this: &EngineOptions) -> u16;
+    #[wasm_bindgen(method, getter)]
+    pub fn rows(this: &EngineOptions) -> u16;
+    #[wasm_bindgen(method, getter)]
+    pub fn disks(this: &EngineOptions) -> Array;
+    #[wasm_bindgen(method, getter, js_name = onConsoleOutput)]
+    pub fn on_console_output(this: &EngineOptions) -> Function;
+    #[wasm_bindgen(method, getter, js_name = onSerialOutput)]
+    pub fn on_serial_output(this: &EngineOptions) -> Function;
+
+    /// A disk, chunked or synchronous.
+    pub type EngineDisk;
+
+    #[wasm_bindgen(method, getter)]
+    pub fn kind(this: &EngineDisk) -> String;
+    #[wasm_bindgen(method, getter, js_name = sizeBytes)]
+    pub fn size_bytes(this: &EngineDisk) -> f64;
+    /// Of a synchronous disk: `through`, `overlay` or `refused`.
+    #[wasm_bindgen(method, getter)]
+    pub fn writes(this: &EngineDisk) -> String;
+    #[wasm_bindgen(method, catch)]
+    pub fn request(this: &EngineDisk, index: f64) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn read(this: &EngineDisk, offset: f64, length: f64) -> Result<Uint8Array, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn write(this: &EngineDisk, offset: f64, data: &Uint8Array) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn flush(this: &EngineDisk) -> Result<(), JsValue>;
+}

@@ -1,0 +1,135 @@
+//! A machine with a Linux kernel, and what it prints.
+
+use dinghy::host::{BlockSource, ConsoleOutput, RepeatableEntropy};
+use dinghy::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Instructions between two looks at the console.
+const STEP: u64 = 100_000;
+/// A guest that has not ended after so many instructions never will.
+const PATIENCE: u64 = 3_000_000_000;
+
+/// What a guest has printed.
+#[derive(Clone, Default)]
+pub struct Console {
+    bytes: Arc<Mutex<Vec<u8>>>,
+}
+
+impl ConsoleOutput for Console {
+    fn write(&mut self, bytes: &[u8]) {
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
+    }
+}
+
+impl Console {
+    pub fn bytes(&self) -> Vec<u8> {
+        self.bytes.lock().unwrap().clone()
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes()).into_owned()
+    }
+
+    fn contains(&self, text: &str) -> bool {
+        self.bytes.lock().unwrap().windows(text.len()).any(|window| window == text.as_bytes())
+    }
+}
+
+/// A file in the folder that `make build` fills.
+pub fn build_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("build")
+}
+
+/// One of the kernels that `make build` makes.
+pub fn kernel(name: &str) -> Vec<u8> {
+    let path = build_folder().join("kernel").join(name);
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; `make build` makes it", path.display()))
+}
+
+/// What to boot.
+pub struct Setup {
+    pub kernel: Vec<u8>,
+    pub initrd: Option<Vec<u8>>,
+    pub command_line: String,
+    pub memory_bytes: u64,
+    pub disks: Vec<Box<dyn BlockSource>>,
+}
+
+impl Setup {
+    /// Our kernel with its console on hvc0.
+    pub fn new(initrd: Vec<u8>) -> Self {
+        Self {
+            kernel: kernel("vmlinux"),
+            initrd: Some(initrd),
+            command_line: "console=hvc0".to_owned(),
+            memory_bytes: 256 << 20,
+            disks: Vec::new(),
+        }
+    }
+
+    /// Builds the machine. Its time is its instruction count, and its random bytes are always the same.
+    pub fn build(self) -> Result<Guest, MachineError> {
+        let (console, serial) = (Console::default(), Console::default());
+        let machine = Machine::new(MachineConfig {
+            memory_bytes: self.memory_bytes,
+            kernel: self.kernel,
+            initrd: self.initrd,
+            command_line: self.command_line,
+            clock: ClockSource::Instructions,
+            entropy: Box::new(RepeatableEntropy::new(1)),
+            rng_entropy: Box::new(RepeatableEntropy::new(2)),
+            serial_output: Box::new(serial.clone()),
+            console_output: Box::new(console.clone()),
+            console_size: (80, 24),
+            disks: self.disks,
+        })?;
+        Ok(Guest { machine, console, serial })
+    }
+
+    /// Builds the machine, which must go well.
+    pub fn boot(self) -> Guest {
+        self.build().unwrap_or_else(|error| panic!("{error}"))
+    }
+}
+
+/// A machine and its consoles.
+pub struct Guest {
+    pub machine: Machine,
+    /// hvc0.
+    pub console: Console,
+    /// ttyS0.
+    pub serial: Console,
+}
+
+impl Guest {
+    /// Runs until one of the consoles shows `text`.
+    pub fn run_until(&mut self, text: &str) {
+        while !self.console.contains(text) && !self.serial.contains(text) {
+            let outcome = self.machine.run(STEP);
+            self.must_go_on(outcome, &format!("before {text:?}"));
+        }
+    }
+
+    /// Runs until the machine ends; how it did.
+    pub fn run_to_end(&mut self) -> RunOutcome {
+        loop {
+            match self.machine.run(STEP) {
+                RunOutcome::LimitReached => self.must_go_on(RunOutcome::LimitReached, "before an end"),
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Guest instructions so far.
+    pub fn instructions(&self) -> u64 {
+        self.machine.statistics().instructions
+    }
+
+    fn must_go_on(&self, outcome: RunOutcome, what: &str) {
+        if outcome != RunOutcome::LimitReached || self.instructions() > PATIENCE {
+            let lines = self.machine.last_console_lines().join("\n");
+            panic!("{outcome:?} after {} instructions {what}:\n{lines}", self.instructions());
+        }
+    }
+}

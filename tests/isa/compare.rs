@@ -1,0 +1,98 @@
+//! Says where two outcomes differ.
+
+use crate::generate::Case;
+use crate::state::{Outcome, Registers, SCRATCH};
+use iced_x86::{Formatter, IntelFormatter};
+use std::fmt::Write;
+
+const NAMES: [&str; 16] = [
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
+];
+
+/// CF, PF, AF, ZF, SF, DF, OF.
+const COMPARED_FLAGS: u64 = 0xcd5;
+
+/// FOP, FIP, FDP, MXCSR_MASK, and reserved bytes are not compared.
+fn x87_bytes(registers: &Registers) -> Vec<u8> {
+    let image = &registers.extended;
+    let mut bytes = image[..5].to_vec();
+    for index in 0..8 {
+        bytes.extend(&image[32 + index * 16..42 + index * 16]);
+    }
+    bytes
+}
+
+/// What differs, with the case; `None` when nothing does.
+pub fn difference(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<String> {
+    let mut lines = String::new();
+    let mut line = |name: &str, host: String, dinghy: String| {
+        writeln!(lines, "  {name}: host {host}, dinghy {dinghy}").unwrap();
+    };
+    if theirs.fault != ours.fault {
+        line("fault", format!("{:?}", theirs.fault), format!("{:?}", ours.fault));
+    }
+    let (host, dinghy) = (&theirs.registers, &ours.registers);
+    for (place, name) in NAMES.iter().enumerate() {
+        if host.general[place] != dinghy.general[place] {
+            line(name, format!("{:#x}", host.general[place]), format!("{:#x}", dinghy.general[place]));
+        }
+    }
+    let mask = COMPARED_FLAGS & !case.undefined_flags_at(theirs.fault.map(|fault| fault.offset));
+    if (host.flags ^ dinghy.flags) & mask != 0 {
+        line("flags", format!("{:#x}", host.flags & mask), format!("{:#x}", dinghy.flags & mask));
+    }
+    for index in 0..16 {
+        if host.vector(index) != dinghy.vector(index) {
+            let name = format!("xmm{index}");
+            line(&name, format!("{:#034x}", host.vector(index)), format!("{:#034x}", dinghy.vector(index)));
+        }
+    }
+    if host.mxcsr() != dinghy.mxcsr() {
+        line("mxcsr", format!("{:#x}", host.mxcsr()), format!("{:#x}", dinghy.mxcsr()));
+    }
+    let (host_x87, dinghy_x87) = (x87_bytes(host), x87_bytes(dinghy));
+    if host_x87 != dinghy_x87 {
+        line("x87", format!("{host_x87:02x?}"), format!("{dinghy_x87:02x?}"));
+    }
+    if let Some(at) = theirs.scratch.iter().zip(&ours.scratch).position(|(host, dinghy)| host != dinghy) {
+        let name = format!("memory at {:#x}", SCRATCH + at as u64);
+        let end = (at + 16).min(theirs.scratch.len());
+        line(&name, format!("{:02x?}", &theirs.scratch[at..end]), format!("{:02x?}", &ours.scratch[at..end]));
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    Some(format!("{}{lines}", listing(case)))
+}
+
+fn listing(case: &Case) -> String {
+    let mut text = String::new();
+    let mut formatter = IntelFormatter::new();
+    for instruction in &case.instructions {
+        let mut line = String::new();
+        formatter.format(instruction, &mut line);
+        let at = (instruction.ip() - crate::state::CODE) as usize;
+        let bytes = &case.code[at..at + instruction.len()];
+        writeln!(text, "  {line}  {bytes:02x?}").unwrap();
+    }
+    let general: Vec<String> =
+        NAMES.iter().zip(case.registers.general).map(|(name, value)| format!("{name}={value:#x}")).collect();
+    writeln!(
+        text,
+        "  from {} flags={:#x} mxcsr={:#x}",
+        general.join(" "),
+        case.registers.flags,
+        case.registers.mxcsr()
+    )
+    .unwrap();
+    let vectors: Vec<String> = case
+        .instructions
+        .iter()
+        .flat_map(|instruction| (0..instruction.op_count()).map(move |index| instruction.op_register(index)))
+        .filter(|register| register.is_xmm())
+        .map(|register| format!("{register:?}={:#034x}", case.registers.vector(register.number())))
+        .collect();
+    writeln!(text, "  {}", vectors.join(" ")).unwrap();
+    text
+}

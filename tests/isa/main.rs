@@ -1,0 +1,68 @@
+//! The oracle: random user-mode instruction sequences on the host's processor and on ours.
+//!
+//! `DINGHY_ORACLE_CASES` sets the number of cases, `DINGHY_ORACLE_SEED` the seed.
+#![cfg(all(target_arch = "x86_64", target_os = "linux"))]
+
+mod compare;
+mod generate;
+mod guest;
+mod native;
+mod random;
+mod state;
+
+use generate::Family;
+use random::Random;
+use std::collections::BTreeMap;
+
+fn setting(name: &str, default: u64) -> u64 {
+    std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
+}
+
+/// Runs `cases` sequences of a family and compares what both processors made of them.
+fn agree(family: Family, cases: u64) {
+    let seed = setting("DINGHY_ORACLE_SEED", 0x5eed);
+    let cases = setting("DINGHY_ORACLE_CASES", cases);
+    let mut random = Random::new(seed);
+    let mut native = native::Processor::claim();
+    let mut guest = guest::Processor::new();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut faults = 0;
+    let mut failures = Vec::new();
+    for number in 0..cases {
+        let case = generate::case(&mut random, family);
+        let theirs = native.run(&case);
+        let ours = guest.run(&case);
+        faults += u64::from(theirs.fault.is_some());
+        for instruction in &case.instructions {
+            *counts.entry(format!("{:?}", instruction.mnemonic())).or_default() += 1;
+        }
+        if let Some(difference) = compare::difference(&case, &theirs, &ours) {
+            failures.push(format!("case {number} of seed {seed:#x}:\n{difference}"));
+            if failures.len() == setting("DINGHY_ORACLE_FAILURES", 10) as usize {
+                break;
+            }
+        }
+    }
+    let list: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
+    println!(
+        "{family:?}: {cases} cases, seed {seed:#x}, {faults} faulted, {} mnemonics: {}",
+        counts.len(),
+        list.join(", ")
+    );
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn integer_instructions_agree_with_the_host() {
+    agree(Family::Integer, 30_000);
+}
+
+#[test]
+fn vector_instructions_agree_with_the_host() {
+    agree(Family::Vector, 30_000);
+}
+
+#[test]
+fn x87_and_mmx_instructions_agree_with_the_host() {
+    agree(Family::X87, 20_000);
+}

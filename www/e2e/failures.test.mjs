@@ -1,0 +1,53 @@
+/** What the page says when something is missing or broken. */
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+
+import { launch, open, screenshot } from "./browser.mjs";
+import { serve } from "./server.mjs";
+
+let browser;
+before(async () => (browser = await launch()));
+after(() => browser.close());
+
+/** The panel's sentence on a page that was served with `options`. */
+async function panelText(options, picture) {
+  const server = await serve({ isolated: true, ...options });
+  try {
+    const page = await open(browser, server.address);
+    await page.locator("#panel").waitFor({ timeout: 30_000 });
+    const text = await page.locator("#panel-text").innerText();
+    await screenshot(page, picture);
+    await page.context().close();
+    return text;
+  } finally {
+    server.close();
+  }
+}
+
+/** Too short for a kernel, but there. */
+const kernel = { "/kernel/vmlinux.gz": new Uint8Array(512) };
+const disk = { "/guest/guest.ext4": new Uint8Array(512) };
+
+test("a missing kernel is named, with what to do", async () => {
+  const text = await panelText({ missing: ["/kernel/vmlinux.gz"] }, "missing-kernel");
+  assert.match(text, /kernel could not be downloaded: the server answered 404.*check that the file is there/);
+});
+
+test("a server without byte ranges is named, with what to do", async () => {
+  const text = await panelText({ replaced: { ...kernel, ...disk } }, "no-ranges");
+  assert.match(text, /does not answer byte ranges; serve it from one that does/);
+});
+
+test("the terminal and the buttons stay on a phone's screen", async () => {
+  const server = await serve({ isolated: true, missing: ["/kernel/vmlinux.gz"] });
+  try {
+    const page = await open(browser, server.address, { viewport: { width: 375, height: 700 } });
+    await page.locator("#panel").waitFor({ timeout: 30_000 });
+    const width = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.equal(width, 375);
+    await screenshot(page, "phone");
+  } finally {
+    server.close();
+  }
+});

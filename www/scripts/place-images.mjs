@@ -1,0 +1,41 @@
+/**
+ * Puts the kernel and the guest image from `../build` beside the built page, where they are there:
+ * the kernel compressed, the guest image as a link, because it is large and read by ranges.
+ */
+
+import { copyFileSync, existsSync, linkSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+const build = new URL("../../build/", import.meta.url);
+const dist = new URL("../dist/", import.meta.url);
+
+place("kernel/vmlinux", "kernel/vmlinux.gz", (from, to) => {
+  writeFileSync(to, gzipSync(readFileSync(from), { level: 9 }));
+});
+place("guest/guest.ext4", "guest/guest.ext4", (from, to) => {
+  try {
+    linkSync(from, to);
+  } catch (error) {
+    // A link cannot cross file systems.
+    if (error.code !== "EXDEV" && error.code !== "EPERM") throw error;
+    copyFileSync(from, to);
+  }
+});
+
+/**
+ * @param {string} source
+ * @param {string} target
+ * @param {(from: string, to: string) => void} put
+ */
+function place(source, target, put) {
+  const [from, to] = [new URL(source, build), new URL(target, dist)].map((url) => fileURLToPath(url));
+  if (!existsSync(from)) {
+    console.warn(`${from} is not there yet, so the page has no ${target}; \`make build\` builds it.`);
+    return;
+  }
+  mkdirSync(dirname(to), { recursive: true });
+  rmSync(to, { force: true });
+  put(from, to);
+}

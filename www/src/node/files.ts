@@ -1,0 +1,86 @@
+/** Kernels and disk images in files, read synchronously by the worker that runs the vCPU. */
+
+import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { gunzipSync } from "node:zlib";
+
+import type { SynchronousDisk } from "../engine.js";
+import { checkDiskSize, DinghyError } from "../options.js";
+import { reason } from "../worker/download.js";
+import type { DiskFile } from "./protocol.js";
+
+/**
+ * Returns the contents of a file; a kernel is unpacked if it is gzip-compressed. An initial RAM
+ * file system stays packed: the guest's kernel unpacks it, in any format it knows.
+ *
+ * @param what the file, by its name in messages
+ * @throws DinghyError if it cannot be read
+ */
+export function readImage(what: "kernel" | "initial RAM file system", source: string | Uint8Array): Uint8Array {
+  if (source instanceof Uint8Array) return source;
+  let bytes: Buffer;
+  try {
+    bytes = readFileSync(source);
+  } catch (error) {
+    throw unreadable(what, source, error);
+  }
+  if (what !== "kernel" || bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes;
+  try {
+    return gunzipSync(bytes);
+  } catch {
+    throw new DinghyError(`The ${what} ${source} is a damaged gzip file; build or download it again.`);
+  }
+}
+
+/**
+ * Opens a disk image.
+ *
+ * @throws DinghyError if it cannot be opened or its size is no multiple of a sector
+ */
+export function openDisk({ path, writes }: DiskFile): SynchronousDisk {
+  let file: number;
+  let sizeBytes: number;
+  try {
+    file = openSync(path, writes === "through" ? constants.O_RDWR : constants.O_RDONLY);
+    const status = fstatSync(file);
+    if (!status.isFile()) throw new Error("it is not a file");
+    sizeBytes = status.size;
+  } catch (error) {
+    throw unreadable("disk", path, error);
+  }
+  try {
+    checkDiskSize(path, sizeBytes);
+  } catch (error) {
+    closeSync(file);
+    throw error;
+  }
+  return {
+    kind: "synchronous",
+    sizeBytes,
+    writes,
+    read: (offset, length) => readFully(file, offset, length),
+    write: (offset, data) => writeFully(file, offset, data),
+    flush: () => fsyncSync(file),
+  };
+}
+
+function readFully(file: number, offset: number, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let done = 0; done < length;) {
+    const count = readSync(file, bytes, done, length - done, offset + done);
+    if (count === 0) throw new Error("the file has become shorter since the start");
+    done += count;
+  }
+  return bytes;
+}
+
+function writeFully(file: number, offset: number, data: Uint8Array): void {
+  for (let done = 0; done < data.byteLength;) {
+    done += writeSync(file, data, done, data.byteLength - done, offset + done);
+  }
+}
+
+function unreadable(what: string, path: string, error: unknown): DinghyError {
+  return new DinghyError(
+    `The ${what} ${path} cannot be opened (${reason(error)}); check the name and the permissions.`,
+  );
+}

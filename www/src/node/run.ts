@@ -1,0 +1,152 @@
+/** `dinghy run`: a machine on this terminal. */
+
+import { existsSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { DEFAULT_COMMAND_LINE, DinghyError, type Exit, type Status } from "../options.js";
+import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
+import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
+import { attachTerminal } from "./terminal.js";
+
+/** The command's exit codes. */
+export const EXIT_CODES = {
+  poweredOff: 0,
+  emulatorFailed: 1,
+  badInput: 2,
+  guestFailed: 3,
+  timeout: 124,
+} as const;
+
+/** For a kernel or a disk of the user's own: every kernel can print on a serial port. */
+const PLAIN_COMMAND_LINE = "console=ttyS0 panic=-1";
+
+/** Runs the command. Returns its exit code; what is wrong is said on stderr in one sentence. */
+export async function main(words: readonly string[]): Promise<number> {
+  try {
+    const parsed = parseCommand(words);
+    if (parsed === "help") {
+      process.stdout.write(USAGE);
+      return EXIT_CODES.poweredOff;
+    }
+    return await run(parsed);
+  } catch (error) {
+    if (!(error instanceof DinghyError)) throw error;
+    process.stderr.write(`dinghy: ${error.message}\n`);
+    return EXIT_CODES.badInput;
+  }
+}
+
+async function run(parsed: RunArguments): Promise<number> {
+  const options = bootOptions(parsed);
+  const startedAt = performance.now();
+  const total: Totals = { instructions: 0 };
+  const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
+  let exitCode = await runOnce(options, deadline, total);
+  // A reset boots the same machine anew, with nothing left of the old one.
+  while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
+  if (parsed.stats) printStatistics(total.instructions, (performance.now() - startedAt) / 1000);
+  return exitCode;
+}
+
+/** Figures over all boots of a run. */
+interface Totals {
+  instructions: number;
+}
+
+/** Boots once. Returns the exit code, or that the guest wants to be booted again. */
+async function runOnce(
+  options: NodeBootOptions,
+  deadline: number | undefined,
+  total: Totals,
+): Promise<number | "restarted"> {
+  const machine = await Machine.boot(options);
+  const terminal = attachTerminal(machine, terminalDevice(options.commandLine ?? ""));
+  let last: Status | undefined;
+  let hasTimedOut = false as boolean;
+  let hasFailed = false as boolean;
+  machine.on("status", (status) => (last = status));
+  machine.on("error", (error) => {
+    hasFailed = true;
+    process.stderr.write(`dinghy: ${error.message}\n`);
+  });
+  const timer =
+    deadline === undefined
+      ? undefined
+      : setTimeout(() => {
+          hasTimedOut = true;
+          machine.stop();
+        }, deadline - performance.now());
+  const exit = await new Promise<Exit>((resolve) => {
+    if (machine.exit) resolve(machine.exit);
+    else machine.on("exit", resolve);
+  });
+  clearTimeout(timer);
+  terminal.detach();
+  total.instructions += last?.instructions ?? 0;
+  switch (exit.reason) {
+    case "powered-off":
+      return EXIT_CODES.poweredOff;
+    case "exited":
+      // Like an exit status, the port's value has eight bits that count.
+      return (exit.code ?? 0) & 0xff;
+    case "restarted":
+      return "restarted";
+    case "panicked":
+    case "triple-fault":
+      explain(exit, terminal.device);
+      return EXIT_CODES.guestFailed;
+    case "stopped":
+      if (hasTimedOut) return EXIT_CODES.timeout;
+      return hasFailed ? EXIT_CODES.emulatorFailed : EXIT_CODES.poweredOff;
+  }
+}
+
+/** Says why the guest is gone, with its last lines where they were not on the terminal anyway. */
+function explain({ reason, lastLines }: Exit, shown: "console" | "serial"): void {
+  const what = reason === "panicked" ? "The guest's kernel panicked" : "The guest's CPU shut down on a triple fault";
+  process.stderr.write(`\ndinghy: ${what}.\n`);
+  if (shown === "console") process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
+}
+
+function printStatistics(instructions: number, wallSeconds: number): void {
+  const { user, system } = process.cpuUsage();
+  const cpuSeconds = (user + system) / 1e6;
+  const mips = instructions / wallSeconds / 1e6;
+  process.stderr.write(`${JSON.stringify({ instructions, wallSeconds, cpuSeconds, mips })}\n`);
+}
+
+/** Completes the arguments with the kernel and the guest that come with dinghy. */
+export function bootOptions(parsed: RunArguments): NodeBootOptions {
+  const usesGuest = parsed.disks.length === 0 && parsed.initrd === undefined;
+  const disks: DiskFile[] = usesGuest
+    ? [{ path: defaultFile("guest image", "guest/guest.ext4", "--disk or --initrd"), writes: "overlay" }]
+    : parsed.disks;
+  const base = usesGuest ? DEFAULT_COMMAND_LINE : PLAIN_COMMAND_LINE;
+  const { columns, rows } = process.stdout;
+  return {
+    kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
+    ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
+    disks,
+    commandLine: parsed.append === undefined ? base : `${base} ${parsed.append}`,
+    memoryMiB: parsed.memoryMiB,
+    clock: parsed.clock,
+    ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
+  };
+}
+
+/** A file of the project's own build. */
+function defaultFile(what: string, path: string, option: string): string {
+  const file = fileURLToPath(new URL(`../../../build/${path}`, import.meta.url));
+  if (!existsSync(file)) {
+    throw new DinghyError(
+      `There is no default ${what} at ${file}; build it with \`make build\`, or name one with ${option}.`,
+    );
+  }
+  return file;
+}
+
+/** The device that is the guest's /dev/console: the one that the command line names last. */
+export function terminalDevice(commandLine: string): "console" | "serial" {
+  const last = [...commandLine.matchAll(/(?:^|\s)console=(\S+)/g)].at(-1)?.[1];
+  return last?.startsWith("hvc") ? "console" : "serial";
+}

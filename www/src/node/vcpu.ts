@@ -1,0 +1,53 @@
+/** The worker thread that runs the vCPU in node. It blocks; files are read synchronously. */
+
+import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { parentPort, workerData } from "node:worker_threads";
+
+import { engine, wasm } from "../worker/engine-shared.js";
+import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
+import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
+import { openDisk, readImage } from "./files.js";
+import type { NodeBoot, NodeMessage } from "./protocol.js";
+
+const send = (message: NodeMessage, transfer: ArrayBuffer[] = []): void => parentPort?.postMessage(message, transfer);
+const post: Post = send;
+
+try {
+  run(workerData as NodeBoot);
+} catch (error) {
+  post(fatalError(error));
+}
+
+function run(boot: NodeBoot): void {
+  const output = new OutputBatch(post);
+  const kernel = readImage("kernel", boot.kernel);
+  const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
+  const disks = boot.disks.map(openDisk);
+  const module = new WebAssembly.Module(readFileSync(fileURLToPath(wasm)));
+  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+  const machine = new engine.Machine({
+    memoryBytes: boot.memoryMiB * 1024 * 1024,
+    kernel,
+    initrd,
+    commandLine: boot.commandLine,
+    clock: boot.clock,
+    columns: boot.size.columns,
+    rows: boot.size.rows,
+    disks,
+    onConsoleOutput: (bytes) => output.add("console", bytes),
+    onSerialOutput: (bytes) => output.add("serial", bytes),
+  });
+  const memory = engine.wasmMemory();
+  send({
+    type: "attach",
+    attachment: {
+      module,
+      memory,
+      portHandle: machine.portHandle(),
+      attentionAddress: machine.attentionAddress(),
+    },
+  });
+  post({ type: "booting" });
+  runBlocking(machine, boot.clock, memory, output, post);
+}

@@ -1,0 +1,107 @@
+/** What a machine is booted from, as a user of the package states it. */
+
+import type { ClockSource } from "./engine.js";
+
+export type { ClockSource } from "./engine.js";
+
+/** A file that is read whole: an address to download it from, or its bytes. */
+export type ImageSource = string | URL | Uint8Array;
+
+/**
+ * A disk image that is read in pieces, as the guest asks for them. What the guest writes stays in
+ * memory and is gone when the machine ends.
+ */
+export type DiskSource = string | URL | Blob;
+
+/** Options of `Machine.boot` in a browser. */
+export interface BootOptions {
+  /** The kernel: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
+  kernel: ImageSource;
+  /** An initial RAM file system, in any compression that the kernel knows. */
+  initrd?: ImageSource;
+  /** The disks, vda first. Each server must answer byte-range requests. */
+  disks?: DiskSource[];
+  /** The kernel's command line; {@link DEFAULT_COMMAND_LINE} if not given. */
+  commandLine?: string;
+  /** Guest memory in MiB; {@link DEFAULT_MEMORY_MIB} if not given. */
+  memoryMiB?: number;
+  /** Where the guest's time comes from; `"real"` if not given. */
+  clock?: ClockSource;
+  /** Size of the terminal at the start; 80 × 24 if not given. */
+  size?: TerminalSize;
+  /** Told of each phase of the start, from the first download on. */
+  onPhase?: (phase: Phase) => void;
+}
+
+/** The size of a terminal in characters. */
+export interface TerminalSize {
+  columns: number;
+  rows: number;
+}
+
+/** How far a machine is on its way. */
+export type Phase =
+  /** The kernel or initial RAM file system is on its way; `totalBytes` where the server tells it. */
+  | { name: "downloading"; loadedBytes: number; totalBytes: number | undefined }
+  /** The guest is running. */
+  | { name: "booting" }
+  /** The guest's serial port carried the line `dinghy:<mark>`, for example `docker-ready`. */
+  | { name: "mark"; mark: string };
+
+/** Why a machine is no more. */
+export type ExitReason = "powered-off" | "exited" | "restarted" | "triple-fault" | "panicked" | "stopped";
+
+/** The end of a machine. */
+export interface Exit {
+  reason: ExitReason;
+  /** The guest's code, where it left by the debug-exit port. */
+  code: number | undefined;
+  /** The last lines that the guest printed on its consoles, without colours. */
+  lastLines: string[];
+}
+
+/** Figures of a running machine, about twice a second. */
+export interface Status {
+  /** Guest instructions retired since power-on. */
+  instructions: number;
+  /** Millions of guest instructions a second since the last status; an idle guest retires few. */
+  mips: number;
+  /** Seconds since power-on. */
+  uptimeSeconds: number;
+}
+
+/** Guest memory when none is named. */
+export const DEFAULT_MEMORY_MIB = 1024;
+
+/** The least and most memory that a guest can have: the kernel's needs, and wasm's 4 GiB less the emulator's own. */
+export const MEMORY_LIMITS_MIB = { least: 64, most: 3072 } as const;
+
+/** The command line of the guest that comes with dinghy: its terminal on hvc0, its log on ttyS0. */
+export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 console=hvc0 panic=-1";
+
+/** A failure that the user can do something about; its message is one clear sentence that says what. */
+export class DinghyError extends Error {
+  override name = "DinghyError";
+}
+
+/** Checks a memory size.
+ * @throws DinghyError if it is none that a guest can have. */
+export function checkMemory(memoryMiB: number): void {
+  const { least, most } = MEMORY_LIMITS_MIB;
+  if (!Number.isInteger(memoryMiB) || memoryMiB < least || memoryMiB > most) {
+    throw new DinghyError(
+      `A guest cannot have ${memoryMiB} MiB of memory; give it a whole number from ${least} to ${most}.`,
+    );
+  }
+}
+
+/** Checks the size of a disk.
+ * @throws DinghyError if it is not made of whole sectors. */
+export function checkDiskSize(name: string, sizeBytes: number): void {
+  if (sizeBytes === 0 || sizeBytes % 512 !== 0) {
+    throw new DinghyError(
+      `The disk ${name} has ${sizeBytes} bytes, which is no whole number of 512-byte sectors; ` +
+        `name a raw disk image, or pad it with \`truncate --size=%512\`.`,
+    );
+  }
+}

@@ -1,0 +1,10 @@
+/** The build on shared memory. */
+
+import * as generated from "../../pkg/shared/dinghy.js";
+import type { Engine } from "../engine.js";
+
+/** The emulator; wasm-bindgen's declarations are wider than what `src/web` promises in {@link Engine}. */
+export const engine = generated as Engine;
+
+/** Its code. */
+export const wasm = new URL("../../pkg/shared/dinghy_bg.wasm", import.meta.url);

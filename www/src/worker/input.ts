@@ -1,0 +1,23 @@
+/** Brings what the user does to a machine's port. */
+
+import type { EnginePort } from "../engine.js";
+import type { InputMessage } from "./protocol.js";
+
+/** Gives one message of the user to the machine. */
+export function deliver(
+  port: Pick<EnginePort, "consoleInput" | "serialInput" | "resize" | "pressPowerButton">,
+  message: InputMessage,
+): void {
+  switch (message.type) {
+    case "input":
+      if (message.device === "console") port.consoleInput(message.bytes);
+      else port.serialInput(message.bytes);
+      break;
+    case "resize":
+      port.resize(message.size.columns, message.size.rows);
+      break;
+    case "power":
+      port.pressPowerButton();
+      break;
+  }
+}

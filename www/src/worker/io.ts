@@ -1,0 +1,54 @@
+/** The worker that does what must wait: it fetches disk chunks, and brings the user's input to the machine. */
+
+import type { EnginePort } from "../engine.js";
+import { callAttention } from "./attention.js";
+import { ChunkFetcher } from "./chunk-fetcher.js";
+import { engine } from "./engine-shared.js";
+import { deliver } from "./input.js";
+import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
+import type { Post } from "./run-loop.js";
+import { browserScope } from "./scope.js";
+import { fatalError, THREAD_STACK_BYTES } from "./start.js";
+
+const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
+
+/** What arrived before the machine was there. */
+const early: InputMessage[] = [];
+let take = (message: InputMessage): void => {
+  early.push(message);
+};
+let chunks: ChunkFetcher | undefined;
+
+browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) => {
+  reportFailure(() => {
+    if (event.data.type !== "connect") take(event.data);
+    else event.data.vcpu.onmessage = (message: MessageEvent<IoMessage>) => reportFailure(() => serve(message.data));
+  });
+};
+
+function serve(message: IoMessage): void {
+  if (message.type === "attach") attach(message.attachment, message.disks);
+  else chunks?.request(message.disk, message.index);
+}
+
+function attach({ module, memory, portHandle, attentionAddress }: Attachment, disks: RemoteDisk[]): void {
+  engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
+  const port: EnginePort = new engine.MachinePort(portHandle);
+  const wake = (): void => callAttention(memory, attentionAddress);
+  chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
+    post({ type: "error", message, fatal: false }),
+  );
+  take = (message) => {
+    deliver(port, message);
+    wake();
+  };
+  early.forEach(take);
+}
+
+function reportFailure(action: () => void): void {
+  try {
+    action();
+  } catch (error) {
+    post(fatalError(error));
+  }
+}

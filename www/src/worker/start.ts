@@ -1,0 +1,118 @@
+/** What both vCPU workers in a browser do before the first instruction. */
+
+import type { Engine, EngineMachine } from "../engine.js";
+import { DinghyError } from "../options.js";
+import { load, reason } from "./download.js";
+import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
+import { probe } from "./remote-disk.js";
+import type { OutputBatch, Post } from "./run-loop.js";
+
+/** A machine that is about to run. */
+export interface Started {
+  module: WebAssembly.Module;
+  machine: EngineMachine;
+  disks: RemoteDisk[];
+}
+
+/**
+ * Stack of each wasm instance, in bytes. The emulator recurses nowhere deeply; its largest frames
+ * are page-sized buffers.
+ */
+export const THREAD_STACK_BYTES = 16 * 65536;
+
+/**
+ * Loads the emulator and the images, all at once, and makes the machine.
+ *
+ * @param wasm address of the compiled emulator
+ * @param requestChunk called when the guest needs a chunk of a disk
+ * @throws DinghyError if anything of it cannot be had or used
+ */
+export async function start(
+  engine: Engine,
+  wasm: URL,
+  boot: BootMessage,
+  output: OutputBatch,
+  post: Post,
+  requestChunk: (disk: number, index: number) => void,
+): Promise<Started> {
+  const progress = new DownloadProgress(post);
+  const [module, kernel, initrd, disks] = await Promise.all([
+    compile(wasm),
+    load("kernel", boot.kernel, progress.part()),
+    boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
+    Promise.all(boot.disks.map(probe)),
+  ]);
+  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+  const machine = new engine.Machine({
+    memoryBytes: boot.memoryMiB * 1024 * 1024,
+    kernel,
+    initrd,
+    commandLine: boot.commandLine,
+    clock: boot.clock,
+    columns: boot.size.columns,
+    rows: boot.size.rows,
+    disks: disks.map(({ sizeBytes }, disk) => ({
+      kind: "chunked",
+      sizeBytes,
+      request: (index) => requestChunk(disk, index),
+    })),
+    onConsoleOutput: (bytes) => output.add("console", bytes),
+    onSerialOutput: (bytes) => output.add("serial", bytes),
+  });
+  return { module, machine, disks };
+}
+
+/** The sum of the downloads that go on at once. */
+class DownloadProgress {
+  readonly #parts: { loaded: number; total: number | undefined }[] = [];
+
+  constructor(private readonly post: Post) {}
+
+  part(): (loadedBytes: number, totalBytes: number | undefined) => void {
+    const part = { loaded: 0, total: undefined as number | undefined };
+    this.#parts.push(part);
+    return (loaded, total) => {
+      Object.assign(part, { loaded, total });
+      this.#report();
+    };
+  }
+
+  #report(): void {
+    let loadedBytes = 0;
+    let totalBytes: number | undefined = 0;
+    for (const { loaded, total } of this.#parts) {
+      loadedBytes += loaded;
+      totalBytes = total === undefined || totalBytes === undefined ? undefined : totalBytes + total;
+    }
+    this.post({ type: "download", loadedBytes, totalBytes });
+  }
+}
+
+async function compile(wasm: URL): Promise<WebAssembly.Module> {
+  const response = await fetch(wasm).catch((error: unknown) => {
+    throw new DinghyError(
+      `The emulator could not be downloaded from ${wasm.href} (${reason(error)}); check the connection and reload.`,
+    );
+  });
+  if (!response.ok) {
+    throw new DinghyError(
+      `The emulator could not be downloaded: the server answered ${response.status} for ${wasm.href}; ` +
+        `check that the site is complete.`,
+    );
+  }
+  try {
+    // Streaming refuses other types, which servers that do not know wasm send.
+    return response.headers.get("content-type") === "application/wasm"
+      ? await WebAssembly.compileStreaming(response)
+      : await WebAssembly.compile(await response.arrayBuffer());
+  } catch (error) {
+    throw new DinghyError(
+      `This browser cannot run the emulator (${reason(error)}); use a current Chrome, Edge, Firefox or Safari.`,
+    );
+  }
+}
+
+/** The message that ends a start or a machine. What is no {@link DinghyError} is the emulator's own failure. */
+export function fatalError(error: unknown): ErrorMessage {
+  return { type: "error", message: reason(error), fatal: true };
+}

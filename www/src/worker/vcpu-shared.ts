@@ -1,0 +1,36 @@
+/** The worker that runs the vCPU on shared memory. It blocks; the I/O worker does all that must wait. */
+
+import { engine, wasm } from "./engine-shared.js";
+import type { BootMessage, IoMessage } from "./protocol.js";
+import { OutputBatch, type Post, runBlocking } from "./run-loop.js";
+import { browserScope } from "./scope.js";
+import { fatalError, start } from "./start.js";
+
+const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
+
+browserScope.onmessage = (event: MessageEvent<BootMessage>) => {
+  run(event.data).catch((error: unknown) => post(fatalError(error)));
+};
+
+async function run(boot: BootMessage): Promise<void> {
+  const io = boot.io;
+  if (!io) throw new Error("the worker for shared memory was started without a way to the I/O worker");
+  const toIo = (message: IoMessage): void => io.postMessage(message);
+  const output = new OutputBatch(post);
+  const { module, machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
+    toIo({ type: "chunk", disk, index }),
+  );
+  const memory = engine.wasmMemory();
+  toIo({
+    type: "attach",
+    attachment: {
+      module,
+      memory,
+      portHandle: machine.portHandle(),
+      attentionAddress: machine.attentionAddress(),
+    },
+    disks,
+  });
+  post({ type: "booting" });
+  runBlocking(machine, boot.clock, memory, output, post);
+}

@@ -1,0 +1,46 @@
+/** The one worker of a machine where memory cannot be shared: it runs the vCPU in slices, and does the I/O between them. */
+
+import { ChunkFetcher } from "./chunk-fetcher.js";
+import { engine, wasm } from "./engine-unshared.js";
+import { deliver } from "./input.js";
+import type { BootMessage, InputMessage } from "./protocol.js";
+import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
+import { browserScope } from "./scope.js";
+import { fatalError, start } from "./start.js";
+
+const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
+
+/** What arrived before the machine was there. */
+const early: InputMessage[] = [];
+let take = (message: InputMessage): void => {
+  early.push(message);
+};
+
+browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
+  if (event.data.type === "boot") {
+    run(event.data).catch((error: unknown) => post(fatalError(error)));
+  } else {
+    take(event.data);
+  }
+};
+
+async function run(boot: BootMessage): Promise<void> {
+  const output = new OutputBatch(post);
+  const { machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
+    chunks.request(disk, index),
+  );
+  const port = new engine.MachinePort(machine.portHandle());
+  const loop = new SliceLoop(machine, boot.clock, output, post, (error) => post(fatalError(error)));
+  const wake = (): void => loop.wake();
+  // The machine asks for chunks only while it runs, which starts after this.
+  const chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
+    post({ type: "error", message, fatal: false }),
+  );
+  take = (message) => {
+    deliver(port, message);
+    loop.wake();
+  };
+  early.forEach(take);
+  post({ type: "booting" });
+  loop.wake();
+}

@@ -1,0 +1,67 @@
+/** The arguments of the `dinghy` command. */
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { parseCommand } from "../lib/node/arguments.js";
+import { terminalDevice } from "../lib/node/run.js";
+
+test("every option reaches its place", () => {
+  const words =
+    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine interp " +
+    "--clock icount --timeout 1.5 --stats";
+  assert.deepEqual(parseCommand(words.split(" ")), {
+    kernel: "k",
+    initrd: "i",
+    append: "a=b",
+    disks: [
+      { path: "d.img", writes: "through" },
+      { path: "e.img", writes: "refused" },
+    ],
+    memoryMiB: 512,
+    clock: "icount",
+    timeoutSeconds: 1.5,
+    stats: true,
+  });
+});
+
+test("what is not named has a default", () => {
+  const parsed = parseCommand(["run"]);
+  assert.equal(parsed.memoryMiB, 1024);
+  assert.equal(parsed.clock, "real");
+  assert.equal(parsed.timeoutSeconds, undefined);
+});
+
+for (const [words, sentence] of [
+  [["launch"], /no command "launch"; use `dinghy run`/],
+  [["run", "--kernal", "k"], /Unknown option '--kernal'; see `dinghy --help`/],
+  [["run", "vmlinux"], /Unexpected argument 'vmlinux'/],
+  [["run", "--memory", "lots"], /whole number of MiB, not "lots"/],
+  [["run", "--memory", "16"], /16 MiB of memory; give it a whole number from 64 to 3072/],
+  [["run", "--memory", "9999"], /9999 MiB/],
+  [["run", "--engine", "jet"], /--engine cannot be "jet"; use interp/],
+  [["run", "--clock", "sun"], /--clock cannot be "sun"; use real or icount/],
+  [["run", "--timeout", "0"], /positive number of seconds, not "0"/],
+  [["run", "--timeout", "-1"], /--help/],
+  [["run", "--disk", ":ro"], /--disk needs the name of a disk image/],
+  [["run", "--kernel"], /--kernel/],
+]) {
+  test(`"${words.join(" ")}" is refused in one sentence`, () => {
+    assert.throws(
+      () => parseCommand(words),
+      (error) => {
+        assert.equal(error.name, "DinghyError");
+        assert.match(error.message, sentence);
+        assert.doesNotMatch(error.message, /\n/);
+        return true;
+      },
+    );
+  });
+}
+
+test("the terminal is joined to the console that the command line names last", () => {
+  assert.equal(terminalDevice("console=ttyS0 console=hvc0"), "console");
+  assert.equal(terminalDevice("console=hvc0 console=ttyS0,115200"), "serial");
+  assert.equal(terminalDevice("root=/dev/vda"), "serial");
+  assert.equal(terminalDevice("netconsole=hvc0"), "serial");
+});

@@ -1,0 +1,84 @@
+//! The guest's disk: a Debian root file system with Docker, as an ext4 image that is the same, byte
+//! for byte, whenever it is made from the same inputs.
+
+mod docker_image;
+mod filesystem;
+mod packages;
+mod tree;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::cache::{self, Key};
+use crate::workspace;
+
+/// Seconds since 1970 of every time in the image: the first of January 2026.
+const IMAGE_TIME: u64 = 1_767_225_600;
+
+/// Builds the image, unless it is in the cache, and links `guest.ext4` and `manifest.json`, the list of
+/// what it is made of, into `build/guest`.
+///
+/// # Errors
+/// If a package cannot be fetched or a step of the build fails.
+pub fn build() -> Result<()> {
+    let sources = workspace::root().join("guest");
+    let packages = packages::available(&sources.join("packages"))?;
+    let mut key = Key::new("guest").text("time", &IMAGE_TIME.to_string());
+    for package in &packages {
+        key = key.text(&package.name, &package.version);
+    }
+    key = key.text("compose", packages::COMPOSE_WHEEL);
+    for file in files_below(&sources)? {
+        key = key.text("path", &file).file(&sources.join(&file))?;
+    }
+    // The image depends on how it is made, too.
+    for (name, code) in [
+        ("docker_image", include_str!("guest/docker_image.rs")),
+        ("filesystem", include_str!("guest/filesystem.rs")),
+        ("packages", include_str!("guest/packages.rs")),
+        ("tree", include_str!("guest/tree.rs")),
+    ] {
+        key = key.text(name, code);
+    }
+    let image = cache::entry("guest", key, |folder| make(&sources, &packages, folder))?;
+    for file in ["guest.ext4", "manifest.json"] {
+        workspace::link(&image.join(file), &workspace::build_folder().join("guest").join(file))?;
+    }
+    Ok(())
+}
+
+/// Makes the image and its manifest in `folder`.
+fn make(sources: &Path, packages: &[packages::Package], folder: &Path) -> Result<()> {
+    let downloads = folder.join("downloads");
+    let root = folder.join("root");
+    fs::create_dir(&downloads)?;
+    println!("guest: fetching {} packages ...", packages.len());
+    packages::download(packages, &downloads)?;
+    tree::lay_out(sources, &downloads, &root)?;
+    docker_image::store_busybox(&root)?;
+    println!("guest: writing the file system ...");
+    filesystem::write(&root, &folder.join("guest.ext4"))?;
+    fs::write(folder.join("manifest.json"), packages::manifest(packages)?)?;
+    fs::remove_dir_all(&root)?;
+    fs::remove_dir_all(&downloads).context("cannot remove the downloaded packages")
+}
+
+/// The files below `folder`, as sorted paths relative to it.
+fn files_below(folder: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(next) = folders.pop() {
+        for found in fs::read_dir(&next).with_context(|| format!("cannot read {}", next.display()))? {
+            let found = found?;
+            if found.file_type()?.is_dir() {
+                folders.push(found.path());
+            } else {
+                files.push(found.path().strip_prefix(folder)?.to_string_lossy().into_owned());
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}

@@ -1,0 +1,72 @@
+//! The emulator for the browser, twice: `www/pkg/shared` with threads, `www/pkg/unshared` without.
+
+use std::env;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::command::run;
+use crate::toolchain::{self, Build, TARGET, Toolchain};
+use crate::workspace;
+
+/// What a module on shared memory is linked with. The memory is the page's, handed to every worker;
+/// each worker sets up its own thread-local storage by the exported functions. Without a maximum the
+/// linker takes the initial size for it.
+const SHARED_LINK_ARGUMENTS: &[&str] = &[
+    "--shared-memory",
+    "--import-memory",
+    "--max-memory=4294967296",
+    "--export=__wasm_init_tls",
+    "--export=__tls_size",
+    "--export=__tls_align",
+    "--export=__tls_base",
+];
+
+/// Builds both modules and their JavaScript into `www/pkg`.
+///
+/// # Errors
+/// If the toolchain or a module cannot be built.
+pub fn build() -> Result<()> {
+    let toolchain = toolchain::build()?;
+    build_one(&toolchain, Build::Shared)?;
+    build_one(&toolchain, Build::Unshared)
+}
+
+/// Compiles one module and writes its JavaScript.
+fn build_one(toolchain: &Toolchain, build: Build) -> Result<()> {
+    println!("wasm: compiling the {} build ...", build.name());
+    let target = workspace::root().join("target").join(format!("wasm-{}", build.name()));
+    run(toolchain
+        .cargo(build)
+        .current_dir(workspace::root())
+        .env("CARGO_ENCODED_RUSTFLAGS", compiler_flags(build)?)
+        .env("CARGO_TARGET_DIR", &target)
+        .args(["build", "--quiet", "--release", "--package", "dinghy", "--lib", "--target", TARGET]))?;
+    run(toolchain
+        .wasm_bindgen()
+        .args(["--target", "web", "--out-name", "dinghy", "--out-dir"])
+        .arg(workspace::www().join("pkg").join(build.name()))
+        .arg(target.join(TARGET).join("release/dinghy.wasm")))
+}
+
+/// The compiler's flags for a build, parted as cargo wants them in one variable.
+fn compiler_flags(build: Build) -> Result<String> {
+    // Whose machine compiled it does not matter to a panic message.
+    let mut flags = vec![
+        build.target_features().to_owned(),
+        format!("--remap-path-prefix={}=.", workspace::root().display()),
+        format!("--remap-path-prefix={}=cargo", cargo_home()?.display()),
+    ];
+    if build == Build::Shared {
+        flags.extend(SHARED_LINK_ARGUMENTS.iter().map(|argument| format!("-Clink-arg={argument}")));
+    }
+    Ok(flags.join("\u{1f}"))
+}
+
+/// Where cargo keeps the sources of the crates.
+fn cargo_home() -> Result<PathBuf> {
+    if let Some(folder) = env::var_os("CARGO_HOME") {
+        return Ok(PathBuf::from(folder));
+    }
+    Ok(PathBuf::from(env::var_os("HOME").context("HOME is not set")?).join(".cargo"))
+}
