@@ -8,6 +8,8 @@ mod compare;
 mod context;
 mod convert;
 mod format;
+#[cfg(test)]
+mod host_tests;
 mod lift;
 mod operation;
 
