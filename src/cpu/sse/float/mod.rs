@@ -441,11 +441,13 @@ fn dot_product_singles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         products.arithmetic::<Single>(Arithmetic::Multiply, x[lane].into(), y[lane].into())
     });
     products.finish(vcpu)?;
-    let low = context.arithmetic::<Single>(Arithmetic::Add, product[0], product[1]);
-    let high = context.arithmetic::<Single>(Arithmetic::Add, product[2], product[3]);
-    let sum = context.arithmetic::<Single>(Arithmetic::Add, low, high) as u32;
+    // The neighbour's product first, then the lane's own pair: that order decides which of several NaNs a
+    // lane gets. The manual leaves it open; this is what hardware does.
+    let mut sum = |x, y| context.arithmetic::<Single>(Arithmetic::Add, x, y);
+    let pairs: [u64; 4] = std::array::from_fn(|lane| sum(product[lane ^ 1], product[lane]));
+    let sums: [u64; 4] = std::array::from_fn(|lane| sum(pairs[lane], pairs[lane ^ 2]));
     context.finish(vcpu)?;
-    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sum } else { 0 });
+    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sums[lane] as u32 } else { 0 });
     set_singles(vcpu, op.a, lanes);
     Ok(())
 }
@@ -461,9 +463,11 @@ fn dot_product_doubles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         products.arithmetic::<Double>(Arithmetic::Multiply, x[lane], y[lane])
     });
     products.finish(vcpu)?;
-    let sum = context.arithmetic::<Double>(Arithmetic::Add, product[0], product[1]);
+    // The lane's own product first; see above.
+    let mut sum = |x, y| context.arithmetic::<Double>(Arithmetic::Add, x, y);
+    let sums = [sum(product[0], product[1]), sum(product[1], product[0])];
     context.finish(vcpu)?;
-    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sum } else { 0 });
+    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sums[lane] } else { 0 });
     set_doubles(vcpu, op.a, lanes);
     Ok(())
 }
