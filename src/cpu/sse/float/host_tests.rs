@@ -160,7 +160,7 @@ impl Random {
             5 => (1010 + (choice >> 8) % 30) << 52 | (bits & 7) << 49,
             6 => {
                 let edges = [870, 895, 1150];
-                fraction >> (choice >> 40) % 40 << 10
+                (fraction >> ((choice >> 40) % 40)) << 10
                     | (edges[(choice >> 8) as usize % 3] + (choice >> 16) % 5) << 52
             }
             _ => bits,

@@ -359,8 +359,7 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             set_singles(vcpu, op.a, lanes);
         }
         O::DqToPs => {
-            let lanes =
-                singles(vcpu, op.c).map(|lane| context.from_integer::<Single>((lane as i32).into()) as u32);
+            let lanes = singles(vcpu, op.c).map(|lane| context.float::<Single>((lane as i32).into()) as u32);
             context.finish(vcpu)?;
             set_singles(vcpu, op.a, lanes);
         }
@@ -371,13 +370,13 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
         }
         O::PsToDq => {
             let lanes =
-                singles(vcpu, op.c).map(|lane| context.to_integer::<Single>(lane.into(), 32, round) as u32);
+                singles(vcpu, op.c).map(|lane| context.integer::<Single>(lane.into(), 32, round) as u32);
             context.finish(vcpu)?;
             set_singles(vcpu, op.a, lanes);
         }
         O::PdToDq => {
             let [low, high] =
-                doubles(vcpu, op.c).map(|lane| context.to_integer::<Double>(lane, 32, round) as u32);
+                doubles(vcpu, op.c).map(|lane| context.integer::<Double>(lane, 32, round) as u32);
             context.finish(vcpu)?;
             set_singles(vcpu, op.a, [low, high, 0, 0]);
         }
@@ -386,11 +385,11 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             let value = vcpu.reg(Reg(op.b));
             let value = if op.d & 1 != 0 { value as i64 } else { i64::from(value as i32) };
             if operation == O::SiToSs {
-                let value = context.from_integer::<Single>(value);
+                let value = context.float::<Single>(value);
                 context.finish(vcpu)?;
                 set_single(vcpu, op.a, value);
             } else {
-                let value = context.from_integer::<Double>(value);
+                let value = context.float::<Double>(value);
                 context.finish(vcpu)?;
                 set_double(vcpu, op.a, value);
             }
@@ -399,9 +398,9 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             let width = if op.d & 1 != 0 { 64 } else { 32 };
             let (mut context, round) = conversion(vcpu, op.d & 2 != 0);
             let value = if operation == O::SsToSi {
-                context.to_integer::<Single>(single(vcpu, op.c), width, round)
+                context.integer::<Single>(single(vcpu, op.c), width, round)
             } else {
-                context.to_integer::<Double>(doubles(vcpu, op.c)[0], width, round)
+                context.integer::<Double>(doubles(vcpu, op.c)[0], width, round)
             };
             context.finish(vcpu)?;
             vcpu.set_reg(Reg(op.a), value);
