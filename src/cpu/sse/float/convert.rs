@@ -45,7 +45,7 @@ impl Context {
     }
 
     /// To a signed integer of `width` bits (32 or 64); the indefinite integer when it does not fit.
-    pub fn to_integer<F: Format>(&mut self, x: u64, width: u32, round: Round) -> u64 {
+    pub fn integer<F: Format>(&mut self, x: u64, width: u32, round: Round) -> u64 {
         let x = self.operand::<F>(x);
         let indefinite = 1 << (width - 1);
         let mut is_exact = false;
@@ -62,7 +62,7 @@ impl Context {
     }
 
     /// From a signed integer.
-    pub fn from_integer<F: Format>(&mut self, x: i64) -> u64 {
+    pub fn float<F: Format>(&mut self, x: i64) -> u64 {
         let converted = F::Soft::from_i128_r(x.into(), self.round);
         if converted.status.contains(Status::INEXACT) {
             self.found |= PRECISION;

@@ -8,6 +8,8 @@ mod compare;
 mod context;
 mod convert;
 mod format;
+#[cfg(test)]
+mod host_tests;
 mod lift;
 mod operation;
 
@@ -357,8 +359,7 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             set_singles(vcpu, op.a, lanes);
         }
         O::DqToPs => {
-            let lanes =
-                singles(vcpu, op.c).map(|lane| context.from_integer::<Single>((lane as i32).into()) as u32);
+            let lanes = singles(vcpu, op.c).map(|lane| context.float::<Single>((lane as i32).into()) as u32);
             context.finish(vcpu)?;
             set_singles(vcpu, op.a, lanes);
         }
@@ -369,13 +370,13 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
         }
         O::PsToDq => {
             let lanes =
-                singles(vcpu, op.c).map(|lane| context.to_integer::<Single>(lane.into(), 32, round) as u32);
+                singles(vcpu, op.c).map(|lane| context.integer::<Single>(lane.into(), 32, round) as u32);
             context.finish(vcpu)?;
             set_singles(vcpu, op.a, lanes);
         }
         O::PdToDq => {
             let [low, high] =
-                doubles(vcpu, op.c).map(|lane| context.to_integer::<Double>(lane, 32, round) as u32);
+                doubles(vcpu, op.c).map(|lane| context.integer::<Double>(lane, 32, round) as u32);
             context.finish(vcpu)?;
             set_singles(vcpu, op.a, [low, high, 0, 0]);
         }
@@ -384,11 +385,11 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             let value = vcpu.reg(Reg(op.b));
             let value = if op.d & 1 != 0 { value as i64 } else { i64::from(value as i32) };
             if operation == O::SiToSs {
-                let value = context.from_integer::<Single>(value);
+                let value = context.float::<Single>(value);
                 context.finish(vcpu)?;
                 set_single(vcpu, op.a, value);
             } else {
-                let value = context.from_integer::<Double>(value);
+                let value = context.float::<Double>(value);
                 context.finish(vcpu)?;
                 set_double(vcpu, op.a, value);
             }
@@ -397,9 +398,9 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             let width = if op.d & 1 != 0 { 64 } else { 32 };
             let (mut context, round) = conversion(vcpu, op.d & 2 != 0);
             let value = if operation == O::SsToSi {
-                context.to_integer::<Single>(single(vcpu, op.c), width, round)
+                context.integer::<Single>(single(vcpu, op.c), width, round)
             } else {
-                context.to_integer::<Double>(doubles(vcpu, op.c)[0], width, round)
+                context.integer::<Double>(doubles(vcpu, op.c)[0], width, round)
             };
             context.finish(vcpu)?;
             vcpu.set_reg(Reg(op.a), value);
@@ -439,11 +440,13 @@ fn dot_product_singles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         products.arithmetic::<Single>(Arithmetic::Multiply, x[lane].into(), y[lane].into())
     });
     products.finish(vcpu)?;
-    let low = context.arithmetic::<Single>(Arithmetic::Add, product[0], product[1]);
-    let high = context.arithmetic::<Single>(Arithmetic::Add, product[2], product[3]);
-    let sum = context.arithmetic::<Single>(Arithmetic::Add, low, high) as u32;
+    // The neighbour's product first, then the lane's own pair: that order decides which of several NaNs a
+    // lane gets. The manual leaves it open; this is what hardware does.
+    let mut sum = |x, y| context.arithmetic::<Single>(Arithmetic::Add, x, y);
+    let pairs: [u64; 4] = std::array::from_fn(|lane| sum(product[lane ^ 1], product[lane]));
+    let sums: [u64; 4] = std::array::from_fn(|lane| sum(pairs[lane], pairs[lane ^ 2]));
     context.finish(vcpu)?;
-    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sum } else { 0 });
+    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sums[lane] as u32 } else { 0 });
     set_singles(vcpu, op.a, lanes);
     Ok(())
 }
@@ -459,9 +462,11 @@ fn dot_product_doubles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         products.arithmetic::<Double>(Arithmetic::Multiply, x[lane], y[lane])
     });
     products.finish(vcpu)?;
-    let sum = context.arithmetic::<Double>(Arithmetic::Add, product[0], product[1]);
+    // The lane's own product first; see above.
+    let mut sum = |x, y| context.arithmetic::<Double>(Arithmetic::Add, x, y);
+    let sums = [sum(product[0], product[1]), sum(product[1], product[0])];
     context.finish(vcpu)?;
-    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sum } else { 0 });
+    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sums[lane] } else { 0 });
     set_doubles(vcpu, op.a, lanes);
     Ok(())
 }
