@@ -19,8 +19,9 @@ pub use operation::Operation;
 use crate::cpu::{Exception, Helper, Vcpu};
 use crate::ir::{Op, Reg, VectorReg};
 use arithmetic::{Arithmetic, is_quick, quick};
-use context::{Context, rounding};
-use format::{Double, Single};
+pub use context::Context;
+use context::rounding;
+pub use format::{Double, Format, Single};
 use rustc_apfloat::Round;
 
 /// The helpers by place. The first two raise #UD and #NM for the whole of SSE.
