@@ -169,7 +169,7 @@ impl Random {
     }
 
     fn operand(&mut self) -> u128 {
-        if self.next() % 2 == 0 {
+        if self.next().is_multiple_of(2) {
             u128::from(self.double()) | u128::from(self.double()) << 64
         } else {
             (0..4).fold(0, |sum, lane| sum | u128::from(self.single()) << (32 * lane))
@@ -197,7 +197,7 @@ fn agree(cases: &[(O, u8, Host)]) {
             for _ in 0..TIMES {
                 let (a, c, integer) =
                     (random.operand(), random.operand(), random.next() >> (random.next() % 64));
-                let integer = if random.next() % 2 == 0 { integer } else { integer.wrapping_neg() };
+                let integer = if random.next().is_multiple_of(2) { integer } else { integer.wrapping_neg() };
                 let mut unit = Unit { a, c, integer, flags: 0, mxcsr, saved: 0 };
                 host(&mut unit);
                 vcpu.mxcsr = mxcsr;
