@@ -155,7 +155,7 @@ impl LazyFlags {
     pub fn parity(&self) -> bool {
         match self.kind {
             FlagsKind::Explicit => self.source & PF != 0,
-            _ => (self.low_result() as u8).count_ones() % 2 == 0,
+            _ => (self.low_result() as u8).count_ones().is_multiple_of(2),
         }
     }
 

@@ -127,7 +127,7 @@ impl Machine {
     /// When memory, kernel or devices do not fit; the message says what to do.
     pub fn new(mut config: MachineConfig) -> Result<Self, MachineError> {
         let size = config.memory_bytes;
-        if !MEMORY_RANGE.contains(&size) || size % 4096 != 0 {
+        if !MEMORY_RANGE.contains(&size) || !size.is_multiple_of(4096) {
             return Err(MachineError::MemorySize(size));
         }
         let memory = GuestMemory::new(size).ok_or(MachineError::OutOfMemory(size))?;

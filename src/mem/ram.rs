@@ -96,7 +96,7 @@ unsafe impl Sync for Inner {}
 impl GuestMemory {
     /// Allocates `size` bytes of zeroed RAM (a multiple of 4 KiB); `None` when the host has too little.
     pub fn new(size: u64) -> Option<Self> {
-        if size == 0 || size % PAGE_SIZE != 0 {
+        if size == 0 || !size.is_multiple_of(PAGE_SIZE) {
             return None;
         }
         let backing = Backing::allocate(usize::try_from(size).ok()?)?;

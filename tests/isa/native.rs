@@ -199,7 +199,7 @@ impl Processor {
             oracle_registers = case.registers.clone();
             FAULT = None;
             oracle_enter(CODE);
-            let registers = (*&raw const oracle_registers).clone();
+            let registers = oracle_registers.clone();
             let scratch = std::slice::from_raw_parts(SCRATCH as *const u8, SCRATCH_BYTES).to_vec();
             Outcome { registers, scratch, fault: FAULT }
         }

@@ -62,6 +62,7 @@ pub struct CodeCache {
     blocks: AddressMap<Box<Block>>,
     pages: AddressMap<CodePage>,
     /// Blocks dropped while the block loop may still run one of them.
+    #[expect(clippy::vec_box, reason = "pointers to dropped blocks must stay good until they are freed")]
     dropped: Vec<Box<Block>>,
     /// Blocks by virtual address.
     pub jumps: Box<[JumpEntry; JUMP_ENTRIES]>,

@@ -107,7 +107,7 @@ pub fn compare_exchange_wide(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> 
             vcpu.update(address, Width::W64, |old| (old == expected).then_some(new_low | new_high << 32))?;
         (old_low, old_high) = (old & 0xffff_ffff, old >> 32);
     } else {
-        if address % 16 != 0 {
+        if !address.is_multiple_of(16) {
             return Err(Exception::GeneralProtection(0));
         }
         // No host offers a 128-bit atomic to us; a machine with one vCPU does not need it.
@@ -138,7 +138,7 @@ impl Vcpu {
         change: impl Fn(u64) -> Option<u64>,
     ) -> Result<u64, Exception> {
         let bytes = u64::from(size.bytes());
-        if address % bytes == 0
+        if address.is_multiple_of(bytes)
             && let Some(host) = self.rmw_pointer(address, bytes)?
         {
             macro_rules! with {

@@ -656,11 +656,9 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             ),
             OpCode::ShlImmQuiet64 => quiet!(current, 64, regs.get(current.b) << (current.imm as u32 & 63)),
             OpCode::ShrImmQuiet64 => quiet!(current, 64, (regs.get(current.b)) >> (current.imm as u32 & 63)),
-            OpCode::SarImmQuiet64 => quiet!(
-                current,
-                64,
-                (low!(i64, regs.get(current.b)) >> (current.imm as u32 & 63)) as i64 as u64
-            ),
+            OpCode::SarImmQuiet64 => {
+                quiet!(current, 64, (low!(i64, regs.get(current.b)) >> (current.imm as u32 & 63)) as u64)
+            }
             OpCode::RolImm8 => {
                 let result = alu::rol::<8>(regs.get(current.b), current.imm as u32);
                 regs.set_sized::<8>(current.a, result);
@@ -685,7 +683,7 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
                 quiet!(current, 32, u64::from(low!(u32, regs.get(current.b)).rotate_left(current.imm as u32)))
             }
             OpCode::RolImmQuiet64 => {
-                quiet!(current, 64, u64::from(low!(u64, regs.get(current.b)).rotate_left(current.imm as u32)))
+                quiet!(current, 64, low!(u64, regs.get(current.b)).rotate_left(current.imm as u32))
             }
             OpCode::Imul16 => binary!(current, 16, imul, regs.get(current.c)),
             OpCode::Imul32 => binary!(current, 32, imul, regs.get(current.c)),
@@ -693,7 +691,7 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             OpCode::ImulQuiet32 => quiet!(current, 32, regs.get(current.b).wrapping_mul(regs.get(current.c))),
             OpCode::ImulQuiet64 => quiet!(current, 64, regs.get(current.b).wrapping_mul(regs.get(current.c))),
             OpCode::ByteSwap32 => quiet!(current, 32, u64::from(low!(u32, regs.get(current.b)).swap_bytes())),
-            OpCode::ByteSwap64 => quiet!(current, 64, u64::from(low!(u64, regs.get(current.b)).swap_bytes())),
+            OpCode::ByteSwap64 => quiet!(current, 64, low!(u64, regs.get(current.b)).swap_bytes()),
             OpCode::SetCondition => regs.set8(current.a, u64::from(condition!(current.c))),
             OpCode::MoveIf32 => {
                 quiet!(current, 32, regs.get(if condition!(current.c) { current.b } else { current.a }))
@@ -712,7 +710,7 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             OpCode::VectorLoad128 => load128!(current, regs.address(current)),
             OpCode::VectorLoad128Aligned => {
                 let address = regs.address(current);
-                if address % 16 != 0 {
+                if !address.is_multiple_of(16) {
                     raise!(current, Exception::GeneralProtection(0));
                 }
                 load128!(current, address);
@@ -726,7 +724,7 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             OpCode::VectorStore128 => store128!(current, regs.address(current)),
             OpCode::VectorStore128Aligned => {
                 let address = regs.address(current);
-                if address % 16 != 0 {
+                if !address.is_multiple_of(16) {
                     raise!(current, Exception::GeneralProtection(0));
                 }
                 store128!(current, address);

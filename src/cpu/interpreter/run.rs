@@ -1,7 +1,7 @@
 //! The loop around the block loop: interrupts, exceptions, look-ups.
 
 use super::{Exit, execute};
-use crate::cpu::code::{Block, CodeCache};
+use crate::cpu::code::CodeCache;
 use crate::cpu::system::InterruptKind;
 use crate::cpu::{Activity, Exception, Vcpu, flags};
 use crate::ir::Reg;
@@ -71,7 +71,7 @@ impl Vcpu {
     fn run_until_look(&mut self, limit: u64) -> Result<(), Exception> {
         let mode = self.mode();
         let runs_one_block = std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step;
-        let mut link_from = None;
+        let mut link_from: Option<*const super::Successor> = None;
         loop {
             let context = self.jump_context(mode);
             let rip = self.reg(Reg::RIP);
@@ -91,10 +91,10 @@ impl Vcpu {
             if let Some(successor) = link_from.take() {
                 // SAFETY: the successor belongs to the block that ran last. Blocks are freed only at the top
                 // of `run`, and a dropped block is never entered again.
-                unsafe { &*(successor as *const super::Successor) }.link.set(block);
+                unsafe { &*successor }.link.set(block);
             }
             // SAFETY: as above.
-            let count = unsafe { &*(block as *const Block) }.instruction_count();
+            let count = unsafe { &*block }.instruction_count();
             let fits = self.instructions + count;
             let until = if runs_one_block { fits } else { limit.max(fits) };
             let context = self.jump_context(mode);

@@ -345,7 +345,7 @@ impl Vcpu {
 
     /// Sets bits of an entry atomically: other processors change entries at the same time.
     fn set_table_bits(&mut self, location: GuestPhysAddr, bits: u64, entry_bytes: u64) {
-        if !self.memory.contains(location, entry_bytes) || location.0 % entry_bytes != 0 {
+        if !self.memory.contains(location, entry_bytes) || !location.0.is_multiple_of(entry_bytes) {
             return;
         }
         let pointer = self.memory.host_base().wrapping_add(location.0 as usize);

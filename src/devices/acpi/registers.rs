@@ -100,10 +100,8 @@ impl PowerManagement {
                     self.enter_sleep((bits >> 10 & 7) as u8);
                 }
             }
-            offset if offset == u64::from(RESET_OFFSET) => {
-                if value == RESET_VALUE {
-                    self.power.request(PowerRequest::Reset);
-                }
+            offset if offset == u64::from(RESET_OFFSET) && value == RESET_VALUE => {
+                self.power.request(PowerRequest::Reset);
             }
             _ => {}
         }
