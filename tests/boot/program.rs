@@ -23,7 +23,6 @@ pub mod number {
     pub const RT_SIGTIMEDWAIT: u64 = 128;
     pub const MOUNT: u64 = 165;
     pub const REBOOT: u64 = 169;
-    pub const FINIT_MODULE: u64 = 313;
 }
 
 /// The last argument of reboot(2).
@@ -145,13 +144,19 @@ impl Program {
         file.resize(16, 0);
         let mut put = |value: u64, length: usize| file.extend_from_slice(&value.to_le_bytes()[..length]);
         // An executable for x86-64, version 1; entry point; program headers at 64, no sections; flags.
-        [(2, 2), (62, 2), (1, 4), (BASE + HEADERS, 8), (64, 8), (0, 8), (0, 4)]
-            .map(|(value, length)| put(value, length));
+        for (value, length) in [(2, 2), (62, 2), (1, 4), (BASE + HEADERS, 8), (64, 8), (0, 8), (0, 4)] {
+            put(value, length);
+        }
         // Sizes and counts: this header, a program header, one of them, no section headers.
-        [(64, 2), (56, 2), (1, 2), (64, 2), (0, 2), (0, 2)].map(|(value, length)| put(value, length));
+        for (value, length) in [(64, 2), (56, 2), (1, 2), (64, 2), (0, 2), (0, 2)] {
+            put(value, length);
+        }
         // PT_LOAD, read + write + execute; offset, addresses, sizes, alignment.
-        [(1, 4), (7, 4), (0, 8), (BASE, 8), (BASE, 8), (size, 8), (MEMORY_SIZE, 8), (4096, 8)]
-            .map(|(value, length)| put(value, length));
+        for (value, length) in
+            [(1, 4), (7, 4), (0, 8), (BASE, 8), (BASE, 8), (size, 8), (MEMORY_SIZE, 8), (4096, 8)]
+        {
+            put(value, length);
+        }
         file.extend_from_slice(&code);
         file
     }
