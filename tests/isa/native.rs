@@ -199,7 +199,7 @@ impl Processor {
             oracle_registers = case.registers.clone();
             FAULT = None;
             oracle_enter(CODE);
-            let registers = oracle_registers.clone();
+            let registers = std::ptr::read(&raw const oracle_registers);
             let scratch = std::slice::from_raw_parts(SCRATCH as *const u8, SCRATCH_BYTES).to_vec();
             Outcome { registers, scratch, fault: FAULT }
         }
