@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 /// Instructions between two looks at the console.
 const STEP: u64 = 100_000;
 /// A guest that has not ended after so many instructions never will.
-const PATIENCE: u64 = 3_000_000_000;
+const PATIENCE: u64 = 8_000_000_000;
 
 /// What a guest has printed.
 #[derive(Clone, Default)]
