@@ -55,7 +55,11 @@ fn a_resize_reaches_programs_as_a_signal() {
             .call(number::WRITE, &[Kept, Number(SCRATCH), Number(4)])
             .print(".\n")
     };
+    // The driver learns the first size on its own time: a tenth of a second, in seconds and nanoseconds.
+    let pause = [0_u64.to_le_bytes(), 100_000_000_u64.to_le_bytes()].concat();
     let program = program()
+        .call(number::NANOSLEEP, &[Bytes(&pause), Number(0)])
+        .expect(0, "cannot sleep\n")
         .call(number::RT_SIGPROCMASK, &block)
         .expect(0, "cannot block a signal\n")
         .open("/dev/hvc0", true);

@@ -33,12 +33,15 @@ pub struct ConsoleDevice {
     config: ConsoleConfig,
     /// Input that the guest has not yet given buffers for.
     input: VecDeque<u8>,
+    /// Whether the driver has been told that there is a size. Linux reads it only on a change, and would take
+    /// the terminal for one of no rows and no columns until then.
+    is_size_told: bool,
 }
 
 impl ConsoleDevice {
     /// A console that prints to `output` and is `columns` by `rows` characters large.
     pub fn new(output: Box<dyn ConsoleOutput>, columns: u16, rows: u16) -> Self {
-        Self { output, config: ConsoleConfig { columns, rows }, input: VecDeque::new() }
+        Self { output, config: ConsoleConfig { columns, rows }, input: VecDeque::new(), is_size_told: false }
     }
 
     /// Bytes of input that the guest has not taken yet.
@@ -91,6 +94,9 @@ impl VirtioDevice for ConsoleDevice {
     }
 
     fn queue_notified(&mut self, queue: u16, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+        if !std::mem::replace(&mut self.is_size_told, true) {
+            context.config_changed();
+        }
         if queue != TRANSMIT_QUEUE {
             return self.deliver_input(context);
         }
@@ -103,6 +109,7 @@ impl VirtioDevice for ConsoleDevice {
 
     fn reset(&mut self) {
         // Input is the host's, and waits for the next driver.
+        self.is_size_told = false;
     }
 }
 
