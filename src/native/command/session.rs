@@ -5,6 +5,7 @@ use super::files::{FileError, Files};
 use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
+use crate::host::{Entropy, RepeatableEntropy};
 use crate::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
 use crate::native::{SystemClock, SystemEntropy};
 use std::io;
@@ -132,14 +133,21 @@ impl Session {
             ClockArgument::Real => ClockSource::Real(Arc::new(SystemClock::start_now())),
             ClockArgument::Icount => ClockSource::Instructions,
         };
+        let entropy = |seed| -> Result<Box<dyn Entropy>, SessionError> {
+            Ok(match self.clock {
+                ClockArgument::Real => Box::new(SystemEntropy::new()?),
+                // A run by the instruction count repeats, and so does what is random in it.
+                ClockArgument::Icount => Box::new(RepeatableEntropy::new(seed)),
+            })
+        };
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
             kernel: self.files.kernel.clone(),
             initrd: self.files.initrd.clone(),
             command_line: self.files.command_line.clone(),
             clock,
-            entropy: Box::new(SystemEntropy::new()?),
-            rng_entropy: Box::new(SystemEntropy::new()?),
+            entropy: entropy(1)?,
+            rng_entropy: entropy(2)?,
             serial_output: Box::new(output.clone()),
             console_output: Box::new(output.clone()),
             console_size: terminal::size().unwrap_or(DEFAULT_SIZE),

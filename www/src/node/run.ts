@@ -117,7 +117,7 @@ function explain({ reason, lastLines }: Exit): void {
 function printStatistics(instructions: number, wallSeconds: number): void {
   const { user, system } = process.cpuUsage();
   const cpuSeconds = (user + system) / 1e6;
-  const mips = instructions / wallSeconds / 1e6;
+  const mips = instructions / cpuSeconds / 1e6;
   process.stderr.write(`${JSON.stringify({ instructions, wallSeconds, cpuSeconds, mips })}\n`);
 }
 
