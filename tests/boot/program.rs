@@ -145,7 +145,8 @@ impl Program {
         file.resize(16, 0);
         let mut put = |value: u64, length: usize| file.extend_from_slice(&value.to_le_bytes()[..length]);
         // An executable for x86-64, version 1; entry point; program headers at 64, no sections; flags.
-        [(2, 2), (62, 2), (1, 4), (BASE + HEADERS, 8), (64, 8), (0, 8), (0, 4)].map(|(value, length)| put(value, length));
+        [(2, 2), (62, 2), (1, 4), (BASE + HEADERS, 8), (64, 8), (0, 8), (0, 4)]
+            .map(|(value, length)| put(value, length));
         // Sizes and counts: this header, a program header, one of them, no section headers.
         [(64, 2), (56, 2), (1, 2), (64, 2), (0, 2), (0, 2)].map(|(value, length)| put(value, length));
         // PT_LOAD, read + write + execute; offset, addresses, sizes, alignment.

@@ -2,7 +2,7 @@
 
 use crate::host::{Guest, Setup, object};
 use crate::program::{Program, SCRATCH};
-use iced_x86::code_asm::*;
+use iced_x86::code_asm::{al, ax, byte_ptr, dword_ptr, dx, eax, qword_ptr, r8, r8d, rax, rbx, word_ptr};
 use js_sys::{Array, Object, Uint8Array};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -41,14 +41,10 @@ fn read_sector(sector: u64) -> Vec<u8> {
     assembler.mov(ax, 6).unwrap();
     assembler.out(dx, ax).unwrap();
 
-    let mut common = |offset: i32, bits: u32, value: u64| match bits {
-        8 => assembler.mov(byte_ptr(r8 + offset), value as i32).unwrap(),
-        16 => assembler.mov(word_ptr(r8 + offset), value as i32).unwrap(),
-        32 => assembler.mov(dword_ptr(r8 + offset), value as u32).unwrap(),
-        _ => {
-            assembler.mov(rax, value).unwrap();
-            assembler.mov(qword_ptr(r8 + offset), rax).unwrap();
-        }
+    let mut common = |offset: i32, bits: u32, value: u32| match bits {
+        8 => assembler.mov(byte_ptr(r8 + offset), value).unwrap(),
+        16 => assembler.mov(word_ptr(r8 + offset), value).unwrap(),
+        _ => assembler.mov(dword_ptr(r8 + offset), value).unwrap(),
     };
     common(20, 8, 0); // reset
     common(20, 8, 1 | 2); // acknowledged, driver
@@ -58,8 +54,8 @@ fn read_sector(sector: u64) -> Vec<u8> {
     common(22, 16, 0); // of queue 0:
     common(24, 16, 4); // the size,
     for (offset, part) in [(32, DESCRIPTORS), (40, AVAILABLE), (48, USED)] {
-        // Its addresses are 64 bits, written in halves (§4.1.3.1),
-        common(offset, 32, part);
+        // its addresses are 64 bits, written in halves (§4.1.3.1),
+        common(offset, 32, part as u32);
         common(offset + 4, 32, 0);
     }
     common(28, 16, 1); // enable it

@@ -23,8 +23,7 @@ impl Output {
     fn new() -> Self {
         let bytes = Rc::<RefCell<Vec<u8>>>::default();
         let printed = bytes.clone();
-        let function =
-            Closure::new(move |piece: Uint8Array| printed.borrow_mut().extend(piece.to_vec()));
+        let function = Closure::new(move |piece: Uint8Array| printed.borrow_mut().extend(piece.to_vec()));
         Self { bytes, function }
     }
 
@@ -73,8 +72,8 @@ impl Setup {
             ("onSerialOutput", serial.function.as_ref().clone()),
             ("onConsoleOutput", console.function.as_ref().clone()),
         ]);
-        let machine = WebMachine::new(options.unchecked_ref())
-            .map_err(|error: Error| String::from(error.message()))?;
+        let machine =
+            WebMachine::new(options.unchecked_ref()).map_err(|error: Error| String::from(error.message()))?;
         let port = WebPort::new(machine.port_handle());
         Ok(Guest { machine, port, serial, console })
     }

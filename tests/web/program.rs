@@ -102,15 +102,36 @@ impl Program {
         assert!(ENTRY + size <= SCRATCH);
         let mut file = b"\x7fELF\x02\x01\x01".to_vec();
         file.resize(16, 0);
-        let mut put = |value: u64, length: usize| file.extend_from_slice(&value.to_le_bytes()[..length]);
-        // An executable for x86-64, version 1; entry point; program headers at 64, no sections; flags.
-        [(2, 2), (62, 2), (1, 4), (ENTRY, 8), (64, 8), (0, 8), (0, 4)].map(|(value, length)| put(value, length));
-        // Sizes and counts: this header, a program header, one of them, no section headers.
-        [(64, 2), (56, 2), (1, 2), (64, 2), (0, 2), (0, 2)].map(|(value, length)| put(value, length));
-        // PT_LOAD, read + write + execute; offset, addresses, sizes, alignment.
         let offset = SEGMENT_OFFSET as u64;
-        [(1, 4), (7, 4), (offset, 8), (ENTRY, 8), (ENTRY, 8), (size, 8), (size, 8), (4096, 8)]
-            .map(|(value, length)| put(value, length));
+        let fields: [(u64, usize); 21] = [
+            // An executable for x86-64, version 1; entry point; program headers at 64, no sections; flags.
+            (2, 2),
+            (62, 2),
+            (1, 4),
+            (ENTRY, 8),
+            (64, 8),
+            (0, 8),
+            (0, 4),
+            // Sizes and counts: this header, a program header, one of them, no section headers.
+            (64, 2),
+            (56, 2),
+            (1, 2),
+            (64, 2),
+            (0, 2),
+            (0, 2),
+            // PT_LOAD, read + write + execute; offset, addresses, sizes, alignment.
+            (1, 4),
+            (7, 4),
+            (offset, 8),
+            (ENTRY, 8),
+            (ENTRY, 8),
+            (size, 8),
+            (size, 8),
+            (4096, 8),
+        ];
+        for (value, length) in fields {
+            file.extend_from_slice(&value.to_le_bytes()[..length]);
+        }
         file.resize(SEGMENT_OFFSET, 0);
         file.extend_from_slice(&code);
         file

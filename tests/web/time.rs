@@ -2,7 +2,7 @@
 
 use crate::host::{Guest, Setup};
 use crate::program::Program;
-use iced_x86::code_asm::*;
+use iced_x86::code_asm::{rax, rbx, rdx};
 use js_sys::Date;
 use wasm_bindgen_test::wasm_bindgen_test;
 

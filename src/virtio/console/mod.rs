@@ -33,12 +33,19 @@ pub struct ConsoleDevice {
     config: ConsoleConfig,
     /// Input that the guest has not yet given buffers for.
     input: VecDeque<u8>,
+    /// Whether the driver has not been told its terminal's size since it became ready.
+    is_size_untold: bool,
 }
 
 impl ConsoleDevice {
     /// A console that prints to `output` and is `columns` by `rows` characters large.
     pub fn new(output: Box<dyn ConsoleOutput>, columns: u16, rows: u16) -> Self {
-        Self { output, config: ConsoleConfig { columns, rows }, input: VecDeque::new() }
+        Self {
+            output,
+            config: ConsoleConfig { columns, rows },
+            input: VecDeque::new(),
+            is_size_untold: false,
+        }
     }
 
     /// Bytes of input that the guest has not taken yet.
@@ -86,11 +93,15 @@ impl VirtioDevice for ConsoleDevice {
         }
     }
 
-    fn activate(&mut self, _features: u64) {
-        // No feature changes what the device does.
+    fn activate(&mut self, features: u64) {
+        // Linux's driver reads the size only when it is told of a change, also the first time.
+        self.is_size_untold = features & feature_bit::SIZE != 0;
     }
 
     fn queue_notified(&mut self, queue: u16, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+        if std::mem::take(&mut self.is_size_untold) {
+            context.config_changed();
+        }
         if queue != TRANSMIT_QUEUE {
             return self.deliver_input(context);
         }
@@ -103,6 +114,7 @@ impl VirtioDevice for ConsoleDevice {
 
     fn reset(&mut self) {
         // Input is the host's, and waits for the next driver.
+        self.is_size_untold = false;
     }
 }
 
