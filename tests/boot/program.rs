@@ -17,6 +17,7 @@ pub mod number {
     pub const IOCTL: u64 = 16;
     pub const PREAD64: u64 = 17;
     pub const PWRITE64: u64 = 18;
+    pub const NANOSLEEP: u64 = 35;
     pub const EXIT: u64 = 60;
     pub const FSYNC: u64 = 74;
     pub const SETSID: u64 = 112;
