@@ -66,7 +66,8 @@ fn a_resize_is_told_by_a_configuration_change() {
     let (shared, _) = device(&platform);
     let mut console = VirtIOConsole::<GuestPages, _>::new(platform.attach(shared.clone())).unwrap();
     assert_eq!(console.size().unwrap(), Some(Size { columns: 80, rows: 25 }));
-    assert!(!console.ack_interrupt().unwrap());
+    console.ack_interrupt().unwrap();
+    assert!(!platform.line(1));
     shared.lock().unwrap().resize(132, 50);
     assert_eq!(console.size().unwrap(), Some(Size { columns: 132, rows: 50 }));
     assert!(platform.line(1));
@@ -78,10 +79,22 @@ fn a_resize_is_told_by_a_configuration_change() {
 }
 
 #[test]
+fn the_first_size_is_told_as_a_change_when_the_driver_is_ready() {
+    let platform = Platform::new();
+    let (shared, _) = device(&platform);
+    let mut driver = platform.attach_raw(shared.clone(), 1);
+    assert!(platform.line(1));
+    assert_eq!(driver.transport.ack_interrupt().bits(), 2);
+    shared.lock().unwrap().input(b"x");
+    assert_eq!(driver.transport.ack_interrupt().bits() & 2, 0, "it is told once");
+}
+
+#[test]
 fn a_configuration_change_moves_the_generation_and_sets_its_status_bit() {
     let platform = Platform::new();
     let (shared, _) = device(&platform);
     let mut driver = platform.attach_raw(shared.clone(), 1);
+    driver.transport.ack_interrupt();
     let before = driver.transport.read_config_generation();
     shared.lock().unwrap().resize(100, 30);
     assert_ne!(driver.transport.read_config_generation(), before);

@@ -32,7 +32,7 @@ export class Machine extends AnyMachine {
   static async boot(options: BootOptions): Promise<Machine> {
     const boot = bootMessage(options);
     const build = await chooseBuild();
-    const machine = new Machine((receive) => connect(build, boot, receive), boot.size, options.onPhase);
+    const machine = new Machine((receive) => connect(build, boot, receive), options.onPhase);
     return machine.started();
   }
 }

@@ -84,20 +84,15 @@ export class Machine {
   readonly #started: Promise<void>;
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
   #hasPanicked = false;
-  #size: TerminalSize;
-  #isSizeAnnounced = false;
   #exit: Exit | undefined;
 
   /**
-   * @param size the terminal's size at the start
    * @param connect makes the workers; what they tell is given to `receive`
    */
   protected constructor(
     connect: (receive: (message: MachineMessage) => void) => Backend,
-    size: TerminalSize,
     onPhase: ((phase: Phase) => void) | undefined,
   ) {
-    this.#size = size;
     this.#onPhase = onPhase;
     const onConsoleLine = (line: string): void => this.#noticePanic(line);
     const onSerialLine = (line: string): void => {
@@ -112,10 +107,7 @@ export class Machine {
     this.#backend = connect((message) => this.#receive(message));
     this.console = {
       ...this.#consoleOf("console"),
-      resize: (columns, rows) => {
-        this.#size = checkedSize({ columns, rows });
-        this.#send({ type: "resize", size: this.#size });
-      },
+      resize: (columns, rows) => this.#send({ type: "resize", size: checkedSize({ columns, rows }) }),
     };
     this.serial = this.#consoleOf("serial");
   }
@@ -177,7 +169,6 @@ export class Machine {
         this.#enter({ name: "booting" });
         break;
       case "output":
-        if (message.device === "console") this.#announceSize();
         this.#logs[message.device].append(message.bytes);
         this.#outputs[message.device].push(message.bytes);
         break;
@@ -191,13 +182,6 @@ export class Machine {
         this.#fail(message.message, message.fatal);
         break;
     }
-  }
-
-  /** Linux takes the console's size only when it is told of a change, which it is not before its driver is there. */
-  #announceSize(): void {
-    if (this.#isSizeAnnounced) return;
-    this.#isSizeAnnounced = true;
-    this.#send({ type: "resize", size: this.#size });
   }
 
   #fail(text: string, fatal: boolean): void {

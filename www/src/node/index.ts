@@ -53,7 +53,7 @@ export class Machine extends AnyMachine {
       size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
     checkBuilt();
-    const machine = new Machine((receive) => connect(boot, receive), boot.size, options.onPhase);
+    const machine = new Machine((receive) => connect(boot, receive), options.onPhase);
     return machine.started();
   }
 }
