@@ -111,6 +111,9 @@ pub struct Machine {
     handle: MachineHandle,
     time: MachineTime,
     history: ConsoleHistory,
+    /// At how many retired instructions timers are looked at next. It does not depend on how the host
+    /// divides a run, so that a run by the instruction count repeats.
+    look_at: u64,
 }
 
 /// The smallest and the largest RAM in bytes. The PCI window begins where the largest ends.
@@ -163,7 +166,7 @@ impl Machine {
         };
         let mut vcpu = Vcpu::new(memory, Box::new(bus), 0);
         entry::enter_kernel(&mut vcpu, &entry);
-        Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history })
+        Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history, look_at: 0 })
     }
 
     /// How the outside reaches this machine.
@@ -179,21 +182,26 @@ impl Machine {
             if attention != 0 || self.platform.has_backlog() {
                 let inbox = std::mem::take(&mut *self.handle.lock());
                 self.platform.deliver(inbox);
+                self.look_at = 0;
             }
             if let Some(outcome) = self.power_outcome() {
                 return outcome;
             }
-            let now_ns = self.time.now_ns(self.vcpu.instructions);
-            let deadline_ns = self.platform.advance_to(now_ns);
+            if self.vcpu.instructions >= self.look_at {
+                let now_ns = self.time.now_ns(self.vcpu.instructions);
+                let deadline_ns = self.platform.advance_to(now_ns);
+                let to_deadline = deadline_ns.and_then(|deadline| self.time.instructions_until(deadline));
+                let slice = to_deadline.map_or(SLICE, |instructions| instructions.clamp(1, SLICE));
+                self.look_at = self.vcpu.instructions.saturating_add(slice);
+            }
             if self.vcpu.instructions >= end {
                 return RunOutcome::LimitReached;
             }
-            let to_deadline = deadline_ns.and_then(|deadline| self.time.instructions_until(deadline));
-            let slice = to_deadline.map_or(SLICE, |instructions| instructions.clamp(1, SLICE));
-            match self.vcpu.run(end.min(self.vcpu.instructions.saturating_add(slice))) {
+            match self.vcpu.run(end.min(self.look_at)) {
                 Stop::Limit => {}
                 Stop::Shutdown => return RunOutcome::TripleFault,
                 Stop::Halted => {
+                    self.look_at = 0;
                     let now_ns = self.time.now_ns(self.vcpu.instructions);
                     let deadline_ns = self.platform.advance_to(now_ns);
                     let is_woken = self.handle.attention.load(Ordering::SeqCst) != 0
