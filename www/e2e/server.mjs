@@ -1,4 +1,4 @@
-/** Serves the built page as a static host does, on this machine only. */
+/** Serves the built page, or another folder, as a static host does, on this machine only. */
 
 import { createReadStream, statSync } from "node:fs";
 import { createServer } from "node:http";
@@ -21,13 +21,13 @@ const ISOLATION = {
 };
 
 /**
- * Starts a server of `dist` on a free port.
+ * Starts a server of `dist`, or of another folder, on a free port.
  *
- * @param {{ isolated: boolean, missing?: string[], replaced?: Record<string, Uint8Array> }} options
- *   whether the headers of isolation are sent; paths that are answered by 404, or by other bytes
+ * @param {{ isolated: boolean, missing?: string[], replaced?: Record<string, Uint8Array>, root?: string }} options
+ *   whether the headers of isolation are sent; paths that are answered by 404, or by other bytes; the folder
  * @returns {Promise<{ address: string, close: () => void }>}
  */
-export async function serve({ isolated, missing = [], replaced = {} }) {
+export async function serve({ isolated, missing = [], replaced = {}, root = DIST }) {
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     const name = path === "/" ? "/index.html" : path;
@@ -40,7 +40,7 @@ export async function serve({ isolated, missing = [], replaced = {} }) {
       response.writeHead(200, headers).end(replaced[name]);
       return;
     }
-    const status = missing.includes(name) ? undefined : statSync(join(DIST, name), { throwIfNoEntry: false });
+    const status = missing.includes(name) ? undefined : statSync(join(root, name), { throwIfNoEntry: false });
     if (!status?.isFile()) {
       response.writeHead(404, { "Content-Type": "text/plain" }).end("Not found\n");
       return;
@@ -56,7 +56,7 @@ export async function serve({ isolated, missing = [], replaced = {} }) {
     if (range) headers["Content-Range"] = `bytes ${first}-${last}/${status.size}`;
     response.writeHead(range ? 206 : 200, headers);
     if (status.size === 0) response.end();
-    else createReadStream(join(DIST, name), { start: first, end: last }).pipe(response);
+    else createReadStream(join(root, name), { start: first, end: last }).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
