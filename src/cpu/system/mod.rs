@@ -18,6 +18,8 @@ mod save;
 mod segments;
 mod stack;
 mod system_call;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use super::Helper;
