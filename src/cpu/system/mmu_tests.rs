@@ -1,5 +1,8 @@
 //! Tests of paging (SDM vol. 3A chapter 4) by the processor's own accesses.
 
+mod legacy;
+mod tlb;
+
 use super::mmu::Access;
 use super::registers::*;
 use crate::cpu::flags;
@@ -231,7 +234,11 @@ fn a_missing_entry_at_any_level_faults_with_the_present_bit_clear() {
         for (cpl, has_ac, access) in all_accesses() {
             guest.set_privilege(cpl, has_ac);
             let expected = page_fault(LINEAR + 0x123, error_code(access, cpl, 0));
-            assert_eq!(guest.touch(LINEAR + 0x123, access), expected, "{access:?} at CPL {cpl}, level {level}");
+            assert_eq!(
+                guest.touch(LINEAR + 0x123, access),
+                expected,
+                "{access:?} at CPL {cpl}, level {level}"
+            );
         }
     }
 }
@@ -481,7 +488,10 @@ fn alignment_is_checked_for_the_user_alone() {
         let is_checked = cpl == 3 && has_ac;
         for _ in 0..2 {
             assert_eq!(guest.vcpu.read_u32(LINEAR + 2), if is_checked { refused } else { Ok(0) });
-            assert_eq!(guest.vcpu.write_u64(LINEAR + 4, 0), if is_checked { refused.map(drop) } else { Ok(()) });
+            assert_eq!(
+                guest.vcpu.write_u64(LINEAR + 4, 0),
+                if is_checked { refused.map(drop) } else { Ok(()) }
+            );
             assert_eq!(guest.vcpu.read_u64(LINEAR + 8), Ok(0));
         }
     }
