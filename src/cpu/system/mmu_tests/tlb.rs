@@ -130,7 +130,7 @@ fn the_global_bit_counts_in_the_last_entry_and_with_pge_only() {
 fn a_cr3_write_changes_the_address_space() {
     let mut guest = Guest::new();
     guest.touch(LINEAR, Access::Write).unwrap();
-    // The other space shares nothing below the root but the last table's place.
+    // The other space has a 1 GiB page there.
     guest.put(OTHER_ROOT + (LINEAR >> 39) * 8, OTHER_TABLE | ALL);
     guest.put(OTHER_TABLE + (LINEAR >> 30 & 0x1ff) * 8, ALL | LARGE);
     guest.vcpu.set_cr3(OTHER_ROOT | 1 << 3 | 1 << 4).unwrap();
@@ -163,6 +163,44 @@ fn process_context_identifiers() {
     assert_eq!(guest.vcpu.set_cr3(TABLES[0] | 1 << 62), refused);
     assert_eq!(guest.vcpu.set_cr0(guest.vcpu.cr0 & !CR0_PG), refused, "paging stays on in 64-bit code");
     assert_eq!(guest.vcpu.set_cr4(0), refused, "PAE stays on in long mode");
+}
+
+#[test]
+fn invpcid_drops_what_its_type_says() {
+    // invpcid rax, [rcx]
+    const INVPCID: &[u8] = &[0x66, 0x0f, 0x38, 0x82, 0x01];
+    const DESCRIPTOR: u64 = LINEAR + 0x1000;
+    // Whether a translation that is not global goes, and whether a global one does; an individual-address
+    // invalidation may drop global ones too, and does here.
+    for (kind, drops_local, drops_global) in
+        [(0, true, true), (1, true, false), (2, true, true), (3, true, false)]
+    {
+        for (flags, is_dropped) in [(0, drops_local), (GLOBAL, drops_global)] {
+            let mut guest = Guest::new();
+            guest.vcpu.set_cr4(CR4_PAE | CR4_PGE | CR4_PCIDE).unwrap();
+            guest.set_entry(3, FRAME | ALL | flags);
+            guest.put(FRAME + 0x1008, LINEAR + 0x18);
+            guest.touch(LINEAR, Access::Read).unwrap();
+            guest.remap(flags);
+            guest.vcpu.set_reg(Reg::RCX, DESCRIPTOR);
+            guest.execute(INVPCID, kind);
+            let expected = if is_dropped { OTHER_FRAME } else { FRAME };
+            assert_eq!(guest.physical(LINEAR), expected, "type {kind}, entry's bits {flags:#x}");
+        }
+    }
+    // Forbidden: type 4, reserved bits, an identifier without PCIDE, an address that is not canonical.
+    for (kind, identifier, address) in [(4, 0, 0), (3, 1 << 12, 0), (1, 1, 0), (0, 0, 1 << 63)] {
+        let mut guest = Guest::new();
+        guest.vcpu.idtr.limit = 0;
+        guest.put(FRAME + 0x1000, identifier);
+        guest.put(FRAME + 0x1008, address);
+        guest.put_code(INVPCID);
+        guest.vcpu.set_reg(Reg::RCX, DESCRIPTOR);
+        guest.vcpu.set_reg(Reg::RAX, kind);
+        guest.vcpu.set_reg(Reg::RIP, CODE);
+        assert_eq!(guest.vcpu.run(guest.vcpu.instructions + 10), Stop::Shutdown, "type {kind} is refused");
+        assert_eq!(guest.vcpu.reg(Reg::RIP), CODE);
+    }
 }
 
 #[test]
