@@ -308,6 +308,40 @@ fn stores_change_code_that_has_run() {
 }
 
 #[test]
+fn stores_through_translations_made_after_the_code_are_noticed() {
+    let mut guest = Guest::new();
+    guest.touch(CODE, Access::Write).unwrap();
+    guest.put_code(&code_of(1));
+    for (cpl, value) in [(0, 2), (3, 3)] {
+        guest.set_privilege(0, false);
+        guest.run_code();
+        guest.vcpu.flush_tlb();
+        guest.set_privilege(cpl, false);
+        // The page is dirty, so that a read makes a translation for stores too.
+        guest.touch(CODE, Access::Read).unwrap();
+        guest.vcpu.write_u8(CODE + 1, value).unwrap();
+        guest.set_privilege(0, false);
+        assert_eq!(guest.run_code(), u32::from(value), "stored at CPL {cpl}");
+    }
+}
+
+#[test]
+fn a_page_fault_drops_the_way_to_the_pages_code() {
+    let mut guest = Guest::new();
+    guest.vcpu.idtr.limit = 0;
+    guest.put_code(&code_of(1));
+    for _ in 0..2 {
+        guest.run_code();
+    }
+    guest.put(entry_at(3) + 16, 0);
+    assert_eq!(guest.touch(CODE, Access::Write), page_fault(CODE, 0b10));
+    guest.vcpu.set_reg(Reg::RIP, CODE);
+    guest.vcpu.activity = Activity::Running;
+    assert_eq!(guest.vcpu.run(guest.vcpu.instructions + 10), Stop::Shutdown, "the fetch faults");
+    assert_eq!(guest.vcpu.cr2, CODE);
+}
+
+#[test]
 fn remapped_code_is_found_anew() {
     let mut guest = Guest::new();
     guest.put_code(&code_of(1));
