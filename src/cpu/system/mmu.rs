@@ -192,7 +192,17 @@ impl Vcpu {
         Ok(GuestPhysAddr(walk.page | address & !PAGE_MASK))
     }
 
-    fn page_fault(&self, address: u64, access: Access, privilege: Privilege, cause: u32) -> Exception {
+    /// The fault to raise; what the TLBs hold of the page goes (SDM vol. 3A 4.10.4.1).
+    fn page_fault(&mut self, address: u64, access: Access, privilege: Privilege, cause: u32) -> Exception {
+        let page = address & PAGE_MASK;
+        if self.tlbs.iter().any(|tlb| tlb.entry(page).fetch_tag == page) {
+            self.forget_jumps();
+        }
+        for tlb in &mut self.tlbs {
+            if tlb.entry(page).page() == Some(page) {
+                tlb.flush_page(page);
+            }
+        }
         let mut error_code = cause;
         if access == Access::Write {
             error_code |= ERROR_WRITE;
@@ -200,7 +210,8 @@ impl Vcpu {
         if privilege == Privilege::User {
             error_code |= ERROR_USER;
         }
-        let fetches_are_told = self.msr.efer & EFER_NXE != 0 || self.cr4 & CR4_SMEP != 0;
+        let has_execute_disable = self.cr4 & CR4_PAE != 0 && self.msr.efer & EFER_NXE != 0;
+        let fetches_are_told = has_execute_disable || self.cr4 & CR4_SMEP != 0;
         if access == Access::Fetch && fetches_are_told {
             error_code |= ERROR_FETCH;
         }

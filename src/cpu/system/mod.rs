@@ -10,6 +10,8 @@ mod flag_instructions;
 mod lift;
 mod memory;
 mod mmu;
+#[cfg(test)]
+mod mmu_tests;
 mod msr;
 mod port;
 mod registers;
