@@ -26,11 +26,11 @@ const PAGE = `<!doctype html>
   const machine = await Machine.boot({
     kernel: "/yardstick/kernel",
     initrd: "/yardstick/initrd",
-    commandLine: "console=hvc0 quiet panic=-1",
+    commandLine: "console=ttyS0 quiet panic=-1",
   });
   const decoder = new TextDecoder();
   globalThis.output = "";
-  machine.console.onData((bytes) => (globalThis.output += decoder.decode(bytes, { stream: true })));
+  machine.serial.onData((bytes) => (globalThis.output += decoder.decode(bytes, { stream: true })));
   machine.on("exit", ({ reason }) => (globalThis.exit = reason));
 </script>
 `;
