@@ -10,6 +10,7 @@ pub mod cpu;
 pub mod devices;
 pub mod storage;
 
+pub mod jit;
 pub mod virtio;
 
 pub mod boot;

@@ -3,8 +3,9 @@
 
 mod bus;
 mod code;
+mod compiled;
 mod exception;
-mod flags;
+pub mod flags;
 mod helpers;
 mod integer;
 mod interpreter;
@@ -16,10 +17,11 @@ mod vcpu;
 mod x87;
 
 pub use bus::SystemBus;
-pub use code::CodeCache;
+pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, NEVER_HOT, Successor};
+pub use compiled::{CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
 pub use helpers::{Helper, HelperId};
-pub use interpreter::Stop;
+pub use interpreter::{ExitSite, Stop};
 pub use tlb::{Tlb, TlbEntry};
 pub use vcpu::{Activity, DescriptorTable, Segment, SegmentIndex, Vcpu, Vector};

@@ -5,10 +5,12 @@
 
 mod block;
 mod clock;
+mod code;
 mod entropy;
 
 pub use block::{BlockError, BlockSource, Progress};
 pub use clock::{Clock, InstructionClock, WallTime};
+pub use code::{CodeError, CodeHost, CodeInstance, HelperFunction};
 pub use entropy::RepeatableEntropy;
 
 /// A source of unpredictable bytes, for virtio-rng, `RDRAND` and `RDSEED`.

@@ -204,6 +204,15 @@ impl OpCode {
     /// How many operations there are.
     pub const COUNT: usize = OpCode::TestImmJumpLessOrEqual64 as usize + 1;
 
+    /// The operation with a number.
+    pub const fn from_number(number: u16) -> Option<Self> {
+        if number as usize >= Self::COUNT {
+            return None;
+        }
+        // SAFETY: the discriminants are 0 to COUNT - 1 without gaps, and `number` is one of them.
+        Some(unsafe { core::mem::transmute::<u16, Self>(number) })
+    }
+
     /// The form of this 8-bit operation for another width; only for operations that come in four widths.
     pub const fn sized(self, width: super::Width) -> Self {
         let number = self as u16 + width as u16;

@@ -83,6 +83,7 @@ impl Setup {
             console_output: Box::new(console.clone()),
             console_size: (80, 24),
             disks: self.disks,
+            code: None,
         })?;
         Ok(Guest { machine, console, serial, end: None })
     }

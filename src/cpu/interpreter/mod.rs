@@ -3,6 +3,7 @@
 //! Hot arms are inlined generic functions; slow paths stand out of line.
 
 mod arithmetic;
+mod resume;
 mod run;
 
 use super::code::{Block, CodeCache, Successor};
@@ -13,6 +14,7 @@ use super::{Exception, Vcpu, helpers, sse};
 use crate::ir::{Condition, Op, OpCode, Reg, VectorReg};
 use arithmetic as alu;
 
+pub use resume::ExitSite;
 pub use run::Stop;
 
 /// Why the block loop was left. RIP is the next instruction's.
@@ -23,6 +25,8 @@ enum Exit {
     LookupLink(*const Successor),
     /// The next block does not fit into the instruction limit.
     Limit,
+    /// The next block is hot or compiled.
+    Warm,
     /// Interrupts, modes, mappings or translations may have changed.
     Look,
     /// An instruction raised an exception. RIP is the faulting instruction's, or the next one's of a trap.
@@ -180,8 +184,8 @@ fn call_helper(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 }
 
 /// Runs blocks from `block` on until something makes the caller look; at most `limit` instructions are
-/// retired in all (`vcpu.instructions`).
-fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Exit {
+/// retired in all (`vcpu.instructions`). Hot and compiled blocks are run too when `runs_warm` is set.
+fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64, runs_warm: bool) -> Exit {
     let regs = Registers(vcpu.regs.as_mut_ptr());
     let mut tlb: *const Tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
     let mut block: &Block;
@@ -192,6 +196,12 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             // SAFETY: links, jump entries and `first` point to blocks of the cache, which frees none while
             // this loop runs.
             block = unsafe { &*$next };
+            let heat = block.compiled.heat.get().wrapping_sub(1);
+            if heat >= 0 {
+                block.compiled.heat.set(heat);
+            } else if !runs_warm {
+                return Exit::Warm;
+            }
             let count = block.instruction_count();
             vcpu.instructions += count;
             if vcpu.instructions > limit {
