@@ -71,7 +71,9 @@ pub fn measure(options: &Options) -> Result<()> {
         eprintln!("bench: {} ...", leg.name());
         match legs::run(leg, &guest, &log) {
             Ok(figures) => report.legs.push((leg, figures)),
-            Err(error) => failures.push(format!("{}: {error:#} (its lines are in {})", leg.name(), log.display())),
+            Err(error) => {
+                failures.push(format!("{}: {error:#} (its lines are in {})", leg.name(), log.display()))
+            }
         }
     }
     report.machine = machine()?;
@@ -109,7 +111,8 @@ fn is_program_name(name: &str) -> bool {
 fn machine() -> Result<String> {
     let processors = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
     let of_key = |key: &str| {
-        let values = processors.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == key);
+        let values =
+            processors.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == key);
         values.map(|(_, value)| value.trim().to_owned()).collect::<Vec<_>>()
     };
     let count = of_key("processor").len();

@@ -139,7 +139,9 @@ mod tests {
 
     #[test]
     fn refuses_damaged_lines() {
-        for damaged in ["BENCH fib 1.0", "BENCH fib 1.0 x", "BENCH fib 1.0 -1", "BENCH fib 1.0 1.0 1.0", "BENCH"] {
+        for damaged in
+            ["BENCH fib 1.0", "BENCH fib 1.0 x", "BENCH fib 1.0 -1", "BENCH fib 1.0 1.0 1.0", "BENCH"]
+        {
             let output = RUN.replace("BENCH fib 1.0 0.9", damaged);
             assert_eq!(message(&output, &[]), format!("cannot read the line `{damaged}`"));
         }
