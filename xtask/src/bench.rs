@@ -1,6 +1,7 @@
 //! The yardstick of `tests/bench`: its initramfs, and its programs' times here, in QEMU and in dinghy.
 
 mod legs;
+mod machine;
 mod reading;
 mod report;
 
@@ -15,7 +16,7 @@ use crate::kernel::{self, package_version};
 use crate::{node, wasm, workspace, www};
 
 use legs::{Guest, Leg};
-use report::Report;
+use report::{Measured, Report};
 
 /// What to measure.
 #[derive(clap::Args)]
@@ -64,20 +65,23 @@ pub fn measure(options: &Options) -> Result<()> {
         append: options.append.clone(),
         timeout_seconds: options.timeout,
     };
-    let mut report = Report::default();
+    let mut report = Report { machine: machine::description()?, ..Report::default() };
     let mut failures = Vec::new();
     for leg in Leg::ALL.into_iter().filter(|leg| options.only.contains(leg)) {
         let log = folder.join(format!("bench/{}.log", leg.name()));
-        eprintln!("bench: {} ...", leg.name());
+        let busy = machine::busy_share()?;
+        eprintln!("bench: {leg} ...");
+        if busy > machine::BUSY {
+            eprintln!("bench: the machine has other work ({:.0} %), which makes figures worse", busy * 100.0);
+        }
         match legs::run(leg, &guest, &log) {
-            Ok(figures) => report.legs.push((leg, figures)),
-            Err(error) => {
-                failures.push(format!("{}: {error:#} (its lines are in {})", leg.name(), log.display()))
-            }
+            Ok(figures) => report.legs.push(Measured { leg, figures, busy }),
+            Err(error) => failures.push(format!("{leg}: {error:#} (its lines are in {})", log.display())),
         }
     }
-    report.machine = machine()?;
-    println!("{}", report.markdown());
+    if !report.legs.is_empty() {
+        println!("{}", report.markdown());
+    }
     if let Some(file) = &options.json {
         let text = serde_json::to_string_pretty(&report.json())?;
         fs::write(file, text + "\n").with_context(|| format!("cannot write {}", file.display()))?;
@@ -105,22 +109,6 @@ fn build(legs: &[Leg]) -> Result<()> {
 /// Whether a name can stand in a list on the kernel's command line.
 fn is_program_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(|character| character.is_ascii_alphanumeric() || character == '_')
-}
-
-/// The machine that the figures are of: its processor, kernel, load, and the other programs' versions.
-fn machine() -> Result<String> {
-    let processors = fs::read_to_string("/proc/cpuinfo").context("cannot read /proc/cpuinfo")?;
-    let of_key = |key: &str| {
-        let values =
-            processors.lines().filter_map(|line| line.split_once(':')).filter(|(name, _)| name.trim() == key);
-        values.map(|(_, value)| value.trim().to_owned()).collect::<Vec<_>>()
-    };
-    let count = of_key("processor").len();
-    let model = of_key("model name").into_iter().next().unwrap_or_else(|| "unknown processor".to_owned());
-    let kernel = output_of(command("uname").arg("-r"))?;
-    let load = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
-    let load = load.split(' ').next().unwrap_or_default();
-    Ok(format!("{model}, {count} processors, Linux {kernel}, load {load} at the end"))
 }
 
 /// Makes `build/bench/bench.cpio`, and beside it `guestbench`, the same program for the host.

@@ -11,29 +11,39 @@ const CONTENTION: &str = "atomics";
 /// Factors worth a name, from the worst.
 const LIMITS: [f64; 3] = [15.0, 12.0, 8.0];
 
+/// A leg that ended well.
+pub struct Measured {
+    /// Where it ran.
+    pub leg: Leg,
+    /// Its times.
+    pub figures: Figures,
+    /// The share of the processors' time, 0 to 1, that other work took just before.
+    pub busy: f64,
+}
+
 /// The figures of all legs that ended well.
 #[derive(Default)]
 pub struct Report {
     /// What machine it was, for the head.
     pub machine: String,
     /// The legs, in the order in which they ran.
-    pub legs: Vec<(Leg, Figures)>,
+    pub legs: Vec<Measured>,
 }
 
 impl Report {
     /// The figures of a leg, if it ran.
     fn figures(&self, leg: Leg) -> Option<&Figures> {
-        self.legs.iter().find(|(found, _)| *found == leg).map(|(_, figures)| figures)
+        self.legs.iter().find(|measured| measured.leg == leg).map(|measured| &measured.figures)
     }
 
     /// The legs that are compared with the native one.
-    fn guests(&self) -> impl Iterator<Item = &(Leg, Figures)> {
-        self.legs.iter().filter(|(leg, _)| *leg != Leg::Native)
+    fn guests(&self) -> impl Iterator<Item = &Measured> {
+        self.legs.iter().filter(|measured| measured.leg != Leg::Native)
     }
 
     /// The programs in the order in which they ran.
     fn programs(&self) -> &[String] {
-        self.legs.first().map(|(_, figures)| figures.order.as_slice()).unwrap_or_default()
+        self.legs.first().map(|measured| measured.figures.order.as_slice()).unwrap_or_default()
     }
 
     /// What a program takes natively. The warm pass is the measure of both: the machine's own caches and
@@ -77,7 +87,7 @@ impl Report {
             String::new(),
         ];
         let guests: Vec<_> = self.guests().collect();
-        let titles = guests.iter().map(|(leg, _)| leg.title().to_owned());
+        let titles = guests.iter().map(|measured| measured.leg.title().to_owned());
         lines.push(row("program", has_native.then(|| "native, s".to_owned()), titles));
         lines.push(row(
             "---",
@@ -86,7 +96,7 @@ impl Report {
         ));
         for program in self.programs() {
             let native = has_native.then(|| seconds(self.native_seconds(program)));
-            let cells = guests.iter().map(|(_, figures)| {
+            let cells = guests.iter().map(|Measured { figures, .. }| {
                 if has_native {
                     pair(self.factors(figures, program), |factor| format!("{factor:.1}"))
                 } else {
@@ -96,19 +106,21 @@ impl Report {
             lines.push(row(program, native, cells));
         }
         if has_native {
-            let means = guests.iter().map(|(_, figures)| {
+            let means = guests.iter().map(|Measured { figures, .. }| {
                 let mean = self.mean(figures).map(|(mean, _)| mean);
                 format!("**{}**", pair(mean, |factor| format!("{factor:.2}")))
             });
-            let count =
-                guests.first().and_then(|(_, figures)| self.mean(figures)).map_or(0, |(_, count)| count);
+            let count = guests
+                .first()
+                .and_then(|Measured { figures, .. }| self.mean(figures))
+                .map_or(0, |(_, count)| count);
             let name = format!("**geometric mean of {count}, without {CONTENTION}**");
             lines.push(row(&name, Some("1".to_owned()), means));
         }
         let native = self.figures(Leg::Native).map(|figures| ratio(cold_to_warm(figures)));
-        let ratios = guests.iter().map(|(_, figures)| ratio(cold_to_warm(figures)));
+        let ratios = guests.iter().map(|Measured { figures, .. }| ratio(cold_to_warm(figures)));
         lines.push(row("all cold ÷ all warm", native, ratios));
-        for (leg, figures) in &guests {
+        for Measured { leg, figures, .. } in &guests {
             lines.extend(self.slow_programs(*leg, figures));
         }
         lines.join("\n")
@@ -141,7 +153,7 @@ impl Report {
 
     /// All figures, for other programs.
     pub fn json(&self) -> Value {
-        let legs = self.legs.iter().map(|(leg, figures)| {
+        let legs = self.legs.iter().map(|Measured { leg, figures, busy }| {
             let seconds = figures.seconds.iter().map(|(program, Passes { cold, warm })| {
                 (program.clone(), json!({ "coldSeconds": cold, "warmSeconds": warm }))
             });
@@ -152,6 +164,7 @@ impl Report {
                 "programs": seconds.collect::<serde_json::Map<_, _>>(),
                 "geometricMeanFactor": mean,
                 "coldToWarm": cold_to_warm(figures),
+                "otherWorkBefore": busy,
             });
             (leg.name().to_owned(), leg_value)
         });
@@ -196,26 +209,27 @@ fn pair(passes: Option<Passes>, text: impl Fn(f64) -> String) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::Report;
+    use super::{Measured, Report};
     use crate::bench::legs::Leg;
     use crate::bench::reading::{Figures, Passes};
 
-    fn figures(programs: &[(&str, f64, f64)]) -> Figures {
-        Figures {
+    fn measured(leg: Leg, programs: &[(&str, f64, f64)]) -> Measured {
+        let figures = Figures {
             order: programs.iter().map(|(name, ..)| (*name).to_owned()).collect(),
             seconds: programs
                 .iter()
                 .map(|(name, cold, warm)| ((*name).to_owned(), Passes { cold: *cold, warm: *warm }))
                 .collect(),
-        }
+        };
+        Measured { leg, figures, busy: 0.02 }
     }
 
     fn report() -> Report {
         Report {
             machine: "a machine".to_owned(),
             legs: vec![
-                (Leg::Native, figures(&[("sh_10k", 0.2, 0.1), ("fib", 0.01, 0.01), ("atomics", 1.0, 1.0)])),
-                (Leg::Node, figures(&[("sh_10k", 2.0, 1.6), ("fib", 0.16, 0.01), ("atomics", 900.0, 100.0)])),
+                measured(Leg::Native, &[("sh_10k", 0.2, 0.1), ("fib", 0.01, 0.01), ("atomics", 1.0, 1.0)]),
+                measured(Leg::Node, &[("sh_10k", 2.0, 1.6), ("fib", 0.16, 0.01), ("atomics", 900.0, 100.0)]),
             ],
         }
     }
@@ -223,7 +237,7 @@ mod tests {
     #[test]
     fn factors_are_of_the_native_warm_pass_and_means_are_without_atomics() {
         let expected = "\
-a machine
+a machine; other work before each: native 2 %, node 2 %
 CPU seconds natively, then cold / warm in ×.
 
 | program | native, s | node |
@@ -242,8 +256,8 @@ node, warm, above 15 ×: sh_10k 16.0";
     fn each_slow_program_is_named_once_in_its_band() {
         let mut report = report();
         report.legs = vec![
-            (Leg::Native, figures(&[("a", 1.0, 1.0), ("b", 1.0, 1.0), ("c", 1.0, 1.0), ("d", 1.0, 1.0)])),
-            (Leg::Tcg, figures(&[("a", 9.0, 8.0), ("b", 9.0, 8.1), ("c", 20.0, 15.0), ("d", 20.0, 99.0)])),
+            measured(Leg::Native, &[("a", 1.0, 1.0), ("b", 1.0, 1.0), ("c", 1.0, 1.0), ("d", 1.0, 1.0)]),
+            measured(Leg::Tcg, &[("a", 9.0, 8.0), ("b", 9.0, 8.1), ("c", 20.0, 15.0), ("d", 20.0, 99.0)]),
         ];
         let text = report.markdown();
         let slow: Vec<&str> = text.lines().filter(|line| line.contains("above")).collect();
