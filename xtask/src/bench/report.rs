@@ -81,8 +81,10 @@ impl Report {
     pub fn markdown(&self) -> String {
         let has_native = self.figures(Leg::Native).is_some();
         let unit = if has_native { "×" } else { "s" };
+        let busy =
+            self.legs.iter().map(|measured| format!("{} {:.0} %", measured.leg, measured.busy * 100.0));
         let mut lines = vec![
-            self.machine.clone(),
+            format!("{}; other work before each: {}", self.machine, busy.collect::<Vec<_>>().join(", ")),
             format!("CPU seconds natively, then cold / warm in {unit}."),
             String::new(),
         ];
