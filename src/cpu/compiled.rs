@@ -29,6 +29,8 @@ pub struct Linkage {
     pub flags_result: u64,
     /// Its source.
     pub flags_source: u64,
+    /// What stands over the flags: a bit that was tested, or what was rotated.
+    pub flags_overlay: u64,
     /// RIP of the entry of the region that was left on the way.
     pub exit_rip: u64,
     /// The registers as they stood at an exit on the way; which of them count, the site tells.

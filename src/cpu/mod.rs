@@ -21,7 +21,7 @@ pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, NEVER_HOT, Successor};
 pub use compiled::{CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
-pub use helpers::{Helper, HelperId};
+pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};
 pub use interpreter::{ExitSite, Stop};
 pub use tlb::{Tlb, TlbEntry};
 pub use vcpu::{Activity, DescriptorTable, Segment, SegmentIndex, Vcpu, Vector};

@@ -118,7 +118,9 @@ pub enum OpCode {
     Sar8, Sar16, Sar32, Sar64,
     /// `a = b` rotated left by `imm`, 1 to the width less 1; defines CF and OF.
     RolImm8, RolImm16, RolImm32, RolImm64,
-    /// As above, leaves the flags.
+    /// `a = b` rotated right by `imm`, 1 to the width less 1; defines CF and OF.
+    RorImm8, RorImm16, RorImm32, RorImm64,
+    /// `a = b` rotated left by `imm`, 1 to the width less 1; leaves the flags.
     RolImmQuiet32, RolImmQuiet64,
     /// `a = b * c` truncated, signed; defines the flags.
     Imul16, Imul32, Imul64,

@@ -72,7 +72,8 @@ pub enum Shape {
     Not(Width),
     ShiftImmediate { shift: Shift, width: Width, is_quiet: bool },
     Shift { shift: Shift, width: Width },
-    RotateLeftImmediate { width: Width, is_quiet: bool },
+    /// By `imm` to the left or right; the quiet form is always to the left.
+    RotateImmediate { width: Width, is_right: bool, is_quiet: bool },
     Multiply { width: Width, is_quiet: bool },
     ByteSwap(Width),
     SetCondition,
@@ -95,7 +96,7 @@ pub enum Shape {
 }
 
 /// The first operation of each row of four widths.
-const FOURS: [(OpCode, fn(Width) -> Shape); 50] = {
+const FOURS: [(OpCode, fn(Width) -> Shape); 51] = {
     use OpCode as O;
     use Shape as S;
     macro_rules! binary {
@@ -150,7 +151,8 @@ const FOURS: [(OpCode, fn(Width) -> Shape); 50] = {
         (O::Shl8, |width| S::Shift { shift: Shift::Left, width }),
         (O::Shr8, |width| S::Shift { shift: Shift::Right, width }),
         (O::Sar8, |width| S::Shift { shift: Shift::RightSigned, width }),
-        (O::RolImm8, |width| S::RotateLeftImmediate { width, is_quiet: false }),
+        (O::RolImm8, |width| S::RotateImmediate { width, is_right: false, is_quiet: false }),
+        (O::RorImm8, |width| S::RotateImmediate { width, is_right: true, is_quiet: false }),
         (O::CmpJumpBelow8, jump!(false, Register, Below)),
         (O::CmpImmJumpBelow8, jump!(false, Immediate, Below)),
         (O::CmpJumpEqual8, jump!(false, Register, Equal)),
@@ -235,8 +237,8 @@ impl OpCode {
             O::ShrImmQuiet64 => quiet_shift(Shift::Right, W64),
             O::SarImmQuiet32 => quiet_shift(Shift::RightSigned, W32),
             O::SarImmQuiet64 => quiet_shift(Shift::RightSigned, W64),
-            O::RolImmQuiet32 => Shape::RotateLeftImmediate { width: W32, is_quiet: true },
-            O::RolImmQuiet64 => Shape::RotateLeftImmediate { width: W64, is_quiet: true },
+            O::RolImmQuiet32 => Shape::RotateImmediate { width: W32, is_right: false, is_quiet: true },
+            O::RolImmQuiet64 => Shape::RotateImmediate { width: W64, is_right: false, is_quiet: true },
             O::Imul16 => Shape::Multiply { width: W16, is_quiet: false },
             O::Imul32 => Shape::Multiply { width: W32, is_quiet: false },
             O::Imul64 => Shape::Multiply { width: W64, is_quiet: false },

@@ -41,6 +41,8 @@ pub mod offset {
     pub const FLAGS_RESULT: usize = LINKAGE + offset_of!(Linkage, flags_result);
     /// See [`Linkage`].
     pub const FLAGS_SOURCE: usize = LINKAGE + offset_of!(Linkage, flags_source);
+    /// See [`Linkage`].
+    pub const FLAGS_OVERLAY: usize = LINKAGE + offset_of!(Linkage, flags_overlay);
     const FLAGS: usize = offset_of!(Vcpu, flags);
     /// [`LazyFlags::result`].
     pub const LAZY_RESULT: usize = FLAGS + offset_of!(LazyFlags, result);
@@ -66,6 +68,8 @@ pub struct Slots {
     pub call: u32,
     /// Conditions on flags in memory.
     pub condition: u32,
+    /// Puts CF and OF over the flags in memory.
+    pub overlay: u32,
     /// Goes out to the run loop.
     pub leave: u32,
 }
@@ -80,6 +84,7 @@ impl Slots {
             misaligned: host.helper(HelperFunction::Load(misaligned)),
             call: host.helper(HelperFunction::Call(call)),
             condition: host.helper(HelperFunction::Condition(condition)),
+            overlay: host.helper(HelperFunction::Condition(overlay)),
             leave: host.helper(HelperFunction::Region(leave_at_once)),
         }
     }
@@ -170,17 +175,25 @@ extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
     status(vcpu, done)
 }
 
-/// What the condition helper takes for AF, which no instruction's condition reads.
-pub const AUXILIARY_CARRY: u32 = 16;
-
 extern "C" fn condition(vcpu: *mut u8, code: u32) -> u32 {
     // SAFETY: called by generated code only.
     let vcpu = unsafe { vcpu_at(vcpu) };
-    let holds = match code {
-        AUXILIARY_CARRY => vcpu.flags.auxiliary(),
-        _ => vcpu.flags.holds(Condition::from_code(code as u8)),
-    };
-    u32::from(holds)
+    u32::from(vcpu.flags.holds(Condition::from_code(code as u8)))
+}
+
+/// Puts CF and OF over the flags in memory: bits 0 and 1 of `bits`, those of them that bits 8 and 9 name.
+extern "C" fn overlay(vcpu: *mut u8, bits: u32) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    vcpu.flags = overlaid(vcpu.flags, bits);
+    0
+}
+
+/// The flags with CF and OF replaced, as [`Slots::overlay`] takes them.
+pub fn overlaid(flags: LazyFlags, bits: u32) -> LazyFlags {
+    use crate::cpu::flags::{CF, OF};
+    let mask = |bits: u32| if bits & 1 != 0 { CF } else { 0 } | if bits & 2 != 0 { OF } else { 0 };
+    LazyFlags::explicit(flags.bits() & !mask(bits >> 8) | mask(bits))
 }
 
 extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {
@@ -208,7 +221,7 @@ pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, sites: impl FnOnce(u32) -> Option<&'
             vcpu.regs[register] = vcpu.linkage.saved[register];
         }
     }
-    if let Some(flags) = site.flags.lazy(&vcpu.linkage) {
+    if let Some(flags) = site.flags.lazy(vcpu.flags, &vcpu.linkage) {
         vcpu.flags = flags;
     }
     if exception.is_none() && site.operation.as_ref().is_some_and(|site| site.op.code == OpCode::CallAndExit) {

@@ -2,6 +2,7 @@
 
 use super::graph::Graph;
 use super::region::{End, Node, Region, Target};
+use crate::cpu::{FlagsEffect, helper_effects};
 use crate::ir::{Extension, Op, Reg, Right, Shape, Width};
 
 /// A set of integer registers, a bit each.
@@ -25,6 +26,8 @@ pub struct Effects {
     pub reads: RegSet,
     /// Registers that it writes to locals.
     pub writes: RegSet,
+    /// Registers that it takes from memory: they are written back before it.
+    pub stores: RegSet,
     /// It works on the vCPU's memory: everything is written back before it, and read again after it.
     pub is_barrier: bool,
     /// The region may be left at it.
@@ -112,7 +115,7 @@ pub fn effects(op: &Op) -> Effects {
             (result.reads, result.writes) = (bit(op.b) | bit(op.c) | two(width), bit(op.a));
             (result.passes_flags, result.defines_flags) = (true, true);
         }
-        Shape::RotateLeftImmediate { width, is_quiet } => {
+        Shape::RotateImmediate { width, is_quiet, .. } => {
             (result.reads, result.writes) = (bit(op.b) | two(width), bit(op.a));
             (result.passes_flags, result.defines_flags) = (!is_quiet, !is_quiet);
         }
@@ -134,7 +137,16 @@ pub fn effects(op: &Op) -> Effects {
                 (result.is_barrier, result.may_exit) = (true, true);
             }
         }
-        Shape::Call => (result.is_barrier, result.may_exit) = (true, true),
+        Shape::Call => match helper_effects(op) {
+            Some(known) => {
+                // Its results are read from memory, where they need not be written back to.
+                (result.stores, result.writes) = (known.reads | known.writes, known.writes);
+                result.may_exit = known.may_leave;
+                result.reads_flags = known.flags == FlagsEffect::Changes;
+                result.defines_flags = known.flags == FlagsEffect::Defines;
+            }
+            None => (result.is_barrier, result.may_exit) = (true, true),
+        },
         Shape::CallAndExit => (result.is_barrier, result.may_exit) = (true, true),
         Shape::Leave | Shape::Jump => {}
         Shape::JumpIf => result.reads_flags = true,
@@ -148,6 +160,7 @@ pub fn effects(op: &Op) -> Effects {
             (result.reads, result.defines_flags) = (bit(op.b) | right(place), true);
         }
     }
+    effects.stores &= LOCAL;
     effects.reads &= LOCAL;
     effects.writes &= LOCAL;
     effects
@@ -187,7 +200,7 @@ impl Flow {
         let mut used = 0;
         let mut dirty = 0;
         for effect in graph.order.iter().flat_map(|&node| &effects[node]) {
-            used |= effect.reads | effect.writes;
+            used |= effect.reads | effect.writes | effect.stores;
             dirty |= effect.writes & GENERAL;
         }
         spread_dirty(region, graph, &effects, &mut nodes);
@@ -198,7 +211,13 @@ impl Flow {
 
 /// The dirty set behind an operation.
 pub fn dirty_behind(before: RegSet, effect: &Effects) -> RegSet {
-    if effect.is_barrier { 0 } else { before | effect.writes & GENERAL }
+    if effect.is_barrier {
+        0
+    } else if effect.stores != 0 {
+        before & !effect.stores
+    } else {
+        before | effect.writes & GENERAL
+    }
 }
 
 /// Whether everything is written back at the end of the node, so that what follows starts clean.
@@ -288,7 +307,9 @@ fn spread_liveness(region: &Region, graph: &Graph, effects: &[Vec<Effects>], nod
                     live = dirty_before[place] | effect.reads;
                     flags = true;
                 } else {
-                    live = live & !effect.writes | effect.reads;
+                    // Temporaries are no part of the dirty set, and are always written back.
+                    let stored = effect.stores & (dirty_before[place] | TEMPORARIES);
+                    live = live & !effect.writes | effect.reads | stored;
                     if effect.defines_flags && !(effect.passes_flags && flags) {
                         flags = false;
                     }

@@ -689,6 +689,26 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64, runs_
                 regs.set_sized::<64>(current.a, result);
                 vcpu.flags = alu::rol_flags::<64>(vcpu.flags, result);
             }
+            OpCode::RorImm8 => {
+                let result = alu::rol::<8>(regs.get(current.b), 8 - current.imm as u32);
+                regs.set_sized::<8>(current.a, result);
+                vcpu.flags = alu::ror_flags::<8>(vcpu.flags, result);
+            }
+            OpCode::RorImm16 => {
+                let result = alu::rol::<16>(regs.get(current.b), 16 - current.imm as u32);
+                regs.set_sized::<16>(current.a, result);
+                vcpu.flags = alu::ror_flags::<16>(vcpu.flags, result);
+            }
+            OpCode::RorImm32 => {
+                let result = alu::rol::<32>(regs.get(current.b), 32 - current.imm as u32);
+                regs.set_sized::<32>(current.a, result);
+                vcpu.flags = alu::ror_flags::<32>(vcpu.flags, result);
+            }
+            OpCode::RorImm64 => {
+                let result = alu::rol::<64>(regs.get(current.b), 64 - current.imm as u32);
+                regs.set_sized::<64>(current.a, result);
+                vcpu.flags = alu::ror_flags::<64>(vcpu.flags, result);
+            }
             OpCode::RolImmQuiet32 => {
                 quiet!(current, 32, u64::from(low!(u32, regs.get(current.b)).rotate_left(current.imm as u32)))
             }

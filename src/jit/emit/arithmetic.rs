@@ -1,7 +1,7 @@
 //! Integer operations: results in locals, flags as pending operands.
 
-use super::flags::{FlagsState, Pending};
-use super::{CHOICE, Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
+use super::flags::{Overlay, Pending};
+use super::{CHOICE, Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
 use crate::cpu::FlagsKind;
 use crate::ir::{Binary, Condition, Op, Right, Shape, Shift, Width};
 use wasm_encoder::{BlockType, InstructionSink};
@@ -160,7 +160,7 @@ impl Emitter<'_> {
                 self.finish(op, width, wants_flags, pending);
             }
             Shape::Shift { shift, width } => self.shift_variable(op, shift, width),
-            Shape::RotateLeftImmediate { width, is_quiet } => self.rotate_left(op, width, is_quiet),
+            Shape::RotateImmediate { width, is_right, is_quiet } => self.rotate(op, width, is_right, is_quiet),
             Shape::Multiply { width, is_quiet } => {
                 let wants_flags = !is_quiet && self.flags_live_after();
                 if wants_flags {
@@ -207,7 +207,7 @@ impl Emitter<'_> {
     fn finish(&mut self, op: &Op, width: Width, wants_flags: bool, pending: Pending) {
         if wants_flags {
             self.wasm().local_tee(FLAGS_RESULT);
-            self.flags = FlagsState::Pending(pending, width);
+            self.define_flags(pending, width);
         }
         self.assign_result(op.a, width);
     }
@@ -224,14 +224,14 @@ impl Emitter<'_> {
         if is_test {
             self.right(op, right);
             self.wasm().i64_and().local_set(FLAGS_RESULT);
-            self.flags = FlagsState::Pending(Pending::Logic, width);
+            self.define_flags(Pending::Logic, width);
         } else {
             let mut wasm = self.wasm();
             wasm.local_tee(FLAGS_LEFT);
             self.right(op, right);
             let mut wasm = self.wasm();
             wasm.local_tee(FLAGS_SOURCE).i64_sub().local_set(FLAGS_RESULT);
-            self.flags = FlagsState::Pending(Pending::Sub, width);
+            self.define_flags(Pending::Sub, width);
         }
     }
 
@@ -267,7 +267,7 @@ impl Emitter<'_> {
             }
             wasm.i64_and().i64_or().local_set(FLAGS_LEFT);
             self.explicit_flags(width);
-            self.flags = FlagsState::Pending(Pending::Explicit, width);
+            self.define_flags(Pending::Explicit, width);
         }
         self.wasm().local_get(FLAGS_RESULT);
         self.assign(op.a, width);
@@ -405,8 +405,9 @@ impl Emitter<'_> {
     }
 
     /// A rotate: CF and OF follow from the result, the other flags stay.
-    fn rotate_left(&mut self, op: &Op, width: Width, is_quiet: bool) {
-        let count = op.imm;
+    fn rotate(&mut self, op: &Op, width: Width, is_right: bool, is_quiet: bool) {
+        let bits = width.bits() as i32;
+        let count = if is_right { bits - op.imm } else { op.imm };
         self.get(op.b);
         match width {
             Width::W64 => _ = self.wasm().i64_const(i64::from(count)).i64_rotl(),
@@ -414,57 +415,18 @@ impl Emitter<'_> {
                 _ = self.wasm().i32_wrap_i64().i32_const(count).i32_rotl().i64_extend_i32_u();
             }
             _ => {
-                let bits = i64::from(width.bits());
-                let count = i64::from(count) % bits;
+                let count = count % bits;
                 let mut wasm = self.wasm();
-                wasm.i64_const(width.mask() as i64).i64_and().local_tee(VALUE).i64_const(count).i64_shl();
-                wasm.local_get(VALUE).i64_const(bits - count).i64_shr_u().i64_or();
+                wasm.i64_const(width.mask() as i64).i64_and().local_tee(VALUE);
+                wasm.i64_const(i64::from(count)).i64_shl();
+                wasm.local_get(VALUE).i64_const(i64::from(bits - count)).i64_shr_u().i64_or();
             }
         }
-        if is_quiet || !self.flags_live_after() {
-            self.assign_result(op.a, width);
-            return;
+        if !is_quiet && self.flags_live_after() {
+            self.wasm().local_tee(FLAGS_OVERLAY);
+            self.overlay = Some(if is_right { Overlay::RotateRight(width) } else { Overlay::RotateLeft(width) });
         }
-        self.wasm().local_set(SECOND);
-        self.flags_as_bits();
-        let top = i64::from(width.bits()) - 1;
-        let mut wasm = self.wasm();
-        // Bit 0 is CF, and bit 11, OF, is the top bit exclusive or CF.
-        wasm.local_get(FLAGS_SOURCE).i64_const(!0x801).i64_and();
-        wasm.local_get(SECOND).i64_const(1).i64_and().i64_or();
-        wasm.local_get(SECOND).i64_const(top).i64_shr_u().local_get(SECOND).i64_xor();
-        wasm.i64_const(1).i64_and().i64_const(11).i64_shl().i64_or().local_set(FLAGS_SOURCE);
-        self.flags = FlagsState::Pending(Pending::Explicit, Width::W64);
-        self.wasm().local_get(SECOND);
         self.assign_result(op.a, width);
-    }
-
-    /// All flags into their local by their bits.
-    fn flags_as_bits(&mut self) {
-        use crate::cpu::flags::{AF, CF, OF, PF, SF, ZF};
-        use crate::jit::abi::AUXILIARY_CARRY;
-        if matches!(self.flags, FlagsState::Pending(Pending::Explicit, _)) {
-            return;
-        }
-        self.make_flags_lazy();
-        self.write_flags();
-        self.wasm().i64_const(0);
-        let codes = [
-            (Condition::Below as u32, CF),
-            (Condition::ParityEven as u32, PF),
-            (AUXILIARY_CARRY, AF),
-            (Condition::Equal as u32, ZF),
-            (Condition::Sign as u32, SF),
-            (Condition::Overflow as u32, OF),
-        ];
-        let slot = self.slots.condition;
-        for (code, bit) in codes {
-            let mut wasm = self.wasm();
-            wasm.local_get(super::VCPU).i32_const(code as i32);
-            wasm.i32_const(slot as i32).call_indirect(0, super::types::CONDITION);
-            wasm.i64_extend_i32_u().i64_const(i64::from(bit.trailing_zeros())).i64_shl().i64_or();
-        }
-        self.wasm().local_set(FLAGS_SOURCE);
     }
 
     fn byte_swap(&mut self, op: &Op, width: Width) {

@@ -23,6 +23,7 @@ impl Emitter<'_> {
         if self.graph.is_loop[node] || self.graph.is_merge[node] {
             let is_live = self.flow.nodes[node].flags_live_in;
             self.flags = if is_live { FlagsState::Lazy } else { FlagsState::Memory };
+            self.overlay = None;
         }
         if !self.graph.is_loop[node] {
             self.within(node);
@@ -159,13 +160,13 @@ impl Emitter<'_> {
                     }
                     _ => self.condition(Condition::from_code(op.c)),
                 }
-                let before = (self.flags, self.dirty, self.rip_stored);
+                let before = (self.flags, self.overlay, self.dirty, self.rip_stored);
                 self.wasm().if_(BlockType::Empty);
                 self.depth += 1;
                 self.go(node, first);
                 self.wasm().end();
                 self.depth -= 1;
-                (self.flags, self.dirty, self.rip_stored) = before;
+                (self.flags, self.overlay, self.dirty, self.rip_stored) = before;
                 (self.node, self.place) = (node, region.nodes[node].block.ops.len() - 1);
                 self.go(node, second);
             }
@@ -193,7 +194,10 @@ impl Emitter<'_> {
                 self.move_stack(8 + i64::from(op.imm));
                 self.dirty |= 1 << Reg::RSP.0;
                 self.write_back();
-                self.wasm().local_get(VALUE).return_();
+                // A call that waits for it goes on behind itself; without one, the address is looked up.
+                let mut wasm = self.wasm();
+                wasm.local_get(DEPTH).if_(BlockType::Empty).local_get(VALUE).return_().end();
+                self.branch(Label::Dispatch);
             }
             (End::Dynamic, _) => {
                 self.get(op.b);
@@ -237,7 +241,7 @@ impl Emitter<'_> {
         wasm.call_indirect(0, types::REGION).local_tee(VALUE);
         self.rip(behind);
         self.wasm().i64_ne().if_(BlockType::Empty).local_get(VALUE).return_().end();
-        self.flags = FlagsState::Memory;
+        self.forget_flags();
         self.dirty = 0;
         self.rip_stored = None;
         let Target::Node(next) = target else {

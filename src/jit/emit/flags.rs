@@ -1,9 +1,9 @@
 //! The arithmetic flags: kept as operands in locals until somebody reads them.
 
-use super::{Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_RESULT, FLAGS_SOURCE, VCPU, at, types};
+use super::{Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, VCPU, at, types};
 use crate::cpu::{FlagsKind, LazyFlags, Linkage};
 use crate::ir::{Condition, Op, Right, Width};
-use crate::jit::abi::offset;
+use crate::jit::abi::{offset, overlaid};
 
 /// The operation that the flags in the locals come from. The locals hold its operands and result, of which
 /// only the low bits of the width count.
@@ -42,31 +42,73 @@ pub enum FlagsState {
     Lazy,
 }
 
+/// What stands over the flags: an instruction that changed CF, or CF and OF, and left the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overlay {
+    /// The result of a rotate to the left: CF is its lowest bit.
+    RotateLeft(Width),
+    /// The result of a rotate to the right: CF is its highest bit.
+    RotateRight(Width),
+    /// CF itself.
+    Carry,
+}
+
+impl Overlay {
+    /// Which of CF (bit 0) and OF (bit 1) it replaces.
+    const fn covers(self) -> u32 {
+        match self {
+            Self::Carry => 1,
+            _ => 3,
+        }
+    }
+
+    /// CF in bit 0 and OF in bit 1, from what the local holds.
+    const fn bits(self, value: u64) -> u32 {
+        match self {
+            Self::Carry => value as u32 & 1,
+            Self::RotateLeft(width) => {
+                let carry = value & 1;
+                (carry | (value >> (width.bits() - 1) & 1 ^ carry) << 1) as u32
+            }
+            Self::RotateRight(width) => {
+                let carry = value >> (width.bits() - 1) & 1;
+                (carry | (value >> (width.bits() - 2) & 1 ^ carry) << 1) as u32
+            }
+        }
+    }
+}
+
 /// Where the flags are at a way out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlagsAt {
-    /// In the vCPU's memory.
-    Memory,
-    /// Beside the saved registers, as operands.
-    Pending(Pending, Width),
-    /// Beside the saved registers, as [`LazyFlags`] holds them.
-    Lazy,
+pub struct FlagsAt {
+    /// Where all of them are.
+    pub base: FlagsState,
+    /// What stands over them.
+    pub overlay: Option<Overlay>,
 }
 
 impl FlagsAt {
-    /// The flags that a way out has left; `None` when they stand in memory already.
-    pub fn lazy(self, linkage: &Linkage) -> Option<LazyFlags> {
+    /// Whether the locals of the flags count.
+    pub fn is_in_locals(self) -> bool {
+        self.base != FlagsState::Memory || self.overlay.is_some()
+    }
+
+    /// The flags that a way out has left; `None` when those in memory stand.
+    pub fn lazy(self, memory: LazyFlags, linkage: &Linkage) -> Option<LazyFlags> {
         let (left, result, source) = (linkage.flags_left, linkage.flags_result, linkage.flags_source);
-        match self {
-            Self::Memory => None,
-            Self::Lazy => Some(LazyFlags {
+        let base = match self.base {
+            FlagsState::Memory => None,
+            FlagsState::Lazy => Some(LazyFlags {
                 result,
                 source,
                 kind: FlagsKind::from_number(linkage.flags_kind as u8),
                 width: Width::from_bytes(1 << (linkage.flags_kind >> 8 & 3)).unwrap_or(Width::W64),
             }),
-            Self::Pending(pending, width) => Some(pending.lazy(width, left, result, source)),
-        }
+            FlagsState::Pending(pending, width) => Some(pending.lazy(width, left, result, source)),
+        };
+        let Some(overlay) = self.overlay else { return base };
+        let bits = overlay.bits(linkage.flags_overlay) | overlay.covers() << 8;
+        Some(overlaid(base.unwrap_or(memory), bits))
     }
 }
 
@@ -117,18 +159,84 @@ const fn kind_number(kind: FlagsKind, width: Width) -> i32 {
     kind as i32 | (width as i32) << 8
 }
 
-impl FlagsState {
-    /// What a way out here must know.
-    pub fn at_site(self) -> FlagsAt {
-        match self {
-            Self::Memory => FlagsAt::Memory,
-            Self::Pending(pending, width) => FlagsAt::Pending(pending, width),
-            Self::Lazy => FlagsAt::Lazy,
+impl Emitter<'_> {
+    /// The flags are now those of an operation whose operands are in the locals.
+    pub(super) fn define_flags(&mut self, pending: Pending, width: Width) {
+        self.flags = FlagsState::Pending(pending, width);
+        self.overlay = None;
+    }
+
+    /// Nobody reads the flags that stood before.
+    pub(super) fn forget_flags(&mut self) {
+        self.flags = FlagsState::Memory;
+        self.overlay = None;
+    }
+
+    /// What stands over the flags is joined with them, in memory.
+    fn settle_overlay(&mut self) {
+        let Some(overlay) = self.overlay.take() else { return };
+        self.write_base_flags();
+        self.flags = FlagsState::Memory;
+        let slot = self.slots.overlay;
+        self.wasm().local_get(VCPU);
+        self.overlay_carry(overlay);
+        if overlay != Overlay::Carry {
+            self.overlay_overflow(overlay);
+            self.wasm().i32_const(1).i32_shl().i32_or();
+        }
+        let covers = overlay.covers() << 8;
+        let mut wasm = self.wasm();
+        wasm.i32_const(covers as i32).i32_or();
+        wasm.i32_const(slot as i32).call_indirect(0, types::CONDITION).drop();
+    }
+
+    /// Puts CF of an overlay on the stack.
+    fn overlay_carry(&mut self, overlay: Overlay) {
+        let mut wasm = self.wasm();
+        wasm.local_get(FLAGS_OVERLAY);
+        if let Overlay::RotateRight(width) = overlay {
+            wasm.i64_const(i64::from(width.bits()) - 1).i64_shr_u();
+        }
+        wasm.i32_wrap_i64().i32_const(1).i32_and();
+    }
+
+    /// Puts OF of a rotate's overlay on the stack.
+    fn overlay_overflow(&mut self, overlay: Overlay) {
+        self.overlay_carry(overlay);
+        let bit = match overlay {
+            Overlay::RotateLeft(width) => width.bits() - 1,
+            Overlay::RotateRight(width) => width.bits() - 2,
+            Overlay::Carry => 0,
+        };
+        let mut wasm = self.wasm();
+        wasm.local_get(FLAGS_OVERLAY).i64_const(bit.into()).i64_shr_u().i32_wrap_i64();
+        wasm.i32_const(1).i32_and().i32_xor();
+    }
+
+    /// A condition of flags that something stands over.
+    fn overlaid_condition(&mut self, condition: Condition, overlay: Overlay) {
+        use Condition as C;
+        match condition {
+            C::Below => self.overlay_carry(overlay),
+            C::Overflow if overlay != Overlay::Carry => self.overlay_overflow(overlay),
+            C::BelowOrEqual => {
+                self.overlay_carry(overlay);
+                self.base_condition(C::Equal);
+                self.wasm().i32_or();
+            }
+            C::Less | C::LessOrEqual if overlay != Overlay::Carry => {
+                self.base_condition(C::Sign);
+                self.overlay_overflow(overlay);
+                self.wasm().i32_xor();
+                if condition == C::LessOrEqual {
+                    self.base_condition(C::Equal);
+                    self.wasm().i32_or();
+                }
+            }
+            other => self.base_condition(other),
         }
     }
-}
 
-impl Emitter<'_> {
     /// Puts the flags' source on the stack as [`LazyFlags`] has it.
     fn lazy_source(&mut self, pending: Pending, width: Width) {
         let bits = i64::from(width.bits());
@@ -250,6 +358,11 @@ impl Emitter<'_> {
 
     /// Writes the flags to memory, if they are not there.
     pub(super) fn write_flags(&mut self) {
+        self.settle_overlay();
+        self.write_base_flags();
+    }
+
+    fn write_base_flags(&mut self) {
         match self.flags {
             FlagsState::Memory => {}
             FlagsState::Lazy => {
@@ -273,6 +386,11 @@ impl Emitter<'_> {
 
     /// Brings the flags into the locals as [`LazyFlags`] has them: the form in which ways join.
     pub(super) fn make_flags_lazy(&mut self) {
+        self.settle_overlay();
+        self.make_base_lazy();
+    }
+
+    fn make_base_lazy(&mut self) {
         match self.flags {
             FlagsState::Lazy => return,
             FlagsState::Memory => {
@@ -300,18 +418,25 @@ impl Emitter<'_> {
     /// Puts a condition on the stack.
     pub(super) fn condition(&mut self, condition: Condition) {
         let positive = Condition::from_code(condition as u8 & !1);
-        match self.flags {
-            FlagsState::Pending(pending, width) => self.pending_condition(positive, pending, width),
-            FlagsState::Memory | FlagsState::Lazy => self.lazy_condition(positive),
+        match self.overlay {
+            Some(overlay) => self.overlaid_condition(positive, overlay),
+            None => self.base_condition(positive),
         }
         if condition as u8 & 1 != 0 {
             self.wasm().i32_eqz();
         }
     }
 
+    fn base_condition(&mut self, condition: Condition) {
+        match self.flags {
+            FlagsState::Pending(pending, width) => self.pending_condition(condition, pending, width),
+            FlagsState::Memory | FlagsState::Lazy => self.lazy_condition(condition),
+        }
+    }
+
     fn lazy_condition(&mut self, condition: Condition) {
         const KIND_BITS: i32 = 0xff;
-        self.make_flags_lazy();
+        self.make_base_lazy();
         let mut wasm = self.wasm();
         match condition {
             Condition::Below => {
@@ -327,7 +452,7 @@ impl Emitter<'_> {
             }
             _ => {
                 let slot = self.slots.condition;
-                self.write_flags();
+                self.write_base_flags();
                 let mut wasm = self.wasm();
                 wasm.local_get(VCPU).i32_const(condition as i32);
                 wasm.i32_const(slot as i32).call_indirect(0, types::CONDITION);

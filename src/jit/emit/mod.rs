@@ -14,9 +14,9 @@ use super::abi::{Slots, offset};
 use super::flow::{Effects, Flow, RegSet, TEMPORARIES, dirty_behind, effects, ends_instruction};
 use super::graph::Graph;
 use super::region::Region;
-use crate::cpu::ExitSite;
+use crate::cpu::{ExitSite, FlagsEffect, helper_effects};
 use crate::ir::{Extension, Op, Reg, Shape, Width};
-use flags::FlagsState;
+use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
 
 pub use access::FOR_UPDATE;
@@ -78,8 +78,9 @@ const FLAGS_LEFT: u32 = 12;
 const FLAGS_RESULT: u32 = 13;
 const FLAGS_SOURCE: u32 = 14;
 const SECOND: u32 = 15;
-const I64_LOCALS: u32 = 6;
-const FIRST_REGISTER: u32 = 16;
+const FLAGS_OVERLAY: u32 = 16;
+const I64_LOCALS: u32 = 7;
+const FIRST_REGISTER: u32 = 17;
 
 /// What a function returns when it was left on the way: no canonical address.
 pub const LEFT_ON_THE_WAY: i64 = i64::MIN + 1;
@@ -99,6 +100,7 @@ pub fn function(region: &Region, slots: &Slots, number: u32) -> Function {
         sites: Vec::new(),
         dirty: 0,
         flags: FlagsState::Memory,
+        overlay: None,
         rip_stored: None,
         node: 0,
         place: 0,
@@ -149,6 +151,8 @@ struct Emitter<'a> {
     dirty: RegSet,
     /// Where the flags are, here.
     flags: FlagsState,
+    /// What stands over those flags.
+    overlay: Option<Overlay>,
     /// The distance from the entry that RIP in memory stands for, if that is known.
     rip_stored: Option<i64>,
     /// The node that is being emitted.
@@ -209,6 +213,7 @@ impl Emitter<'_> {
             wasm.local_get(VCPU).local_get(FLAGS_RESULT).i64_store(at(offset::FLAGS_RESULT));
             wasm.local_get(VCPU).local_get(FLAGS_SOURCE).i64_store(at(offset::FLAGS_SOURCE));
             wasm.local_get(VCPU).local_get(FLAGS_KIND).i32_store(at(offset::FLAGS_KIND));
+            wasm.local_get(VCPU).local_get(FLAGS_OVERLAY).i64_store(at(offset::FLAGS_OVERLAY));
         }
         let mut wasm = self.wasm();
         wasm.local_get(VCPU).local_get(SITE).i32_store(at(offset::EXIT_SITE));
@@ -310,8 +315,8 @@ impl Emitter<'_> {
     }
 
     fn note_site(&mut self, distance: i64, operation: Option<ExitSite>) -> i32 {
-        let flags = self.flags.at_site();
-        self.uses_flags |= flags != FlagsAt::Memory;
+        let flags = FlagsAt { base: self.flags, overlay: self.overlay };
+        self.uses_flags |= flags.is_in_locals();
         self.sites.push(Site { distance, dirty: self.dirty, flags, operation });
         self.sites.len() as i32
     }
@@ -435,6 +440,7 @@ impl Emitter<'_> {
             }
             Shape::VectorLoad { .. } | Shape::VectorStore { .. } | Shape::VectorMove => self.vector_move(op),
             Shape::Vector if vector_effects(op).is_some() => self.vector(op),
+            Shape::Call if helper_effects(op).is_some() => self.call_lightly(op),
             Shape::Vector | Shape::Call => self.call_helper(op),
             _ => self.arithmetic(op),
         }
@@ -458,6 +464,38 @@ impl Emitter<'_> {
         self.leave_if();
         self.wasm().local_get(VCPU).i32_load(at(offset::TLB)).local_set(TLB);
         self.load_registers(self.live_after());
+    }
+
+    /// Calls a helper that works on a few registers only.
+    fn call_lightly(&mut self, op: &Op) {
+        let Some(known) = helper_effects(op) else { return };
+        let mut handed = (known.reads | known.writes) & (self.dirty | TEMPORARIES);
+        if known.may_leave && !self.ends_instruction() {
+            handed |= TEMPORARIES;
+        }
+        let written = self.written_temporaries(handed & TEMPORARIES);
+        self.store_registers(handed & self.dirty | written);
+        self.dirty &= !(known.reads | known.writes);
+        match known.flags {
+            FlagsEffect::None => {}
+            FlagsEffect::Defines if !known.may_leave => self.forget_flags(),
+            _ => self.store_flags(),
+        }
+        let halves = halves(op);
+        let slot = self.slots.call;
+        if known.may_leave {
+            let site = self.site();
+            self.wasm().i32_const(site).local_set(SITE);
+        }
+        let mut wasm = self.wasm();
+        wasm.local_get(VCPU).i64_const(halves[0]).i64_const(halves[1]);
+        wasm.i32_const(slot as i32).call_indirect(0, types::CALL);
+        if known.may_leave {
+            self.leave_if();
+        } else {
+            self.wasm().drop();
+        }
+        self.load_registers(known.writes & self.live_after());
     }
 
     /// The temporaries that the operations of this instruction before the current one have written.
