@@ -229,6 +229,15 @@ impl Vcpu {
         self.compiled_code = Some(engine);
     }
 
+    /// Makes the jump cache follow functions that have moved in the table.
+    pub fn move_functions(&mut self, moved: impl Fn(u32) -> Option<u32>) {
+        for entry in self.code.jumps.iter_mut() {
+            if let Some(place) = moved(entry.function) {
+                entry.function = place;
+            }
+        }
+    }
+
     /// The engine that compiles hot blocks.
     pub fn compiled_code(&self) -> Option<&dyn CompiledCode> {
         self.compiled_code.as_deref()

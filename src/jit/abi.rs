@@ -200,9 +200,9 @@ extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {
     rip
 }
 
-/// Puts the state right behind a call of generated code that returned `rip`; `sites` finds the sites of a
-/// region by its number.
-pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, sites: impl FnOnce(u32) -> Option<&'a [Site]>) -> CompiledExit {
+/// Puts the state right behind a call of generated code that returned `rip`; `site` finds the site of a region,
+/// both by their numbers.
+pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, site: impl FnOnce(u32, usize) -> Option<&'a Site>) -> CompiledExit {
     vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
     let number = std::mem::take(&mut vcpu.linkage.exit_site);
     let exception = vcpu.linkage.pending.take();
@@ -210,7 +210,7 @@ pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, sites: impl FnOnce(u32) -> Option<&'
         vcpu.set_reg(Reg::RIP, rip);
         return CompiledExit::Continue;
     }
-    let Some(site) = sites(vcpu.linkage.exit_region).and_then(|sites| sites.get(number as usize - 1)) else {
+    let Some(site) = site(vcpu.linkage.exit_region, number as usize - 1) else {
         // Only a mistake of the generator leads here; the guest's state is lost.
         log::error!("generated code left at the unknown site {number} of region {}", vcpu.linkage.exit_region);
         vcpu.activity = crate::cpu::Activity::Shutdown;

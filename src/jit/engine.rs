@@ -67,10 +67,13 @@ struct Key {
 }
 
 struct Installed {
+    /// The blocks that it holds; the first is its entry.
     blocks: Box<[Key]>,
     sites: Box<[Site]>,
     module: u32,
-    bytes: u64,
+    /// Its function, for modules that are packed anew.
+    body: Box<[u8]>,
+    number_at: usize,
 }
 
 struct InstalledModule {
@@ -78,7 +81,17 @@ struct InstalledModule {
     first_slot: u32,
     count: u32,
     live: u32,
+    /// How often its functions were packed anew.
+    generation: u32,
 }
+
+/// Modules of a generation that are packed into one of the next. Calls between modules cost several times what
+/// they cost within one, so there shall be few; and packing anew costs the engine's compiler work, so it shall be
+/// rare: a function is packed at most once for each factor of 8 in their number.
+const FANOUT: usize = 8;
+
+/// How often a way out to unseen code is taken until the region is compiled again with that code in it.
+const TAKEN_OFTEN: u32 = 200;
 
 /// The engine that compiles hot blocks.
 pub struct Engine {
@@ -86,6 +99,8 @@ pub struct Engine {
     slots: Slots,
     options: EngineOptions,
     queue: Vec<Key>,
+    /// Whether something waits to be compiled, since `queued_at`.
+    is_waiting: bool,
     queued_at: u64,
     /// Regions by their place in the table.
     regions: HashMap<u32, Installed>,
@@ -93,6 +108,8 @@ pub struct Engine {
     next_module: u32,
     /// Places in the table that no module uses: first and count.
     free: Vec<(u32, u32)>,
+    /// Regions to be compiled again.
+    outgrown: Vec<u32>,
     statistics: EngineStatistics,
 }
 
@@ -105,11 +122,13 @@ impl Engine {
             slots,
             options,
             queue: Vec::new(),
+            is_waiting: false,
             queued_at: 0,
             regions: HashMap::new(),
             modules: HashMap::new(),
             next_module: 0,
             free: Vec::new(),
+            outgrown: Vec::new(),
             statistics: EngineStatistics::default(),
         }
     }
@@ -130,6 +149,18 @@ impl Engine {
 
     fn compile_queue(&mut self, vcpu: &mut Vcpu) {
         let begun = self.host.seconds();
+        self.is_waiting = false;
+        let outgrown = std::mem::take(&mut self.outgrown);
+        for &slot in &outgrown {
+            if let Some(region) = self.regions.get(&slot) {
+                self.queue.extend(region.blocks.first());
+                self.drop_region(vcpu, slot);
+            }
+        }
+        if !outgrown.is_empty() {
+            let leave = self.slots.leave;
+            vcpu.move_functions(|function| outgrown.contains(&function).then_some(leave));
+        }
         let mut emitted: Vec<(Key, Box<[Key]>, Function)> = Vec::new();
         for key in std::mem::take(&mut self.queue) {
             let cache = vcpu.code_cache();
@@ -138,7 +169,7 @@ impl Engine {
                 continue;
             }
             let region = Region::discover(cache, block);
-            let function = emit::function(&region, &self.slots, emitted.len() as u32);
+            let function = emit::function(&region, &self.slots);
             let blocks = region.nodes.iter().map(|node| Key::of(node.block)).collect();
             let counts = region.nodes.iter().map(|node| node.block.instruction_count());
             self.statistics.instructions_compiled += counts.sum::<u64>();
@@ -146,44 +177,144 @@ impl Engine {
         }
         if !emitted.is_empty() {
             self.install(vcpu, emitted);
+            self.merge(vcpu);
         }
         self.statistics.compile_seconds += self.host.seconds() - begun;
     }
 
     fn install(&mut self, vcpu: &mut Vcpu, emitted: Vec<(Key, Box<[Key]>, Function)>) {
-        let count = emitted.len() as u32;
-        let Some(first_slot) = self.take_slots(count) else { return };
-        let bodies = emitted.iter().map(|(_, _, function)| &*function.body);
+        let mut installed = Vec::with_capacity(emitted.len());
+        for (key, blocks, function) in emitted {
+            if let Some(block) = vcpu.code_cache().get(key.start, key.mode_bits) {
+                block.compiled.needs.set(function.needs);
+            }
+            let Function { body, number_at, sites, .. } = function;
+            self.statistics.bytes += body.len() as u64;
+            let (sites, body) = (sites.into(), body.into());
+            installed.push(Installed { blocks, sites, module: 0, body, number_at });
+        }
+        self.statistics.regions_compiled += installed.len() as u64;
+        if let Some(regions) = self.pack(vcpu, installed, 0) {
+            // They wait for better times; their blocks are interpreted.
+            for region in regions {
+                self.statistics.bytes -= region.body.len() as u64;
+            }
+        }
+    }
+
+    /// Installs regions as one module. Gives them back when the host refuses it.
+    fn pack(
+        &mut self,
+        vcpu: &mut Vcpu,
+        mut regions: Vec<Installed>,
+        generation: u32,
+    ) -> Option<Vec<Installed>> {
+        let count = regions.len() as u32;
+        let Some(first_slot) = self.take_slots(count) else { return Some(regions) };
+        for (number, region) in (0..).zip(&mut regions) {
+            let bytes = emit::Number(number).bytes();
+            if let Some(place) = region.body.get_mut(region.number_at..region.number_at + bytes.len()) {
+                place.copy_from_slice(&bytes);
+            }
+        }
+        let bodies = regions.iter().map(|region| &*region.body);
         let bytes = module::encode(bodies, self.host.has_shared_memory());
         let instance = match self.host.install(&bytes, first_slot) {
             Ok(instance) => instance,
             Err(error) => {
                 log::error!("{error}");
-                self.free.push((first_slot, count));
-                return;
+                self.give_back(first_slot, count);
+                return Some(regions);
             }
         };
         let module = self.next_module;
         self.next_module += 1;
-        self.modules.insert(module, InstalledModule { instance, first_slot, count, live: count });
+        self.modules.insert(module, InstalledModule { instance, first_slot, count, live: count, generation });
         self.statistics.modules_compiled += 1;
-        self.statistics.regions_compiled += u64::from(count);
         self.statistics.bytes_compiled += bytes.len() as u64;
-        for (slot, (key, blocks, function)) in (first_slot..).zip(emitted) {
-            let cache = vcpu.code_cache();
-            if let Some(block) = cache.get(key.start, key.mode_bits) {
-                block.compiled.function.set(slot);
-                block.compiled.needs.set(function.needs);
-                block.compiled.heat.set(0);
-            }
-            for key in &blocks {
-                if let Some(block) = cache.get(key.start, key.mode_bits) {
-                    block.compiled.regions.borrow_mut().push(slot);
+        let cache = vcpu.code_cache();
+        for (slot, region) in (first_slot..).zip(regions) {
+            for (place, key) in region.blocks.iter().enumerate() {
+                let Some(block) = cache.get(key.start, key.mode_bits) else { continue };
+                block.compiled.regions.borrow_mut().push(slot);
+                if place == 0 {
+                    block.compiled.function.set(slot);
+                    block.compiled.heat.set(0);
                 }
             }
-            let bytes = function.body.len() as u64;
-            self.statistics.bytes += bytes;
-            self.regions.insert(slot, Installed { blocks, sites: function.sites.into(), module, bytes });
+            self.regions.insert(slot, Installed { module, ..region });
+        }
+        None
+    }
+
+    /// Packs the modules of a generation into one when there are enough of them.
+    fn merge(&mut self, vcpu: &mut Vcpu) {
+        for generation in 0.. {
+            let members: Vec<u32> = self
+                .modules
+                .iter()
+                .filter(|(_, module)| module.generation == generation)
+                .map(|(&number, _)| number)
+                .collect();
+            if members.is_empty() && generation > 0 {
+                return;
+            }
+            if members.len() < FANOUT {
+                continue;
+            }
+            let mut slots: Vec<u32> = self
+                .regions
+                .iter()
+                .filter(|(_, region)| members.contains(&region.module))
+                .map(|(&slot, _)| slot)
+                .collect();
+            // Neighbours in memory belong together.
+            slots.sort_by_key(|slot| self.regions.get(slot).and_then(|region| region.blocks.first()).map(|key| key.start));
+            let regions: Vec<Installed> = slots.iter().filter_map(|slot| self.regions.remove(slot)).collect();
+            for (slot, region) in slots.iter().zip(&regions) {
+                self.unlink(vcpu, *slot, region);
+            }
+            let first = self.next_module;
+            match self.pack(vcpu, regions, generation + 1) {
+                None => {
+                    let place = self.modules.get(&first).map_or(0, |module| module.first_slot);
+                    let moved: HashMap<u32, u32> = slots.iter().copied().zip(place..).collect();
+                    vcpu.move_functions(|function| moved.get(&function).copied());
+                    self.outgrown = self.outgrown.iter().filter_map(|slot| moved.get(slot).copied()).collect();
+                }
+                Some(refused) => {
+                    let leave = self.slots.leave;
+                    let gone: Vec<u32> = slots.clone();
+                    vcpu.move_functions(|function| gone.contains(&function).then_some(leave));
+                    self.outgrown.clear();
+                    for region in refused {
+                        self.statistics.bytes -= region.body.len() as u64;
+                    }
+                }
+            }
+            for number in members {
+                self.remove_module(number);
+            }
+        }
+    }
+
+    fn remove_module(&mut self, number: u32) {
+        if let Some(module) = self.modules.remove(&number) {
+            self.host.remove(module.instance, module.first_slot, module.count);
+            self.give_back(module.first_slot, module.count);
+        }
+    }
+
+    /// Takes a region out of its blocks.
+    fn unlink(&self, vcpu: &Vcpu, slot: u32, region: &Installed) {
+        let cache = vcpu.code_cache();
+        for key in &region.blocks {
+            let Some(block) = cache.get(key.start, key.mode_bits) else { continue };
+            block.compiled.regions.borrow_mut().retain(|&other| other != slot);
+            if block.compiled.function.get() == slot {
+                block.compiled.function.set(0);
+                block.compiled.heat.set(cache.heat_at(key.start));
+            }
         }
     }
 
@@ -226,23 +357,13 @@ impl Engine {
 
     fn drop_region(&mut self, vcpu: &mut Vcpu, slot: u32) {
         let Some(region) = self.regions.remove(&slot) else { return };
-        self.statistics.bytes -= region.bytes;
-        let cache = vcpu.code_cache();
-        for key in &region.blocks {
-            let Some(block) = cache.get(key.start, key.mode_bits) else { continue };
-            block.compiled.regions.borrow_mut().retain(|&other| other != slot);
-            if block.compiled.function.get() == slot {
-                block.compiled.function.set(0);
-                block.compiled.heat.set(cache.heat_at(key.start));
-            }
-        }
+        self.statistics.bytes -= region.body.len() as u64;
+        self.unlink(vcpu, slot, &region);
+        self.outgrown.retain(|&other| other != slot);
         let Some(module) = self.modules.get_mut(&region.module) else { return };
         module.live -= 1;
-        if module.live == 0
-            && let Some(module) = self.modules.remove(&region.module)
-        {
-            self.host.remove(module.instance, module.first_slot, module.count);
-            self.give_back(module.first_slot, module.count);
+        if module.live == 0 {
+            self.remove_module(region.module);
         }
     }
 }
@@ -261,7 +382,8 @@ impl CompiledCode for Engine {
     fn note_hot(&mut self, vcpu: &mut Vcpu, block: *const Block) {
         // SAFETY: the caller has just found the block in the cache, which frees none while it runs.
         let block = unsafe { &*block };
-        if self.queue.is_empty() {
+        if !self.is_waiting {
+            self.is_waiting = true;
             self.queued_at = vcpu.instructions;
         }
         self.queue.push(Key::of(block));
@@ -271,7 +393,11 @@ impl CompiledCode for Engine {
     }
 
     fn settle(&mut self, vcpu: &mut Vcpu) {
-        if !self.queue.is_empty() && vcpu.instructions - self.queued_at >= self.options.patience {
+        if !self.is_waiting && !self.outgrown.is_empty() {
+            self.is_waiting = true;
+            self.queued_at = vcpu.instructions;
+        }
+        if self.is_waiting && vcpu.instructions - self.queued_at >= self.options.patience {
             self.compile_queue(vcpu);
         }
     }
@@ -282,8 +408,17 @@ impl CompiledCode for Engine {
         // SAFETY: the run loop took the place from a block of this engine, whose region is installed, and the vCPU
         // is not touched until the call returns.
         let rip = unsafe { self.host.call(function, (&raw mut *vcpu).cast(), rip) };
-        let regions = &self.regions;
-        let exit = abi::leave(vcpu, rip, |region| regions.get(&region).map(|region| &*region.sites));
+        let (regions, outgrown) = (&mut self.regions, &mut self.outgrown);
+        let exit = abi::leave(vcpu, rip, |slot, number| {
+            let site = regions.get_mut(&slot)?.sites.get_mut(number)?;
+            if site.is_unseen {
+                site.taken += 1;
+                if site.taken == TAKEN_OFTEN {
+                    outgrown.push(slot);
+                }
+            }
+            Some(&*site)
+        });
         self.statistics.entries += 1;
         self.statistics.instructions += vcpu.instructions - before;
         match exit {

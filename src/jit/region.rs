@@ -18,6 +18,8 @@ pub enum Target {
     Node(usize),
     /// Outside, at a distance in bytes from the region's entry.
     Outside(i64),
+    /// Outside as well, and never run so far.
+    Unseen(i64),
 }
 
 /// How a block ends.
@@ -66,7 +68,7 @@ impl Node<'_> {
         };
         targets.into_iter().flatten().filter_map(|target| match target {
             Target::Node(number) => Some(number),
-            Target::Outside(_) => None,
+            Target::Outside(_) | Target::Unseen(_) => None,
         })
     }
 }
@@ -101,9 +103,14 @@ impl<'a> Region<'a> {
                 let distance = node.distance + step;
                 // An entry that runs over the page's end is checked only when it is looked up.
                 let is_checked = distance == 0 && entry.second_page.is_some();
-                match found.get(&entry_start.wrapping_add(distance as u64)) {
-                    Some(&number) if is_within_page(node.block, step) && !is_checked => Target::Node(number),
-                    _ => Target::Outside(distance),
+                let start = entry_start.wrapping_add(distance as u64);
+                if !is_within_page(node.block, step) || is_checked {
+                    return Target::Outside(distance);
+                }
+                match found.get(&start) {
+                    Some(&number) => Target::Node(number),
+                    None if cache.get(GuestPhysAddr(start), entry.mode_bits).is_none() => Target::Unseen(distance),
+                    None => Target::Outside(distance),
                 }
             };
             let [first, second] = steps(node.block);

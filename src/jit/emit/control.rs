@@ -72,6 +72,7 @@ impl Emitter<'_> {
     fn go(&mut self, from: usize, target: Target) {
         let node = match target {
             Target::Outside(distance) => return self.leave_to(distance),
+            Target::Unseen(distance) => return self.leave_unseen(distance),
             Target::Node(node) if !self.graph.is_structured(from, node) => {
                 return self.leave_to(self.region.nodes[node].distance);
             }
@@ -113,6 +114,16 @@ impl Emitter<'_> {
         self.store_registers(self.dirty);
         self.write_flags();
         self.wasm().local_get(VCPU).local_get(BUDGET).i32_store(at(offset::BUDGET));
+    }
+
+    /// Goes on where nothing has run so far: the run loop finds the way, and counts.
+    fn leave_unseen(&mut self, distance: i64) {
+        let site = self.site_at(distance);
+        if let Some(site) = self.sites.last_mut() {
+            site.is_unseen = true;
+        }
+        let depth = self.depth - 1;
+        self.wasm().i32_const(site).local_set(SITE).br(depth);
     }
 
     /// Goes on outside the region.

@@ -48,12 +48,18 @@ pub struct Site {
     pub flags: FlagsAt,
     /// The operation in the block; `None` to go on at the block's start.
     pub operation: Option<ExitSite>,
+    /// Whether it leads to code that had not run when the region was compiled.
+    pub is_unseen: bool,
+    /// How often such a site was left by.
+    pub taken: u32,
 }
 
 /// An emitted region.
 pub struct Function {
     /// The function's locals and code, as the code section has them.
     pub body: Vec<u8>,
+    /// Where in the body the function's number in its module stands, as a [`Number`].
+    pub number_at: usize,
     /// Where it can be left, by the number that it tells, less 1.
     pub sites: Vec<Site>,
     /// The budget that it needs at its entry.
@@ -86,7 +92,7 @@ const FIRST_REGISTER: u32 = 17;
 pub const LEFT_ON_THE_WAY: i64 = i64::MIN + 1;
 
 /// Emits the function of a region.
-pub fn function(region: &Region, slots: &Slots, number: u32) -> Function {
+pub fn function(region: &Region, slots: &Slots) -> Function {
     let graph = Graph::new(region);
     let flow = Flow::new(region, &graph);
     let mut emitter = Emitter {
@@ -105,9 +111,10 @@ pub fn function(region: &Region, slots: &Slots, number: u32) -> Function {
         node: 0,
         place: 0,
         uses_flags: false,
+        number_at: 0,
     };
-    emitter.whole(number);
-    let Emitter { code, sites, .. } = emitter;
+    emitter.whole();
+    let Emitter { code, sites, number_at, .. } = emitter;
     let registers = flow.used.count_ones();
     let mut body = Vec::with_capacity(code.len() + 16);
     let groups = [
@@ -121,8 +128,9 @@ pub fn function(region: &Region, slots: &Slots, number: u32) -> Function {
         count.encode(&mut body);
         kind.encode(&mut body);
     }
+    let number_at = body.len() + number_at;
     body.extend_from_slice(&code);
-    Function { body, sites, needs: graph.longest[0] }
+    Function { body, number_at, sites, needs: graph.longest[0] }
 }
 
 /// What a branch within the function leads to.
@@ -161,6 +169,20 @@ struct Emitter<'a> {
     place: usize,
     /// Whether any site needs the locals of the flags.
     uses_flags: bool,
+    /// Where the function's number stands.
+    number_at: usize,
+}
+
+/// A function's number in its module, in a constant of fixed length (LEB128 with trailing groups of zero).
+#[derive(Clone, Copy, Debug)]
+pub struct Number(pub u32);
+
+impl Number {
+    /// The bytes of the constant.
+    pub fn bytes(self) -> [u8; 4] {
+        let group = |shift: u32| (self.0 >> shift & 0x7f) as u8;
+        [group(0) | 0x80, group(7) | 0x80, group(14) | 0x80, group(21)]
+    }
 }
 
 /// A memory operand at an offset from the address on the stack; alignment is never promised.
@@ -173,7 +195,7 @@ impl Emitter<'_> {
         InstructionSink::new(&mut self.code)
     }
 
-    fn whole(&mut self, number: u32) {
+    fn whole(&mut self) {
         use wasm_encoder::BlockType;
         let longest = self.graph.longest[0] as i32;
         // The outermost block ends where regions are left on the way, the next where they go on elsewhere.
@@ -195,12 +217,12 @@ impl Emitter<'_> {
         self.dispatch();
         self.wasm().end();
         self.depth = 0;
-        self.exit(number);
+        self.exit();
         self.wasm().end();
     }
 
     /// Writes down the state at an exit on the way, and leaves.
-    fn exit(&mut self, number: u32) {
+    fn exit(&mut self) {
         let dirty = self.sites.iter().fold(0, |all, site| all | site.dirty);
         for register in registers(dirty) {
             let local = self.local(register);
@@ -217,7 +239,13 @@ impl Emitter<'_> {
         }
         let mut wasm = self.wasm();
         wasm.local_get(VCPU).local_get(SITE).i32_store(at(offset::EXIT_SITE));
-        wasm.local_get(VCPU).global_get(0).i32_const(number as i32).i32_add().i32_store(at(offset::EXIT_REGION));
+        wasm.local_get(VCPU).global_get(0);
+        // The opcode of `i32.const`; the number is put in when the function's place in a module is known.
+        self.code.push(0x41);
+        self.number_at = self.code.len();
+        self.code.extend_from_slice(&Number(0).bytes());
+        let mut wasm = self.wasm();
+        wasm.i32_add().i32_store(at(offset::EXIT_REGION));
         wasm.local_get(VCPU).local_get(RIP).i64_store(at(offset::EXIT_RIP));
         wasm.local_get(VCPU).local_get(BUDGET).i32_store(at(offset::BUDGET));
         wasm.i64_const(LEFT_ON_THE_WAY);
@@ -317,7 +345,7 @@ impl Emitter<'_> {
     fn note_site(&mut self, distance: i64, operation: Option<ExitSite>) -> i32 {
         let flags = FlagsAt { base: self.flags, overlay: self.overlay };
         self.uses_flags |= flags.is_in_locals();
-        self.sites.push(Site { distance, dirty: self.dirty, flags, operation });
+        self.sites.push(Site { distance, dirty: self.dirty, flags, operation, is_unseen: false, taken: 0 });
         self.sites.len() as i32
     }
 
