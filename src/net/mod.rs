@@ -15,6 +15,7 @@ mod dhcp;
 mod dns;
 mod flow;
 mod gateway;
+mod icmp;
 mod link;
 mod policy;
 pub mod subnet;
