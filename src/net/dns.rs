@@ -24,6 +24,8 @@ mod flag {
     pub const RESPONSE: u16 = 1 << 15;
     pub const OPCODE: u16 = 0xf << 11;
     pub const AUTHORITATIVE: u16 = 1 << 10;
+    /// In the upper byte of the flags.
+    pub const TRUNCATED: u8 = 1 << 1;
     pub const RECURSION_DESIRED: u16 = 1 << 8;
     pub const RECURSION_AVAILABLE: u16 = 1 << 7;
 }
@@ -102,6 +104,27 @@ impl NameServer {
     }
 }
 
+/// The answer as it fits into `limit` bytes: whole, or its question with the mark that there is more.
+pub fn fit(answer: &[u8], limit: usize) -> Vec<u8> {
+    if answer.len() <= limit {
+        return answer.to_vec();
+    }
+    let mut header = answer.get(..HEADER).unwrap_or_default().to_vec();
+    let question = answer.get(HEADER..).unwrap_or_default();
+    // The question ends after its name, type and class; answers, and what else is counted, are left out.
+    let end = read_name(answer).map_or(0, |(_, end)| end + 4 - HEADER);
+    for (at, byte) in header.iter_mut().enumerate() {
+        match at {
+            2 => *byte |= flag::TRUNCATED,
+            5 => *byte = u8::from(end > 0),
+            4 | 6.. => *byte = 0,
+            _ => {}
+        }
+    }
+    header.extend(question.get(..end).unwrap_or_default());
+    header
+}
+
 enum OwnName {
     Address(Ipv4Addr),
     /// In our domain, but not there.
@@ -141,25 +164,7 @@ impl<'a> Question<'a> {
         if flags & flag::RESPONSE != 0 || word(4)? != 1 {
             return None;
         }
-        let mut at = HEADER;
-        let mut name = String::new();
-        loop {
-            let length = usize::from(*message.get(at)?);
-            at += 1;
-            if length == 0 {
-                break;
-            }
-            // A question's name is never compressed.
-            if length > 63 || name.len() > 255 {
-                return None;
-            }
-            if !name.is_empty() {
-                name.push('.');
-            }
-            let label = message.get(at..at + length)?;
-            name.extend(label.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
-            at += length;
-        }
+        let (name, at) = read_name(message)?;
         let opcode = (flags & flag::OPCODE) >> 11;
         Some(Self { message, flags, opcode, name, record_type: word(at)?, class: word(at + 2)?, end: at + 4 })
     }
@@ -184,6 +189,29 @@ impl<'a> Question<'a> {
             reply.extend(address.octets());
         }
         reply
+    }
+}
+
+/// The name in the first question, and where it ends.
+fn read_name(message: &[u8]) -> Option<(String, usize)> {
+    let mut at = HEADER;
+    let mut name = String::new();
+    loop {
+        let length = usize::from(*message.get(at)?);
+        at += 1;
+        if length == 0 {
+            return Some((name, at));
+        }
+        // A question's name is never compressed.
+        if length > 63 || name.len() > 255 {
+            return None;
+        }
+        if !name.is_empty() {
+            name.push('.');
+        }
+        let label = message.get(at..at + length)?;
+        name.extend(label.iter().map(|byte| char::from(byte.to_ascii_lowercase())));
+        at += length;
     }
 }
 

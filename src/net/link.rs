@@ -89,7 +89,6 @@ impl Link {
         let (source, destination) = (packet.src_addr(), packet.dst_addr());
         let is_fragment = packet.more_frags() || packet.frag_offset() != 0;
         let header = usize::from(packet.header_len());
-        // The whole of a frame with a segment of 64 KiB is longer than the length field can say.
         let end = usize::from(packet.total_len());
         if packet.version() != 4 || is_fragment || header < super::datagram::IPV4_HEADER {
             return None;

@@ -10,6 +10,7 @@
 //! Nothing here reads a clock, waits or reaches the outside: time is passed in, and flows are carried on by
 //! what implements [`FlowBackend`] and [`NameResolver`].
 
+mod cable;
 mod datagram;
 mod dhcp;
 mod dns;
