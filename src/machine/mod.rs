@@ -15,7 +15,7 @@ use crate::boot::{self, BootError, BootRequest};
 use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
-use crate::host::{BlockSource, ConsoleOutput, Entropy};
+use crate::host::{BlockSource, ConsoleOutput, Entropy, NetBackend};
 use crate::mem::GuestMemory;
 use bus::ProcessorBus;
 use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
@@ -48,6 +48,8 @@ pub struct MachineConfig {
     pub console_size: (u16, u16),
     /// Disks, in the order vda, vdb, …
     pub disks: Vec<Box<dyn BlockSource>>,
+    /// What is at the other end of the network card's cable; without it there is no card.
+    pub network: Option<Box<dyn NetBackend>>,
 }
 
 /// Why a machine could not be built.
@@ -143,6 +145,7 @@ impl Machine {
             console_output: watched(config.console_output),
             console_size: config.console_size,
             disks: config.disks,
+            network: config.network,
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;
