@@ -21,6 +21,8 @@ mod link;
 mod policy;
 pub mod subnet;
 mod tcp;
+#[cfg(test)]
+mod tests;
 mod udp;
 
 pub use flow::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, QueryId, Transport};
