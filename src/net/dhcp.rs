@@ -42,6 +42,11 @@ impl DhcpServer {
         bound().find(|lease| lease.hardware == own).or_else(|| bound().next()).map(|lease| lease.address)
     }
 
+    /// The addresses that were taken, and by whom.
+    pub fn taken(&self) -> impl Iterator<Item = (Ipv4Addr, EthernetAddress)> {
+        self.leases.iter().filter(|lease| lease.is_bound).map(|lease| (lease.address, lease.hardware))
+    }
+
     /// Answers a client's message with the payload of a datagram and its destination.
     pub fn answer(&mut self, message: &[u8]) -> Option<(SocketAddrV4, Vec<u8>)> {
         let packet = DhcpPacket::new_checked(message).ok()?;

@@ -255,9 +255,8 @@ mod tests {
     #[test]
     fn own_names_are_answered_without_the_outside() {
         let (mut server, mut outside) = (NameServer::default(), Outside::default());
-        let mut ask = |name, record_type| {
-            server.answer(asker(), &query(name, record_type), 0, &mut outside).unwrap()
-        };
+        let mut ask =
+            |name, record_type| server.answer(asker(), &query(name, record_type), 0, &mut outside).unwrap();
         let answer = ask("Host.Dinghy.Internal", 1);
         assert_eq!(answer[..4], [0xab, 0xcd, 0x85, 0x80]);
         assert_eq!(answer[4..8], [0, 1, 0, 1]);

@@ -90,6 +90,10 @@ impl Gateway {
             if let Some((to, answer)) = self.dhcp.answer(datagram.payload) {
                 let from = SocketAddrV4::new(subnet::GATEWAY, dhcp::SERVER_PORT);
                 self.link.send(&datagram::packet(from, to, &answer));
+                // A guest that only listens is not heard of in any other way.
+                for (address, hardware) in self.dhcp.taken() {
+                    self.link.learn(address, hardware);
+                }
             }
             return;
         }

@@ -7,8 +7,8 @@ use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr};
 use std::net::Ipv4Addr;
 
-/// Bytes of a packet's payload that are quoted in an error (RFC 792).
-const QUOTED_PAYLOAD: usize = 8;
+/// Bytes of a packet's payload that are quoted in an error, which has 576 at most (RFC 1812 §4.3.2.3).
+const QUOTED_PAYLOAD: usize = 576 - 2 * IPV4_HEADER - 8;
 
 /// Answers an echo request to the gateway or the host. Other addresses are said to be out of reach: the
 /// outside carries flows, and an echo is none.

@@ -106,7 +106,8 @@ impl Link {
         Some(Packet { source, destination, protocol: packet.next_header(), bytes, payload })
     }
 
-    fn learn(&mut self, address: Ipv4Addr, hardware: EthernetAddress) {
+    /// Remembers where an address of the guest is.
+    pub fn learn(&mut self, address: Ipv4Addr, hardware: EthernetAddress) {
         if !hardware.is_unicast() {
             return;
         }
@@ -170,8 +171,7 @@ impl Link {
         {
             let start = (ETHERNET_HEADER + super::datagram::IPV4_HEADER) as u16;
             offload.checksum = Some(PartialChecksum { start, offset: TCP_CHECKSUM as u16 });
-            offload.segment =
-                segment_bytes.map(|payload_bytes| Segmentation { header_bytes, payload_bytes });
+            offload.segment = segment_bytes.map(|payload_bytes| Segmentation { header_bytes, payload_bytes });
         }
         self.send_frame(Frame { bytes, offload });
     }

@@ -226,7 +226,13 @@ impl TcpConnections {
     }
 
     /// Connects the outside's `flow` to a port of the guest.
-    pub fn incoming(&mut self, flow: FlowId, guest: Option<Ipv4Addr>, port: u16, around: &mut Surroundings<'_>) {
+    pub fn incoming(
+        &mut self,
+        flow: FlowId,
+        guest: Option<Ipv4Addr>,
+        port: u16,
+        around: &mut Surroundings<'_>,
+    ) {
         let connected = guest.filter(|_| self.connections.len() < MAX_FLOWS).and_then(|address| {
             let guest = SocketAddrV4::new(address, port);
             let ends = Ends { guest, outside: SocketAddrV4::new(subnet::HOST, self.free_port(guest)?) };
@@ -323,7 +329,8 @@ impl TcpConnections {
     /// Ends all flows outside: the guest has forgotten its connections.
     pub fn abandon(&mut self, flows: &mut dyn FlowBackend) {
         for (flow, connection) in std::mem::take(&mut self.connections) {
-            let is_outside_gone = matches!(&connection.stage, Stage::Joined(joined) if joined.is_outside_gone);
+            let is_outside_gone =
+                matches!(&connection.stage, Stage::Joined(joined) if joined.is_outside_gone);
             if !is_outside_gone {
                 flows.close(flow, true);
             }

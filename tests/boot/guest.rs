@@ -144,7 +144,8 @@ impl Guest {
         match self.machine.run(STEP) {
             // Only the host's time passes without the guest.
             RunOutcome::Idle { deadline_ns } if self.is_in_real_time => {
-                let wait_ns = deadline_ns.map_or(LONGEST_SLEEP_NS, |at| at.saturating_sub(self.machine.now_ns()));
+                let wait_ns =
+                    deadline_ns.map_or(LONGEST_SLEEP_NS, |at| at.saturating_sub(self.machine.now_ns()));
                 std::thread::park_timeout(Duration::from_nanos(wait_ns.min(LONGEST_SLEEP_NS)));
                 assert!(self.started.elapsed() < REAL_PATIENCE, "{}", self.story("and no end"));
             }

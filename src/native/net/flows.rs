@@ -156,7 +156,9 @@ impl HostFlows {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 // Its client has gone; there may be others.
-                Err(error) if error.kind() == ErrorKind::ConnectionAborted => self.waiting_listeners.push(index),
+                Err(error) if error.kind() == ErrorKind::ConnectionAborted => {
+                    self.waiting_listeners.push(index)
+                }
                 Err(error) => log::warn!("a connection to a published port is lost: {error}"),
             }
         }
@@ -201,7 +203,9 @@ fn uninterrupted<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<
 impl FlowBackend for HostFlows {
     fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
         if !self.policy.permits(destination) {
-            log::info!("the guest may not connect to {destination}: --net-allow {destination} would allow it");
+            log::info!(
+                "the guest may not connect to {destination}: --net-allow {destination} would allow it"
+            );
             self.events.push_back(FlowEvent::Failed(flow, FlowError::Forbidden));
         } else if let Err(error) = self.open_socket(flow, transport, destination) {
             self.events.push_back(FlowEvent::Failed(flow, flow_error(&error)));

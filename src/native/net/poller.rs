@@ -71,9 +71,8 @@ impl Poller {
         let stop = Waker::new(&registry, Token(Self::STOP))?;
         let notes = Arc::new(Notes::default());
         let noted = notes.clone();
-        let thread = std::thread::Builder::new()
-            .name("network".into())
-            .spawn(move || wait(poll, &noted, &waker))?;
+        let thread =
+            std::thread::Builder::new().name("network".into()).spawn(move || wait(poll, &noted, &waker))?;
         Ok(Arc::new(Self { registry, notes, stop, thread: Some(thread) }))
     }
 

@@ -195,8 +195,7 @@ impl Guest {
 }
 
 fn new_socket() -> Socket<'static> {
-    let mut socket =
-        Socket::new(SocketBuffer::new(vec![0; 200_000]), SocketBuffer::new(vec![0; 200_000]));
+    let mut socket = Socket::new(SocketBuffer::new(vec![0; 200_000]), SocketBuffer::new(vec![0; 200_000]));
     socket.set_ack_delay(None);
     socket
 }

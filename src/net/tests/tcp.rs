@@ -251,7 +251,8 @@ fn a_guest_that_vanishes_is_given_up() {
 fn thousands_of_connections_leave_nothing_behind() {
     let mut guest = Guest::new();
     for round in 0..20u16 {
-        let clients: Vec<_> = (0..20).map(|index| guest.connect(SERVER, 10_000 + round * 20 + index)).collect();
+        let clients: Vec<_> =
+            (0..20).map(|index| guest.connect(SERVER, 10_000 + round * 20 + index)).collect();
         guest.steps(5);
         for client in &clients {
             assert_eq!(guest.tcp_state(*client), State::Established);
@@ -259,7 +260,8 @@ fn thousands_of_connections_leave_nothing_behind() {
         }
         guest.steps(2);
         let mut state = guest.outside.state();
-        let open: Vec<_> = state.flows.iter().filter(|(_, flow)| flow.closed.is_none()).map(|(id, _)| *id).collect();
+        let open: Vec<_> =
+            state.flows.iter().filter(|(_, flow)| flow.closed.is_none()).map(|(id, _)| *id).collect();
         for id in open {
             state.flows.get_mut(&id).unwrap().has_ended = true;
             state.events.push_back(crate::net::FlowEvent::Readable(id));

@@ -101,7 +101,8 @@ impl NetDevice {
 
     fn transmit_frame(&mut self, chain: &DescriptorChain) -> Result<(), DeviceError> {
         let mut header = [0; HEADER_BYTES];
-        let length = usize::try_from(chain.readable_bytes()).ok().and_then(|all| all.checked_sub(HEADER_BYTES));
+        let length =
+            usize::try_from(chain.readable_bytes()).ok().and_then(|all| all.checked_sub(HEADER_BYTES));
         let Some(length) = length else {
             let problem = "is too short for its header";
             return Err(DeviceError::Request { queue: TRANSMIT_QUEUE, head: chain.head(), problem });
@@ -172,7 +173,10 @@ impl NetDevice {
             self.lent.push_back(chain);
         }
         if self.lent_bytes < needed {
-            log::debug!("a frame of {} bytes does not fit the driver's buffer and is lost", frame.bytes.len());
+            log::debug!(
+                "a frame of {} bytes does not fit the driver's buffer and is lost",
+                frame.bytes.len()
+            );
             return Ok(true);
         }
         let mut room = 0;

@@ -22,11 +22,7 @@ impl NetDevice {
     ///
     /// # Errors
     /// When a saved buffer is malformed.
-    pub fn restore(
-        &mut self,
-        state: &NetState,
-        context: &mut DeviceContext<'_>,
-    ) -> Result<(), DeviceError> {
+    pub fn restore(&mut self, state: &NetState, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
         self.set_features(state.features);
         self.lent.clear();
         for head in &state.lent {
