@@ -140,7 +140,8 @@ impl Guest {
         self.machine.statistics().instructions
     }
 
-    fn step(&mut self) {
+    /// Runs on for a moment.
+    pub fn step(&mut self) {
         match self.machine.run(STEP) {
             // Only the host's time passes without the guest.
             RunOutcome::Idle { deadline_ns } if self.is_in_real_time => {
