@@ -2,9 +2,8 @@
 
 /// A host that exchanges Ethernet frames with a guest's network card.
 ///
-/// Its methods return at once. Frames may become ready at any time: the host then reports progress
-/// ([`MachineHandle::network_progressed`](crate::machine::MachineHandle::network_progressed)), and the card
-/// asks with [`advance_to`](Self::advance_to) and [`receive`](Self::receive).
+/// Its methods return at once. Frames may become ready at any time: the host then tells the machine
+/// that its network has progressed, and the card asks with [`advance_to`](Self::advance_to) and [`receive`](Self::receive).
 pub trait NetBackend: Send {
     /// The card's address, which it keeps for its life.
     fn guest_address(&self) -> [u8; 6];

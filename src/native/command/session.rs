@@ -205,7 +205,11 @@ fn start_network(network: &HostNetwork) -> Result<(Box<dyn NetBackend>, NetworkW
     getrandom::fill(&mut seed)?;
     let (gateway, waker, addresses) = network.start(u64::from_le_bytes(seed))?;
     for (published, address) in network.published.iter().zip(addresses) {
-        log::info!("{address} leads to the guest's port {}", published.guest_port);
+        match published.host_port {
+            // Nobody knows which one it is.
+            0 => eprintln!("dinghy: {address} leads to the guest's port {}", published.guest_port),
+            _ => log::info!("{address} leads to the guest's port {}", published.guest_port),
+        }
     }
     Ok((Box::new(gateway), waker))
 }
