@@ -101,12 +101,13 @@ impl Session {
     /// # Errors
     /// When they do not make a machine.
     pub fn new(arguments: &RunArguments) -> Result<Self, SessionError> {
+        let network = network(arguments)?;
         Ok(Self {
             files: Files::open(arguments)?,
             memory_bytes: arguments.memory.saturating_mul(MIB),
             clock: arguments.clock,
             timeout: arguments.timeout,
-            network: network(arguments)?,
+            network,
             instructions: 0,
         })
     }

@@ -29,6 +29,34 @@ pub struct Guest {
     pub large_frames: usize,
     /// Whether the guest takes no frames.
     pub is_stopped: bool,
+    /// What the cable does to frames.
+    pub faults: Option<Faults>,
+}
+
+/// A bad cable, the same in every run.
+pub struct Faults {
+    random: u64,
+    /// A frame that others overtake.
+    late: Option<Vec<u8>>,
+}
+
+impl Faults {
+    pub fn new() -> Self {
+        Self { random: 0x9e37_79b9_7f4a_7c15, late: None }
+    }
+
+    /// Loses one frame in twenty, lets the next ones overtake another; what arrives.
+    fn pass(&mut self, frame: Vec<u8>) -> Vec<Vec<u8>> {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        match self.random % 40 {
+            0 | 1 => Vec::new(),
+            2 | 3 => self.late.replace(frame).into_iter().collect(),
+            4..20 => std::iter::once(frame).chain(self.late.take()).collect(),
+            _ => vec![frame],
+        }
+    }
 }
 
 /// Frames on their way.
@@ -68,6 +96,7 @@ impl Guest {
             accepted,
             large_frames: 0,
             is_stopped: false,
+            faults: None,
         };
         guest.request_address();
         guest
@@ -160,14 +189,23 @@ impl Guest {
         let now = Instant::from_micros((self.now_ns / 1000) as i64);
         self.interface.poll(now, &mut self.card, &mut self.sockets);
         while let Some(frame) = self.card.outgoing.pop_front() {
-            self.gateway.send(Frame::complete(&frame));
+            let arriving = match &mut self.faults {
+                Some(faults) => faults.pass(frame),
+                None => vec![frame],
+            };
+            for frame in arriving {
+                self.gateway.send(Frame::complete(&frame));
+            }
         }
         self.gateway.advance_to(self.now_ns);
         while !self.is_stopped
             && let Some(frame) = self.gateway.receive()
         {
             self.check_offload(&frame);
-            self.card.incoming.push_back(frame.bytes);
+            match &mut self.faults {
+                Some(faults) => self.card.incoming.extend(faults.pass(frame.bytes)),
+                None => self.card.incoming.push_back(frame.bytes),
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! TCP through the gateway.
 
 use super::Guest;
+use super::guest::Faults;
 use crate::host::{Acceptance, NetBackend};
 use crate::net::{FlowError, Transport};
 use smoltcp::socket::tcp::State;
@@ -191,6 +192,39 @@ fn a_large_upload_arrives_whole_when_the_outside_is_slow() {
     }
     guest.outside.with_flow(|flow| assert!(flow.received == data));
     assert!(most_waiting <= 300_000, "{most_waiting} bytes were taken from the guest without room for them");
+}
+
+#[test]
+fn streams_arrive_whole_over_a_bad_cable() {
+    let mut guest = Guest::new();
+    let client = guest.connect(SERVER, 40_000);
+    guest.steps(5);
+    guest.faults = Some(Faults::new());
+    let (down, up) = (pattern(300_000), pattern(200_000));
+    guest.outside.with_flow(|flow| {
+        flow.to_send = down.chunks(10_000).map(<[u8]>::to_vec).collect();
+        flow.has_ended = true;
+    });
+    let (mut read, mut sent) = (Vec::new(), 0);
+    for _ in 0..200_000 {
+        let socket = guest.socket(client);
+        if socket.can_send() && sent < up.len() {
+            sent += socket.send_slice(&up[sent..]).unwrap();
+            if sent == up.len() {
+                socket.close();
+            }
+        }
+        guest.step();
+        read.extend(guest.read(client));
+        if guest.gateway.open_flows() == 0 {
+            break;
+        }
+    }
+    assert!(read == down, "{} of {} bytes came down", read.len(), down.len());
+    let state = guest.outside.state();
+    let flow = state.flows.values().next().unwrap();
+    assert!(flow.received == up, "{} of {} bytes went up", flow.received.len(), up.len());
+    assert_eq!(flow.closed, Some(false));
 }
 
 #[test]
