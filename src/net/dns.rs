@@ -231,6 +231,10 @@ mod tests {
             self.asked.push((id, query.to_vec()));
         }
 
+        fn stream_server(&self) -> Option<SocketAddrV4> {
+            None
+        }
+
         fn next_answer(&mut self) -> Option<(QueryId, Option<Vec<u8>>)> {
             self.answers.pop_front()
         }

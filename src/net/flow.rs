@@ -95,6 +95,10 @@ pub trait NameResolver: Send {
     /// Asks `query`, a whole DNS message. One without an answer in time is forgotten by both sides.
     fn ask(&mut self, id: QueryId, query: &[u8]);
 
+    /// The name server that takes questions over TCP, where answers too long for a datagram are asked for.
+    /// The flow backend must let the guest connect to it.
+    fn stream_server(&self) -> Option<SocketAddrV4>;
+
     /// The next answer: a whole DNS message, or `None` when the question cannot be answered.
     fn next_answer(&mut self) -> Option<(QueryId, Option<Vec<u8>>)>;
 }

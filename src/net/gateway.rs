@@ -70,7 +70,12 @@ impl Gateway {
                 let flow = FlowId(self.next_flow);
                 let mut around =
                     Surroundings { link: &mut self.link, flows: self.flows.as_mut(), now_ns: self.now_ns };
-                if self.tcp.receive(packet, flow, outside, &mut around) {
+                let resolver = self.resolver.as_ref();
+                let destination = |to: SocketAddrV4| match (*to.ip(), to.port()) {
+                    (subnet::GATEWAY, dns::PORT) => resolver.stream_server(),
+                    _ => outside(to),
+                };
+                if self.tcp.receive(packet, flow, destination, &mut around) {
                     self.next_flow += 1;
                 }
             }

@@ -31,6 +31,8 @@ pub(super) struct HostFlows {
     waiting_listeners: Vec<usize>,
     events: VecDeque<FlowEvent>,
     policy: Policy,
+    /// The name server, which the guest may ask over TCP wherever it is.
+    name_server: Option<SocketAddr>,
     next_incoming: u64,
     poller: Arc<Poller>,
 }
@@ -50,13 +52,14 @@ fn is_out_of_descriptors(error: &io::Error) -> bool {
 }
 
 impl HostFlows {
-    pub fn new(poller: Arc<Poller>, policy: Policy) -> Self {
+    pub fn new(poller: Arc<Poller>, policy: Policy, name_server: Option<SocketAddr>) -> Self {
         Self {
             sockets: BTreeMap::new(),
             listeners: Vec::new(),
             waiting_listeners: Vec::new(),
             events: VecDeque::new(),
             policy,
+            name_server,
             next_incoming: FlowId::FIRST_INCOMING,
             poller,
         }
@@ -202,7 +205,8 @@ fn uninterrupted<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<
 
 impl FlowBackend for HostFlows {
     fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
-        if !self.policy.permits(destination) {
+        let is_name_server = transport == Transport::Tcp && self.name_server == Some(destination.into());
+        if !is_name_server && !self.policy.permits(destination) {
             log::info!(
                 "the guest may not connect to {destination}: --net-allow {destination} would allow it"
             );

@@ -86,7 +86,7 @@ impl HostNetwork {
             log::warn!("this computer has no name server in /etc/resolv.conf: the guest resolves no names");
         }
         let resolver = HostResolver::new(poller.clone(), server, seed as u16)?;
-        let mut flows = HostFlows::new(poller, self.policy.clone());
+        let mut flows = HostFlows::new(poller, self.policy.clone(), server);
         let mut addresses = Vec::new();
         for published in &self.published {
             addresses.push(flows.publish(*published)?);

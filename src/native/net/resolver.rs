@@ -5,7 +5,7 @@ use crate::net::{NameResolver, QueryId};
 use mio::net::UdpSocket;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 /// Largest answer over UDP.
@@ -16,6 +16,7 @@ const MAX_WAITING: usize = 1024;
 /// Passes questions on over UDP.
 pub(super) struct HostResolver {
     socket: Option<UdpSocket>,
+    server: Option<SocketAddr>,
     /// Questions by the number under which the server knows them.
     waiting: BTreeMap<u16, QueryId>,
     order: VecDeque<u16>,
@@ -42,6 +43,7 @@ impl HostResolver {
         });
         Ok(Self {
             socket: socket.transpose()?,
+            server,
             waiting: BTreeMap::new(),
             order: VecDeque::new(),
             failed: VecDeque::new(),
@@ -77,6 +79,13 @@ impl NameResolver for HostResolver {
         }
         self.order.push_back(number);
         self.waiting.insert(number, id);
+    }
+
+    fn stream_server(&self) -> Option<SocketAddrV4> {
+        match self.server? {
+            SocketAddr::V4(server) => Some(server),
+            SocketAddr::V6(_) => None,
+        }
     }
 
     fn next_answer(&mut self) -> Option<(QueryId, Option<Vec<u8>>)> {

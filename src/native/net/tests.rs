@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn flows(allowed: &str) -> HostFlows {
     let poller = Poller::start(NetworkWaker::default()).unwrap();
-    HostFlows::new(poller, Policy::new(vec![allowed.parse().unwrap()]))
+    HostFlows::new(poller, Policy::new(vec![allowed.parse().unwrap()]), None)
 }
 
 fn v4(address: SocketAddr) -> SocketAddrV4 {
@@ -124,6 +124,23 @@ fn what_the_policy_does_not_allow_is_not_even_tried() {
         assert_eq!(flows.next_event(), Some(FlowEvent::Failed(FLOW, FlowError::Forbidden)));
     }
     assert!(listener.accept().is_err());
+}
+
+#[test]
+fn the_name_server_may_be_asked_over_tcp_and_nothing_else_of_it() {
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = server.local_addr().unwrap();
+    let poller = Poller::start(NetworkWaker::default()).unwrap();
+    let mut flows = HostFlows::new(poller, Policy::default(), Some(address));
+    flows.open(FLOW, Transport::Tcp, v4(address));
+    assert_eq!(until(|| flows.next_event()), FlowEvent::Opened(FLOW));
+    let mut other = v4(address);
+    other.set_port(other.port() ^ 1);
+    for (transport, destination) in [(Transport::Udp, v4(address)), (Transport::Tcp, other)] {
+        flows.open(FlowId(4), transport, destination);
+        let refused = FlowEvent::Failed(FlowId(4), FlowError::Forbidden);
+        assert_eq!(until(|| flows.next_event().filter(|event| *event == refused)), refused);
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub struct State {
     pub refusal: Option<FlowError>,
     pub is_silent: bool,
     pub questions: Vec<(QueryId, Vec<u8>)>,
+    pub name_server: Option<SocketAddrV4>,
     pub answers: VecDeque<(QueryId, Option<Vec<u8>>)>,
 }
 
@@ -134,6 +135,10 @@ impl FlowBackend for Outside {
 impl NameResolver for Outside {
     fn ask(&mut self, id: QueryId, query: &[u8]) {
         self.state().questions.push((id, query.to_vec()));
+    }
+
+    fn stream_server(&self) -> Option<SocketAddrV4> {
+        self.state().name_server
     }
 
     fn next_answer(&mut self) -> Option<(QueryId, Option<Vec<u8>>)> {

@@ -99,6 +99,20 @@ fn nothing_listens_on_the_gateway_and_on_unused_addresses() {
 }
 
 #[test]
+fn names_are_asked_over_tcp_as_well_if_the_outside_can() {
+    let mut guest = Guest::new();
+    let refused = guest.connect("10.86.0.1:53", 40_000);
+    guest.steps(5);
+    assert_eq!(guest.tcp_state(refused), State::Closed);
+    let server = "192.168.1.1:53".parse().unwrap();
+    guest.outside.state().name_server = Some(server);
+    let client = guest.connect("10.86.0.1:53", 40_001);
+    guest.steps(5);
+    assert_eq!(guest.tcp_state(client), State::Established);
+    guest.outside.with_flow(|flow| assert_eq!(flow.destination, Some((Transport::Tcp, server))));
+}
+
+#[test]
 fn the_host_is_its_own_loopback_outside() {
     let mut guest = Guest::new();
     guest.connect("10.86.0.254:8080", 40_000);
@@ -284,9 +298,9 @@ fn a_guest_that_vanishes_is_given_up() {
 #[test]
 fn thousands_of_connections_leave_nothing_behind() {
     let mut guest = Guest::new();
-    for round in 0..20u16 {
+    for round in 0..50u16 {
         let clients: Vec<_> =
-            (0..20).map(|index| guest.connect(SERVER, 10_000 + round * 20 + index)).collect();
+            (0..50).map(|index| guest.connect(SERVER, 10_000 + round * 50 + index)).collect();
         guest.steps(5);
         for client in &clients {
             assert_eq!(guest.tcp_state(*client), State::Established);
