@@ -8,6 +8,7 @@ pub mod mem;
 
 pub mod cpu;
 pub mod devices;
+pub mod net;
 pub mod storage;
 
 pub mod jit;

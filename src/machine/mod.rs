@@ -15,7 +15,7 @@ use crate::boot::{self, BootError, BootRequest};
 use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
-use crate::host::{BlockSource, CodeHost, ConsoleOutput, Entropy};
+use crate::host::{BlockSource, CodeHost, ConsoleOutput, Entropy, NetBackend};
 use crate::jit::{Engine, EngineOptions, EngineStatistics};
 use crate::mem::{Addressable, GuestMemory};
 use bus::ProcessorBus;
@@ -51,6 +51,8 @@ pub struct MachineConfig {
     pub disks: Vec<Box<dyn BlockSource>>,
     /// What compiles hot code, and when; without it, everything is interpreted.
     pub code: Option<(CodeHostFactory, EngineOptions)>,
+    /// What is at the other end of the network card's cable; without it there is no card.
+    pub network: Option<Box<dyn NetBackend>>,
 }
 
 /// Makes the host of compiled code for a machine's memory.
@@ -151,6 +153,7 @@ impl Machine {
             console_output: watched(config.console_output),
             console_size: config.console_size,
             disks: config.disks,
+            network: config.network,
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;

@@ -68,6 +68,7 @@ impl WebMachine {
             disks,
             code: when_to_compile(options.engine().as_deref())
                 .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
+            network: None,
         };
         let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
         Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })

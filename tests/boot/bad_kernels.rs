@@ -5,14 +5,7 @@ use crate::guest::{Setup, kernel};
 const MIB: u64 = 1 << 20;
 
 fn setup(kernel: Vec<u8>) -> Setup {
-    Setup {
-        kernel,
-        initrd: None,
-        command_line: "console=hvc0".to_owned(),
-        memory_bytes: 64 * MIB,
-        disks: Vec::new(),
-        code: None,
-    }
+    Setup { kernel, initrd: None, memory_bytes: 64 * MIB, ..Setup::new(Vec::new()) }
 }
 
 /// The sentence that this setup is refused with.
