@@ -512,6 +512,7 @@ impl Emitter<'_> {
         let halves = halves(op);
         let slot = self.slots.call;
         if known.may_leave {
+            self.store_rip();
             let site = self.site();
             self.wasm().i32_const(site).local_set(SITE);
         }
