@@ -2,6 +2,8 @@
 
 use super::code::Block;
 use super::{Exception, Vcpu};
+use crate::ir::Reg;
+use crate::mem::GuestPhysAddr;
 use std::any::Any;
 
 /// State that compiled code and the run loop share. Part of the interface of generated code.
@@ -34,9 +36,7 @@ pub struct Linkage {
     /// RIP of the entry of the region that was left on the way.
     pub exit_rip: u64,
     /// The registers as they stood at an exit on the way; which of them count, the site tells.
-    pub saved: [u64; 16],
-    /// What a load that missed has read, for the code to load from.
-    pub bounce: u128,
+    pub saved: [u64; Reg::COUNT],
     /// What a helper has raised.
     pub pending: Option<Exception>,
     /// Retired instructions when the budget is used up.
@@ -52,6 +52,22 @@ pub enum CompiledExit {
     Look,
     /// An instruction raised an exception.
     Raised(Exception),
+    /// The interpreter shall go on within a block. RIP is the block's; all of its instructions are counted.
+    Resume {
+        /// The block.
+        block: BlockStart,
+        /// The place of the operation to go on with.
+        place: usize,
+    },
+}
+
+/// What a block in the cache is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlockStart {
+    /// Guest-physical address of its first byte.
+    pub address: GuestPhysAddr,
+    /// The mode that it was translated for, as bits.
+    pub mode_bits: u8,
 }
 
 /// An engine that compiles hot blocks.

@@ -18,7 +18,7 @@ mod x87;
 
 pub use bus::SystemBus;
 pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, NEVER_HOT, Successor};
-pub use compiled::{CompiledCode, CompiledExit, Linkage};
+pub use compiled::{BlockStart, CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
 pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};

@@ -5,10 +5,6 @@
 pub enum HelperFunction {
     /// The shape of compiled regions: nesting depth, RIP; returns the RIP to go on at.
     Region(extern "C" fn(*mut u8, u32, u64) -> u64),
-    /// Linear address and bytes; returns the low 32 bits of an address to load from, 0 after an exception.
-    Load(extern "C" fn(*mut u8, u64, u32) -> u32),
-    /// Linear address, value and bytes; returns 0 to go on.
-    Store(extern "C" fn(*mut u8, u64, u64, u32) -> u32),
     /// An operation as two halves; returns 0 to go on.
     Call(extern "C" fn(*mut u8, u64, u64) -> u32),
     /// A condition's number; returns 1 when it holds.

@@ -1,7 +1,7 @@
 //! What generated code and the vCPU agree on: offsets, and the functions of ours that it calls.
 
-use super::emit::{LEFT_ON_THE_WAY, Site};
-use crate::cpu::{CompiledExit, Exception, LazyFlags, Linkage, Vcpu};
+use super::emit::{LEFT_ON_THE_WAY, Onward, Site};
+use crate::cpu::{BlockStart, CompiledExit, Exception, LazyFlags, Linkage, Vcpu};
 use crate::host::{CodeHost, HelperFunction};
 use crate::ir::{Condition, Op, OpCode, Reg};
 
@@ -56,14 +56,6 @@ pub mod offset {
 /// The places of our functions in the table.
 #[derive(Clone, Copy, Debug)]
 pub struct Slots {
-    /// Loads that miss.
-    pub load: u32,
-    /// Stores that miss.
-    pub store: u32,
-    /// 16-byte stores that miss.
-    pub store_vector: u32,
-    /// Raises #GP(0).
-    pub misaligned: u32,
     /// Operations of the vCPU.
     pub call: u32,
     /// Conditions on flags in memory.
@@ -78,10 +70,6 @@ impl Slots {
     /// Asks the host for the places.
     pub fn new(host: &mut dyn CodeHost) -> Self {
         Self {
-            load: host.helper(HelperFunction::Load(load)),
-            store: host.helper(HelperFunction::Store(store)),
-            store_vector: host.helper(HelperFunction::Load(store_vector)),
-            misaligned: host.helper(HelperFunction::Load(misaligned)),
             call: host.helper(HelperFunction::Call(call)),
             condition: host.helper(HelperFunction::Condition(condition)),
             overlay: host.helper(HelperFunction::Condition(overlay)),
@@ -100,23 +88,6 @@ unsafe fn vcpu_at<'a>(vcpu: *mut u8) -> &'a mut Vcpu {
     unsafe { &mut *vcpu.cast::<Vcpu>() }
 }
 
-extern "C" fn load(vcpu: *mut u8, address: u64, packed: u32) -> u32 {
-    // SAFETY: called by generated code only.
-    let vcpu = unsafe { vcpu_at(vcpu) };
-    let bytes = packed & 0xff;
-    let is_update = packed & super::emit::FOR_UPDATE != 0;
-    match vcpu.load_for_compiled(address, u64::from(bytes), is_update) {
-        Ok(value) => {
-            vcpu.linkage.bounce = value;
-            (&raw const vcpu.linkage.bounce) as usize as u32
-        }
-        Err(exception) => {
-            vcpu.linkage.pending = Some(exception);
-            0
-        }
-    }
-}
-
 /// 0 to go on, 1 to leave.
 fn status(vcpu: &mut Vcpu, done: Result<(), Exception>) -> u32 {
     match done {
@@ -126,33 +97,6 @@ fn status(vcpu: &mut Vcpu, done: Result<(), Exception>) -> u32 {
             1
         }
     }
-}
-
-extern "C" fn store(vcpu: *mut u8, address: u64, value: u64, bytes: u32) -> u32 {
-    // SAFETY: called by generated code only.
-    let vcpu = unsafe { vcpu_at(vcpu) };
-    let done = match bytes {
-        1 => vcpu.write_u8(address, value as u8),
-        2 => vcpu.write_u16(address, value as u16),
-        4 => vcpu.write_u32(address, value as u32),
-        _ => vcpu.write_u64(address, value),
-    };
-    status(vcpu, done)
-}
-
-extern "C" fn store_vector(vcpu: *mut u8, address: u64, register: u32) -> u32 {
-    // SAFETY: called by generated code only.
-    let vcpu = unsafe { vcpu_at(vcpu) };
-    let value = vcpu.vectors.get(register as usize).map_or(0, |vector| vector.low());
-    let done = vcpu.write_u128(address, value);
-    status(vcpu, done)
-}
-
-extern "C" fn misaligned(vcpu: *mut u8, _: u64, _: u32) -> u32 {
-    // SAFETY: called by generated code only.
-    let vcpu = unsafe { vcpu_at(vcpu) };
-    vcpu.linkage.pending = Some(Exception::GeneralProtection(0));
-    1
 }
 
 extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
@@ -201,8 +145,12 @@ extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {
 }
 
 /// Puts the state right behind a call of generated code that returned `rip`; `site` finds the site of a region,
-/// both by their numbers.
-pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, site: impl FnOnce(u32, usize) -> Option<&'a Site>) -> CompiledExit {
+/// both by their numbers, and with it the start of the block whose number it names.
+pub fn leave<'a>(
+    vcpu: &mut Vcpu,
+    rip: u64,
+    site: impl FnOnce(u32, usize) -> Option<(&'a Site, Option<BlockStart>)>,
+) -> CompiledExit {
     vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
     let number = std::mem::take(&mut vcpu.linkage.exit_site);
     let exception = vcpu.linkage.pending.take();
@@ -210,13 +158,10 @@ pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, site: impl FnOnce(u32, usize) -> Opt
         vcpu.set_reg(Reg::RIP, rip);
         return CompiledExit::Continue;
     }
-    let Some(site) = site(vcpu.linkage.exit_region, number as usize - 1) else {
-        // Only a mistake of the generator leads here; the guest's state is lost.
-        log::error!("generated code left at the unknown site {number} of region {}", vcpu.linkage.exit_region);
-        vcpu.activity = crate::cpu::Activity::Shutdown;
-        return CompiledExit::Look;
+    let Some((site, block)) = site(vcpu.linkage.exit_region, number as usize - 1) else {
+        return lost(vcpu, "the site is unknown");
     };
-    for register in 0..16 {
+    for register in 0..Reg::COUNT {
         if site.dirty & 1 << register != 0 {
             vcpu.regs[register] = vcpu.linkage.saved[register];
         }
@@ -224,13 +169,34 @@ pub fn leave<'a>(vcpu: &mut Vcpu, rip: u64, site: impl FnOnce(u32, usize) -> Opt
     if let Some(flags) = site.flags.lazy(vcpu.flags, &vcpu.linkage) {
         vcpu.flags = flags;
     }
-    if exception.is_none() && site.operation.as_ref().is_some_and(|site| site.op.code == OpCode::CallAndExit) {
+    let start = vcpu.linkage.exit_rip.wrapping_add(site.distance as u64);
+    match &site.onward {
         // The helper has set RIP itself.
-        return CompiledExit::Look;
+        Onward::Helper(helper) if exception.is_none() && helper.op.code == OpCode::CallAndExit => {
+            CompiledExit::Look
+        }
+        Onward::Helper(helper) => {
+            vcpu.set_reg(Reg::RIP, start);
+            vcpu.leave_at(helper, exception)
+        }
+        Onward::Block | Onward::Unseen => {
+            vcpu.set_reg(Reg::RIP, start);
+            CompiledExit::Continue
+        }
+        Onward::Redo { place, .. } => {
+            vcpu.set_reg(Reg::RIP, start);
+            match block {
+                Some(block) => CompiledExit::Resume { block, place: *place },
+                None => lost(vcpu, "the block is unknown"),
+            }
+        }
     }
-    vcpu.set_reg(Reg::RIP, vcpu.linkage.exit_rip.wrapping_add(site.distance as u64));
-    match &site.operation {
-        Some(operation) => vcpu.leave_at(operation, exception),
-        None => CompiledExit::Continue,
-    }
+}
+
+/// Only a mistake of the generator leads here: the guest's state is lost.
+#[cold]
+fn lost(vcpu: &mut Vcpu, why: &str) -> CompiledExit {
+    log::error!("generated code left at {} of region {}: {why}", vcpu.linkage.exit_site, vcpu.linkage.exit_region);
+    vcpu.activity = crate::cpu::Activity::Shutdown;
+    CompiledExit::Look
 }

@@ -1,12 +1,11 @@
 //! What is compiled: the queue of hot blocks, the installed modules and regions, and the way into them.
 
 use super::abi::{self, Slots};
-use super::emit::{self, Function, Site};
+use super::emit::{self, Function, Onward, Site};
 use super::module;
 use super::region::Region;
-use crate::cpu::{Block, CompiledCode, CompiledExit, Vcpu};
+use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, Vcpu};
 use crate::host::{CodeHost, CodeInstance};
-use crate::mem::GuestPhysAddr;
 use std::any::Any;
 use std::collections::HashMap;
 
@@ -57,18 +56,13 @@ pub struct EngineStatistics {
     pub exits_to_look: u64,
     /// Ways out by an exception.
     pub exits_by_exception: u64,
-}
-
-/// A block by its address and mode.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    start: GuestPhysAddr,
-    mode_bits: u8,
+    /// Ways out to the interpreter for an access that the TLB does not serve.
+    pub exits_to_resume: u64,
 }
 
 struct Installed {
     /// The blocks that it holds; the first is its entry.
-    blocks: Box<[Key]>,
+    blocks: Box<[BlockStart]>,
     sites: Box<[Site]>,
     module: u32,
     /// Its function, for modules that are packed anew.
@@ -86,9 +80,11 @@ struct InstalledModule {
 }
 
 /// Modules of a generation that are packed into one of the next. Calls between modules cost several times what
-/// they cost within one, so there shall be few; and packing anew costs the engine's compiler work, so it shall be
-/// rare: a function is packed at most once for each factor of 8 in their number.
-const FANOUT: usize = 8;
+/// they cost within one, so there shall be few; but packing anew costs the engine's compilers their work again: in
+/// a shell's loop 12 % of the time when all generations had 8.
+const fn fanout(generation: u32) -> usize {
+    if generation == 0 { 8 } else { 32 }
+}
 
 /// How often a way out to unseen code is taken until the region is compiled again with that code in it.
 const TAKEN_OFTEN: u32 = 200;
@@ -98,7 +94,7 @@ pub struct Engine {
     host: Box<dyn CodeHost>,
     slots: Slots,
     options: EngineOptions,
-    queue: Vec<Key>,
+    queue: Vec<BlockStart>,
     /// Whether something waits to be compiled, since `queued_at`.
     is_waiting: bool,
     queued_at: u64,
@@ -161,16 +157,16 @@ impl Engine {
             let leave = self.slots.leave;
             vcpu.move_functions(|function| outgrown.contains(&function).then_some(leave));
         }
-        let mut emitted: Vec<(Key, Box<[Key]>, Function)> = Vec::new();
+        let mut emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)> = Vec::new();
         for key in std::mem::take(&mut self.queue) {
             let cache = vcpu.code_cache();
-            let Some(block) = cache.get(key.start, key.mode_bits) else { continue };
+            let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
             if block.compiled.function.get() != 0 {
                 continue;
             }
             let region = Region::discover(cache, block);
             let function = emit::function(&region, &self.slots);
-            let blocks = region.nodes.iter().map(|node| Key::of(node.block)).collect();
+            let blocks = region.nodes.iter().map(|node| start_of(node.block)).collect();
             let counts = region.nodes.iter().map(|node| node.block.instruction_count());
             self.statistics.instructions_compiled += counts.sum::<u64>();
             emitted.push((key, blocks, function));
@@ -182,10 +178,10 @@ impl Engine {
         self.statistics.compile_seconds += self.host.seconds() - begun;
     }
 
-    fn install(&mut self, vcpu: &mut Vcpu, emitted: Vec<(Key, Box<[Key]>, Function)>) {
+    fn install(&mut self, vcpu: &mut Vcpu, emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)>) {
         let mut installed = Vec::with_capacity(emitted.len());
         for (key, blocks, function) in emitted {
-            if let Some(block) = vcpu.code_cache().get(key.start, key.mode_bits) {
+            if let Some(block) = vcpu.code_cache().get(key.address, key.mode_bits) {
                 block.compiled.needs.set(function.needs);
             }
             let Function { body, number_at, sites, .. } = function;
@@ -235,7 +231,7 @@ impl Engine {
         let cache = vcpu.code_cache();
         for (slot, region) in (first_slot..).zip(regions) {
             for (place, key) in region.blocks.iter().enumerate() {
-                let Some(block) = cache.get(key.start, key.mode_bits) else { continue };
+                let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
                 block.compiled.regions.borrow_mut().push(slot);
                 if place == 0 {
                     block.compiled.function.set(slot);
@@ -259,7 +255,7 @@ impl Engine {
             if members.is_empty() && generation > 0 {
                 return;
             }
-            if members.len() < FANOUT {
+            if members.len() < fanout(generation) {
                 continue;
             }
             let mut slots: Vec<u32> = self
@@ -269,7 +265,7 @@ impl Engine {
                 .map(|(&slot, _)| slot)
                 .collect();
             // Neighbours in memory belong together.
-            slots.sort_by_key(|slot| self.regions.get(slot).and_then(|region| region.blocks.first()).map(|key| key.start));
+            slots.sort_by_key(|slot| self.regions.get(slot).and_then(|region| region.blocks.first()).map(|key| key.address));
             let regions: Vec<Installed> = slots.iter().filter_map(|slot| self.regions.remove(slot)).collect();
             for (slot, region) in slots.iter().zip(&regions) {
                 self.unlink(vcpu, *slot, region);
@@ -309,11 +305,11 @@ impl Engine {
     fn unlink(&self, vcpu: &Vcpu, slot: u32, region: &Installed) {
         let cache = vcpu.code_cache();
         for key in &region.blocks {
-            let Some(block) = cache.get(key.start, key.mode_bits) else { continue };
+            let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
             block.compiled.regions.borrow_mut().retain(|&other| other != slot);
             if block.compiled.function.get() == slot {
                 block.compiled.function.set(0);
-                block.compiled.heat.set(cache.heat_at(key.start));
+                block.compiled.heat.set(cache.heat_at(key.address));
             }
         }
     }
@@ -368,10 +364,8 @@ impl Engine {
     }
 }
 
-impl Key {
-    fn of(block: &Block) -> Self {
-        Self { start: block.start, mode_bits: block.mode_bits }
-    }
+fn start_of(block: &Block) -> BlockStart {
+    BlockStart { address: block.start, mode_bits: block.mode_bits }
 }
 
 impl CompiledCode for Engine {
@@ -386,7 +380,7 @@ impl CompiledCode for Engine {
             self.is_waiting = true;
             self.queued_at = vcpu.instructions;
         }
-        self.queue.push(Key::of(block));
+        self.queue.push(start_of(block));
         if self.queue.len() >= self.options.batch {
             self.compile_queue(vcpu);
         }
@@ -410,14 +404,19 @@ impl CompiledCode for Engine {
         let rip = unsafe { self.host.call(function, (&raw mut *vcpu).cast(), rip) };
         let (regions, outgrown) = (&mut self.regions, &mut self.outgrown);
         let exit = abi::leave(vcpu, rip, |slot, number| {
-            let site = regions.get_mut(&slot)?.sites.get_mut(number)?;
-            if site.is_unseen {
-                site.taken += 1;
-                if site.taken == TAKEN_OFTEN {
-                    outgrown.push(slot);
+            let region = regions.get_mut(&slot)?;
+            let site = region.sites.get_mut(number)?;
+            match site.onward {
+                Onward::Unseen => {
+                    site.taken += 1;
+                    if site.taken == TAKEN_OFTEN {
+                        outgrown.push(slot);
+                    }
+                    Some((&*site, None))
                 }
+                Onward::Redo { node, .. } => Some((&*site, region.blocks.get(node).copied())),
+                Onward::Block | Onward::Helper(_) => Some((&*site, None)),
             }
-            Some(&*site)
         });
         self.statistics.entries += 1;
         self.statistics.instructions += vcpu.instructions - before;
@@ -425,6 +424,7 @@ impl CompiledCode for Engine {
             CompiledExit::Continue => self.statistics.exits_to_dispatch += 1,
             CompiledExit::Look => self.statistics.exits_to_look += 1,
             CompiledExit::Raised(_) => self.statistics.exits_by_exception += 1,
+            CompiledExit::Resume { .. } => self.statistics.exits_to_resume += 1,
         }
         exit
     }

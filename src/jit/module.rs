@@ -15,8 +15,6 @@ pub fn encode<'a>(bodies: impl ExactSizeIterator<Item = &'a [u8]>, has_shared_me
     let mut signatures = TypeSection::new();
     // In the order of `types`.
     signatures.ty().function([I32, I32, I64], [I64]);
-    signatures.ty().function([I32, I64, I32], [I32]);
-    signatures.ty().function([I32, I64, I64, I32], [I32]);
     signatures.ty().function([I32, I64, I64], [I32]);
     signatures.ty().function([I32, I32], [I32]);
     let mut imports = ImportSection::new();

@@ -59,8 +59,6 @@ impl CodeHost for WorkerCode {
         // A function's address is its place in the table.
         let place = match function {
             HelperFunction::Region(function) => function as usize,
-            HelperFunction::Load(function) => function as usize,
-            HelperFunction::Store(function) => function as usize,
             HelperFunction::Call(function) => function as usize,
             HelperFunction::Condition(function) => function as usize,
         };

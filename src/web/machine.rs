@@ -128,6 +128,7 @@ impl WebMachine {
             ("compiledEntries", engine.entries),
             ("exitsToDispatch", engine.exits_to_dispatch),
             ("exitsToLook", engine.exits_to_look),
+            ("exitsToResume", engine.exits_to_resume),
             ("exitsByException", engine.exits_by_exception),
             ("instructions", statistics.instructions),
             ("translatedBlocks", statistics.translated_blocks),

@@ -121,14 +121,6 @@ impl CodeHost for WasmtimeHost {
             HelperFunction::Region(function) => {
                 Func::wrap(store, move |vcpu: u32, depth: u32, rip: u64| function(at(vcpu), depth, rip))
             }
-            HelperFunction::Load(function) => {
-                Func::wrap(store, move |vcpu: u32, address: u64, bytes: u32| function(at(vcpu), address, bytes))
-            }
-            HelperFunction::Store(function) => {
-                Func::wrap(store, move |vcpu: u32, address: u64, value: u64, bytes: u32| {
-                    function(at(vcpu), address, value, bytes)
-                })
-            }
             HelperFunction::Call(function) => {
                 Func::wrap(store, move |vcpu: u32, low: u64, high: u64| function(at(vcpu), low, high))
             }

@@ -185,7 +185,16 @@ fn call_helper(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 
 /// Runs blocks from `block` on until something makes the caller look; at most `limit` instructions are
 /// retired in all (`vcpu.instructions`). Hot and compiled blocks are run too when `runs_warm` is set.
-fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64, runs_warm: bool) -> Exit {
+///
+/// The first block is entered at the operation at `place`, its instructions counted before.
+fn execute(
+    vcpu: &mut Vcpu,
+    first: *const Block,
+    place: usize,
+    limit: u64,
+    context: u64,
+    runs_warm: bool,
+) -> Exit {
     let regs = Registers(vcpu.regs.as_mut_ptr());
     let mut tlb: *const Tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
     let mut block: &Block;
@@ -439,7 +448,9 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64, runs_
         }};
     }
 
-    enter!(first);
+    // SAFETY: as in `enter`.
+    block = unsafe { &*first };
+    op = block.ops[place.min(block.ops.len() - 1)..].as_ptr();
     loop {
         // SAFETY: `op` points into the block's operations or into `vcpu.leaving`; both end with an operation
         // that does not fall through.

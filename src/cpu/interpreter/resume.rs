@@ -1,6 +1,6 @@
 //! Going on where compiled code was left in the middle of a block.
 
-use super::{Exit, addresses_stack_segment, execute, load_slowly};
+use super::{Exit, addresses_stack_segment, execute};
 use crate::cpu::code::{Block, Compiled, NEVER_HOT, Successor};
 use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
 use crate::ir::{Op, OpCode, Reg};
@@ -15,8 +15,6 @@ pub struct ExitSite {
     pub next: u16,
     /// Instructions of the block from this one on, itself included.
     pub left: u16,
-    /// Distance from the start of the block to its first successor: where a near call goes.
-    pub target: i64,
     /// What is left of the instruction behind the operation.
     pub rest: Box<[Op]>,
 }
@@ -26,18 +24,6 @@ impl Vcpu {
     /// none. RIP is the block's; all of its instructions are counted.
     pub fn leave_at(&mut self, site: &ExitSite, exception: Option<Exception>) -> CompiledExit {
         let Some(exception) = exception else {
-            if matches!(site.op.code, OpCode::CallNear | OpCode::CallRegister) {
-                let target = match site.op.code {
-                    OpCode::CallNear => self.reg(Reg::RIP).wrapping_add(site.target as u64),
-                    _ => self.reg(Reg(site.op.b)),
-                };
-                self.set_reg(Reg::RSP, self.reg(Reg::RSP).wrapping_sub(8));
-                self.set_reg(Reg::RIP, target);
-                return CompiledExit::Look;
-            }
-            if matches!(site.op.code, OpCode::Push64 | OpCode::PushImm64) {
-                self.set_reg(Reg::RSP, self.reg(Reg::RSP).wrapping_sub(8));
-            }
             if !site.rest.is_empty() {
                 return self.finish_instruction(site);
             }
@@ -52,25 +38,6 @@ impl Vcpu {
         self.instructions -= u64::from(site.left) - retired;
         self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(offset)));
         CompiledExit::Raised(if is_stack_fault { Exception::StackFault(0) } else { exception })
-    }
-
-    /// Loads 1 to 16 bytes for compiled code whose own look into the TLB has failed.
-    ///
-    /// # Errors
-    /// What the load raises; when `is_update` is set, what a store raises.
-    pub fn load_for_compiled(
-        &mut self,
-        address: u64,
-        bytes: u64,
-        is_update: bool,
-    ) -> Result<u128, Exception> {
-        if is_update {
-            self.check_write(address, bytes)?;
-        }
-        match bytes {
-            16 => self.read_u128(address),
-            _ => load_slowly(self, address, bytes).map(u128::from),
-        }
     }
 
     /// Runs an operation that calls a helper, on the registers in memory.
@@ -107,9 +74,9 @@ impl Vcpu {
             rip_mask: u64::MAX,
             compiled: Compiled::cold(NEVER_HOT),
         };
-        // This instruction is counted again as the block's only one.
-        self.instructions -= u64::from(site.left);
-        match execute(self, &raw const block, u64::MAX, u64::MAX, true) {
+        // The instruction is counted as the block's only one.
+        self.instructions -= u64::from(site.left) - 1;
+        match execute(self, &raw const block, 0, u64::MAX, u64::MAX, true) {
             Exit::Raised(exception) => CompiledExit::Raised(exception),
             _ => CompiledExit::Look,
         }

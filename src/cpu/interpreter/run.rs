@@ -97,12 +97,23 @@ impl Vcpu {
                 block
             };
             self.drop_dead_regions();
+            let mut block = block;
+            let mut place = None;
             if !runs_one_block {
                 match self.run_compiled(block, context, limit) {
                     None => {}
                     Some(CompiledExit::Continue) if self.instructions < limit => {
                         link_from = None;
                         continue;
+                    }
+                    Some(CompiledExit::Resume { block: start, place: resumed }) => {
+                        let Some(found) = self.code.get(start.address, start.mode_bits) else {
+                            // Compiled code is gone before its blocks are.
+                            log::error!("the block that compiled code was left in is gone");
+                            self.activity = Activity::Shutdown;
+                            break;
+                        };
+                        (block, place, link_from) = (found, Some(resumed), None);
                     }
                     Some(CompiledExit::Raised(exception)) => return Err(exception),
                     Some(CompiledExit::Continue | CompiledExit::Look) => break,
@@ -118,11 +129,20 @@ impl Vcpu {
             }
             // SAFETY: as above.
             let count = unsafe { &*block }.instruction_count();
-            let fits = self.instructions + count;
-            let until = if runs_one_block { fits } else { limit.max(fits) };
+            if place.is_none() {
+                self.instructions += count;
+            }
+            let until = if runs_one_block { self.instructions } else { limit.max(self.instructions) };
+            // SAFETY: as above.
+            let compiled = &unsafe { &*block }.compiled;
+            let heat = compiled.heat.get();
+            if heat > 0 {
+                compiled.heat.set(heat - 1);
+            }
+            let is_compiled = compiled.function.get() != 0;
             // SAFETY: as above. A compiled block runs here when the function needs more than the limit leaves.
-            let runs_warm = runs_one_block || unsafe { &*block }.compiled.function.get() != 0;
-            match execute(self, block, until, context, runs_warm) {
+            let runs_warm = runs_one_block || place.is_none() && is_compiled;
+            match execute(self, block, place.unwrap_or(0), until, context, runs_warm) {
                 Exit::Warm => {}
                 Exit::Lookup if !runs_one_block && self.instructions < limit => {}
                 Exit::LookupLink(successor) if !runs_one_block && self.instructions < limit => {

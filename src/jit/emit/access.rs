@@ -1,14 +1,10 @@
-//! Guest memory: the TLB hit inline, everything else in a helper.
+//! Guest memory: the TLB hit inline, everything else in the interpreter.
 
-use super::{ADDRESS, Emitter, ENTRY, HOST, SITE, TLB, VALUE, VCPU, at, types};
+use super::{ADDRESS, ENTRY, Emitter, SITE, TLB, VALUE, VCPU, at};
 use crate::cpu::TlbEntry;
 use crate::ir::{Op, Reg, Width};
 use crate::jit::abi::offset;
 use std::mem::offset_of;
-use wasm_encoder::{BlockType, ValType};
-
-/// Set in the bytes of a load: the address must be writable, since it is written next.
-pub const FOR_UPDATE: u32 = 1 << 8;
 
 impl Emitter<'_> {
     /// Puts the linear address of a memory operand on the stack.
@@ -41,22 +37,23 @@ impl Emitter<'_> {
         }
     }
 
-    /// Takes an address from the stack; leaves whether the TLB maps `bytes` bytes there for plain access.
-    fn probe(&mut self, bytes: u32, tag: usize) {
-        let mut wasm = self.wasm();
-        // Bits 12 to 21 of the address, times the 32 bytes of an entry.
+    /// Takes an address from the stack and leaves the low 32 bits of the host address, where the TLB maps `bytes`
+    /// bytes for plain access by `tag`. Where it does not, the interpreter runs the operation and the rest of the
+    /// block: a call from here would have the engine keep all registers on its stack.
+    fn host_address(&mut self, bytes: u32, tag: usize) {
         const _: () = assert!(size_of::<TlbEntry>() == 32);
-        wasm.local_tee(ADDRESS).i64_const(7).i64_shr_u().i32_wrap_i64().i32_const(1023 << 5).i32_and();
+        let site = self.redo_site();
+        let mut wasm = self.wasm();
+        wasm.local_set(ADDRESS).i32_const(site).local_set(SITE);
+        // Bits 12 to 21 of the address, times the 32 bytes of an entry.
+        wasm.local_get(ADDRESS).i64_const(7).i64_shr_u().i32_wrap_i64().i32_const(1023 << 5).i32_and();
         wasm.local_get(TLB).i32_add().local_tee(ENTRY).i64_load(at(tag));
         wasm.local_get(ADDRESS);
         if bytes > 1 {
             wasm.i64_const(i64::from(bytes) - 1).i64_add();
         }
-        wasm.i64_const(!0xfff).i64_and().i64_eq();
-    }
-
-    /// Behind a hit: the low 32 bits of the host address on the stack.
-    fn hit(&mut self) {
+        wasm.i64_const(!0xfff).i64_and().i64_ne();
+        self.leave_if();
         let mut wasm = self.wasm();
         wasm.local_get(ADDRESS).i32_wrap_i64();
         wasm.local_get(ENTRY).i32_load(at(offset_of!(TlbEntry, addend))).i32_add();
@@ -65,22 +62,7 @@ impl Emitter<'_> {
     /// Takes an address from the stack; leaves where `bytes` bytes of guest memory can be loaded from.
     pub(super) fn readable(&mut self, bytes: u32, is_update: bool) {
         let tag = if is_update { offset_of!(TlbEntry, write_tag) } else { offset_of!(TlbEntry, read_tag) };
-        self.probe(bytes, tag);
-        self.wasm().if_(BlockType::Result(ValType::I32));
-        self.depth += 1;
-        self.hit();
-        self.wasm().else_();
-        let site = self.site();
-        let slot = self.slots.load;
-        let packed = bytes | if is_update { FOR_UPDATE } else { 0 };
-        let mut wasm = self.wasm();
-        wasm.i32_const(site).local_set(SITE);
-        wasm.local_get(VCPU).local_get(ADDRESS).i32_const(packed as i32);
-        wasm.i32_const(slot as i32).call_indirect(0, types::LOAD);
-        wasm.local_tee(HOST).i32_eqz();
-        self.leave_if();
-        self.wasm().local_get(HOST).end();
-        self.depth -= 1;
+        self.host_address(bytes, tag);
     }
 
     /// Takes an address from the stack; leaves the value there, extended to 64 bits.
@@ -112,11 +94,7 @@ impl Emitter<'_> {
 
     /// Takes an address from the stack and stores the value in its local there.
     pub(super) fn store(&mut self, width: Width) {
-        self.spill_for_rest();
-        self.probe(width.bytes().into(), offset_of!(TlbEntry, write_tag));
-        self.wasm().if_(BlockType::Empty);
-        self.depth += 1;
-        self.hit();
+        self.host_address(width.bytes().into(), offset_of!(TlbEntry, write_tag));
         let mut wasm = self.wasm();
         wasm.local_get(VALUE);
         match width {
@@ -125,64 +103,24 @@ impl Emitter<'_> {
             Width::W32 => wasm.i64_store32(at(0)),
             Width::W64 => wasm.i64_store(at(0)),
         };
-        self.wasm().else_();
-        self.store_slowly(width.bytes().into(), VALUE);
-        self.wasm().end();
-        self.depth -= 1;
-    }
-
-    /// The miss of a store to the address in its local.
-    pub(super) fn store_slowly(&mut self, bytes: u32, value: u32) {
-        let site = self.site();
-        let slot = self.slots.store;
-        let mut wasm = self.wasm();
-        wasm.i32_const(site).local_set(SITE);
-        wasm.local_get(VCPU).local_get(ADDRESS).local_get(value).i32_const(bytes as i32);
-        wasm.i32_const(slot as i32).call_indirect(0, types::STORE);
-        self.leave_if();
     }
 
     /// Takes the address of 16 bytes from the stack and stores vector register `number` there.
     pub(super) fn store_vector(&mut self, number: u8) {
-        self.probe(16, offset_of!(TlbEntry, write_tag));
-        self.wasm().if_(BlockType::Empty);
-        self.depth += 1;
-        self.hit();
+        self.host_address(16, offset_of!(TlbEntry, write_tag));
         self.get_vector(number);
-        self.wasm().v128_store(at(0)).else_();
-        let (site, slot) = (self.site(), self.slots.store_vector);
-        let mut wasm = self.wasm();
-        wasm.i32_const(site).local_set(SITE);
-        wasm.local_get(VCPU).local_get(ADDRESS).i32_const(i32::from(number));
-        wasm.i32_const(slot as i32).call_indirect(0, types::LOAD);
-        self.leave_if();
-        self.wasm().end();
-        self.depth -= 1;
+        self.wasm().v128_store(at(0));
     }
 
-    /// Leaves with #GP(0) when the address on the stack is not a multiple of 16; it stays there.
+    /// Leaves for the interpreter, which raises #GP(0), when the address on the stack is not a multiple of 16;
+    /// else it stays there.
     pub(super) fn check_alignment(&mut self) {
-        let (site, slot) = (self.site(), self.slots.misaligned);
+        let site = self.redo_site();
         let mut wasm = self.wasm();
-        wasm.local_tee(ADDRESS).i32_wrap_i64().i32_const(15).i32_and().if_(BlockType::Empty);
-        self.depth += 1;
-        let mut wasm = self.wasm();
-        wasm.i32_const(site).local_set(SITE);
-        wasm.local_get(VCPU).local_get(ADDRESS).i32_const(16);
-        wasm.i32_const(slot as i32).call_indirect(0, types::LOAD);
+        wasm.local_set(ADDRESS).i32_const(site).local_set(SITE);
+        wasm.local_get(ADDRESS).i32_wrap_i64().i32_const(15).i32_and();
         self.leave_if();
-        self.wasm().end().local_get(ADDRESS);
-        self.depth -= 1;
-    }
-
-    /// When the operation is not the last of its instruction, what follows may have to be run elsewhere: its
-    /// temporaries must stand in memory.
-    fn spill_for_rest(&mut self) {
-        if self.ends_instruction() {
-            return;
-        }
-        let written = self.written_temporaries(super::TEMPORARIES);
-        self.store_registers(written);
+        self.wasm().local_get(ADDRESS);
     }
 
     /// Pushes the value in its local.

@@ -3,7 +3,7 @@
 
 use super::flags::FlagsState;
 use super::{
-    BUDGET, DEPTH, ENTRY, Emitter, Label, SECOND, SITE, TLB, VALUE, VCPU, at, types,
+    BUDGET, DEPTH, ENTRY, Emitter, Label, Onward, SECOND, SITE, TLB, VALUE, VCPU, at, types,
 };
 use crate::cpu::{JUMP_ENTRIES, JumpEntry};
 use crate::ir::{Condition, Op, Reg, Shape, Width};
@@ -118,10 +118,7 @@ impl Emitter<'_> {
 
     /// Goes on where nothing has run so far: the run loop finds the way, and counts.
     fn leave_unseen(&mut self, distance: i64) {
-        let site = self.site_at(distance);
-        if let Some(site) = self.sites.last_mut() {
-            site.is_unseen = true;
-        }
+        let site = self.note_site(distance, self.dirty, Onward::Unseen);
         let depth = self.depth - 1;
         self.wasm().i32_const(site).local_set(SITE).br(depth);
     }
@@ -225,11 +222,7 @@ impl Emitter<'_> {
         let behind = region.nodes[node].distance + i64::from(op.disp);
         match distance {
             Some(distance) => self.rip(distance),
-            None => {
-                // A store that makes the region leave goes out at the target, which memory must tell.
-                self.store_registers(1 << op.b & super::TEMPORARIES);
-                self.get(op.b);
-            }
+            None => self.get(op.b),
         }
         self.wasm().local_set(SECOND);
         self.rip(behind);

@@ -19,7 +19,6 @@ use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
 
-pub use access::FOR_UPDATE;
 pub use flags::FlagsAt;
 pub use vector::vector_effects;
 
@@ -27,14 +26,10 @@ pub use vector::vector_effects;
 pub mod types {
     /// `(vcpu, depth, rip) -> rip`.
     pub const REGION: u32 = 0;
-    /// `(vcpu, address, bytes) -> pointer`.
-    pub const LOAD: u32 = 1;
-    /// `(vcpu, address, value, bytes) -> status`.
-    pub const STORE: u32 = 2;
     /// `(vcpu, operation, operation) -> status`.
-    pub const CALL: u32 = 3;
+    pub const CALL: u32 = 1;
     /// `(vcpu, condition) -> holds`.
-    pub const CONDITION: u32 = 4;
+    pub const CONDITION: u32 = 2;
 }
 
 /// Where a region can be left on the way.
@@ -46,12 +41,28 @@ pub struct Site {
     pub dirty: RegSet,
     /// Where the flags are.
     pub flags: FlagsAt,
-    /// The operation in the block; `None` to go on at the block's start.
-    pub operation: Option<ExitSite>,
-    /// Whether it leads to code that had not run when the region was compiled.
-    pub is_unseen: bool,
-    /// How often such a site was left by.
+    /// How to go on.
+    pub onward: Onward,
+    /// How often a site that leads to [unseen](Onward::Unseen) code was left by.
     pub taken: u32,
+}
+
+/// How to go on behind a way out.
+#[derive(Clone, Debug)]
+pub enum Onward {
+    /// With the block that RIP is told of.
+    Block,
+    /// As [`Block`](Self::Block), which had not run when the region was compiled.
+    Unseen,
+    /// A helper has raised an exception, or made a change that the run loop must see.
+    Helper(ExitSite),
+    /// With an operation of the region's block of this number, in the interpreter.
+    Redo {
+        /// The block.
+        node: usize,
+        /// The operation's place in it.
+        place: usize,
+    },
 }
 
 /// An emitted region.
@@ -73,20 +84,19 @@ const RIP: u32 = 2;
 const TLB: u32 = 3;
 const BUDGET: u32 = 4;
 const ENTRY: u32 = 5;
-const HOST: u32 = 6;
-const SITE: u32 = 7;
-const FLAGS_KIND: u32 = 8;
-const CHOICE: u32 = 9;
-const I32_LOCALS: u32 = 7;
-const ADDRESS: u32 = 10;
-const VALUE: u32 = 11;
-const FLAGS_LEFT: u32 = 12;
-const FLAGS_RESULT: u32 = 13;
-const FLAGS_SOURCE: u32 = 14;
-const SECOND: u32 = 15;
-const FLAGS_OVERLAY: u32 = 16;
+const SITE: u32 = 6;
+const FLAGS_KIND: u32 = 7;
+const CHOICE: u32 = 8;
+const I32_LOCALS: u32 = 6;
+const ADDRESS: u32 = 9;
+const VALUE: u32 = 10;
+const FLAGS_LEFT: u32 = 11;
+const FLAGS_RESULT: u32 = 12;
+const FLAGS_SOURCE: u32 = 13;
+const SECOND: u32 = 14;
+const FLAGS_OVERLAY: u32 = 15;
 const I64_LOCALS: u32 = 7;
-const FIRST_REGISTER: u32 = 17;
+const FIRST_REGISTER: u32 = 16;
 
 /// What a function returns when it was left on the way: no canonical address.
 pub const LEFT_ON_THE_WAY: i64 = i64::MIN + 1;
@@ -319,7 +329,7 @@ impl Emitter<'_> {
         }
     }
 
-    /// Notes a way out at the current operation; its number.
+    /// Notes a way out behind the helper that the current operation calls; its number.
     fn site(&mut self) -> i32 {
         let node = &self.region.nodes[self.node];
         let ops = &node.block.ops;
@@ -331,21 +341,31 @@ impl Emitter<'_> {
             op,
             next: next.unwrap_or(node.block.length),
             left: (node.block.instruction_count() - before) as u16,
-            target: node.block.successors[0].distance,
             rest: rest.copied().collect(),
         };
-        self.note_site(node.distance, Some(operation))
+        self.note_site(node.distance, self.dirty, Onward::Helper(operation))
     }
 
     /// Notes a way out that goes on at a distance from the entry.
     fn site_at(&mut self, distance: i64) -> i32 {
-        self.note_site(distance, None)
+        self.note_site(distance, self.dirty, Onward::Block)
     }
 
-    fn note_site(&mut self, distance: i64, operation: Option<ExitSite>) -> i32 {
+    /// Notes a way out that has the interpreter run the current operation, and the rest of its block.
+    fn redo_site(&mut self) -> i32 {
+        let node = &self.region.nodes[self.node];
+        let Effects { reads, writes, .. } = effects(&node.block.ops[self.place]);
+        // What this operation and those behind it read.
+        let temporaries = (self.live_after() & !writes | reads) & TEMPORARIES;
+        let distance = node.distance;
+        let onward = Onward::Redo { node: self.node, place: self.place };
+        self.note_site(distance, self.dirty | temporaries, onward)
+    }
+
+    fn note_site(&mut self, distance: i64, dirty: RegSet, onward: Onward) -> i32 {
         let flags = FlagsAt { base: self.flags, overlay: self.overlay };
         self.uses_flags |= flags.is_in_locals();
-        self.sites.push(Site { distance, dirty: self.dirty, flags, operation, is_unseen: false, taken: 0 });
+        self.sites.push(Site { distance, dirty, flags, onward, taken: 0 });
         self.sites.len() as i32
     }
 
