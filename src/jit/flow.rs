@@ -130,6 +130,7 @@ pub fn effects(op: &Op) -> Effects {
         Shape::Vector => {
             if let Some(direct) = super::emit::vector_effects(op) {
                 (result.reads, result.writes) = (direct.reads, direct.writes);
+                (result.defines_flags, result.may_exit) = (direct.defines_flags, direct.may_exit);
             } else {
                 (result.is_barrier, result.may_exit) = (true, true);
             }

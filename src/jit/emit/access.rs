@@ -3,7 +3,6 @@
 use super::{ADDRESS, Emitter, ENTRY, HOST, SITE, TLB, VALUE, VCPU, at, types};
 use crate::cpu::TlbEntry;
 use crate::ir::{Op, Reg, Width};
-use crate::jit::abi::offset;
 use std::mem::offset_of;
 use wasm_encoder::{BlockType, ValType};
 
@@ -144,12 +143,12 @@ impl Emitter<'_> {
 
     /// Takes the address of 16 bytes from the stack and stores vector register `number` there.
     pub(super) fn store_vector(&mut self, number: u8) {
+        let local = self.cached_vector(number);
         self.probe(16, offset_of!(TlbEntry, write_tag));
         self.wasm().if_(BlockType::Empty);
         self.depth += 1;
         self.hit();
-        self.get_vector(number);
-        self.wasm().v128_store(at(0)).else_();
+        self.wasm().local_get(local).v128_store(at(0)).else_();
         let (site, slot) = (self.site(), self.slots.store_vector);
         let mut wasm = self.wasm();
         wasm.i32_const(site).local_set(SITE);
@@ -198,11 +197,5 @@ impl Emitter<'_> {
         self.get(Reg::RSP.0);
         self.wasm().i64_const(bytes).i64_add();
         self.set(Reg::RSP.0);
-    }
-
-    /// Puts the address of a vector register on the stack, with its offset to give to the access.
-    pub(super) fn vector_place(&mut self, number: u8) -> usize {
-        self.wasm().local_get(VCPU);
-        offset::VECTORS + 32 * usize::from(number)
     }
 }

@@ -21,6 +21,7 @@ use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
 
 pub use access::FOR_UPDATE;
 pub use flags::FlagsAt;
+use vector::VectorLocals;
 pub use vector::vector_effects;
 
 /// Numbers of the function types that every module begins with.
@@ -103,15 +104,16 @@ pub fn function(region: &Region, slots: &Slots, number: u32) -> Function {
         node: 0,
         place: 0,
         uses_flags: false,
+        vectors: VectorLocals::default(),
     };
     emitter.whole(number);
-    let Emitter { code, sites, .. } = emitter;
+    let Emitter { code, sites, vectors, .. } = emitter;
     let registers = flow.used.count_ones();
     let mut body = Vec::with_capacity(code.len() + 16);
     let groups = [
         (I32_LOCALS, wasm_encoder::ValType::I32),
         (I64_LOCALS + registers, wasm_encoder::ValType::I64),
-        (vector::LOCALS, wasm_encoder::ValType::V128),
+        (vectors.count(), wasm_encoder::ValType::V128),
     ];
     use wasm_encoder::Encode;
     (groups.len() as u32).encode(&mut body);
@@ -157,6 +159,8 @@ struct Emitter<'a> {
     place: usize,
     /// Whether any site needs the locals of the flags.
     uses_flags: bool,
+    /// Where vector registers are, here.
+    vectors: VectorLocals,
 }
 
 /// A memory operand at an offset from the address on the stack; alignment is never promised.
@@ -434,7 +438,7 @@ impl Emitter<'_> {
                 self.set(op.a);
             }
             Shape::VectorLoad { .. } | Shape::VectorStore { .. } | Shape::VectorMove => self.vector_move(op),
-            Shape::Vector if vector_effects(op).is_some() => self.vector(op),
+            Shape::Vector if self.vector(op) => {}
             Shape::Vector | Shape::Call => self.call_helper(op),
             _ => self.arithmetic(op),
         }
@@ -458,6 +462,7 @@ impl Emitter<'_> {
         self.leave_if();
         self.wasm().local_get(VCPU).i32_load(at(offset::TLB)).local_set(TLB);
         self.load_registers(self.live_after());
+        self.vectors.keep(0);
     }
 
     /// The temporaries that the operations of this instruction before the current one have written.
