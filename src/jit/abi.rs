@@ -64,6 +64,8 @@ pub struct Slots {
     pub misaligned: u32,
     /// Operations of the vCPU.
     pub call: u32,
+    /// Operations on vector registers, which at most raise an exception beside.
+    pub vector: u32,
     /// Conditions on flags in memory.
     pub condition: u32,
     /// Goes out to the run loop.
@@ -79,6 +81,7 @@ impl Slots {
             store_vector: host.helper(HelperFunction::Load(store_vector)),
             misaligned: host.helper(HelperFunction::Load(misaligned)),
             call: host.helper(HelperFunction::Call(call)),
+            vector: host.helper(HelperFunction::Call(vector)),
             condition: host.helper(HelperFunction::Condition(condition)),
             leave: host.helper(HelperFunction::Region(leave_at_once)),
         }
@@ -150,12 +153,10 @@ extern "C" fn misaligned(vcpu: *mut u8, _: u64, _: u32) -> u32 {
     1
 }
 
-extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
-    // SAFETY: called by generated code only.
-    let vcpu = unsafe { vcpu_at(vcpu) };
-    let Some(code) = OpCode::from_number(low as u16) else { return status(vcpu, Err(Exception::InvalidOpcode)) };
-    let op = Op {
-        code,
+/// The operation that two numbers stand for.
+fn operation(low: u64, high: u64) -> Option<Op> {
+    Some(Op {
+        code: OpCode::from_number(low as u16)?,
         pc: (low >> 16) as u16,
         a: (low >> 32) as u8,
         b: (low >> 40) as u8,
@@ -163,7 +164,27 @@ extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
         d: (low >> 56) as u8,
         disp: high as i32,
         imm: (high >> 32) as i32,
-    };
+    })
+}
+
+/// Unlike [`call`] with nothing written back but vector registers and what the operation reads.
+extern "C" fn vector(vcpu: *mut u8, low: u64, high: u64) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    let done = operation(low, high).ok_or(Exception::InvalidOpcode).and_then(|op| vcpu.execute_helper(&op));
+    match done {
+        Ok(()) => 0,
+        Err(exception) => {
+            vcpu.linkage.pending = Some(exception);
+            1
+        }
+    }
+}
+
+extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    let Some(op) = operation(low, high) else { return status(vcpu, Err(Exception::InvalidOpcode)) };
     vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
     let done = vcpu.execute_helper(&op);
     vcpu.linkage.tlb = vcpu.tlb_address();

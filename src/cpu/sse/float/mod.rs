@@ -18,6 +18,7 @@ pub use operation::Operation;
 
 use crate::cpu::{Exception, Helper, Vcpu};
 use crate::ir::{Op, Reg, VectorReg};
+pub use arithmetic::{QUICK as MXCSR_QUICK, QUICK_MASK as MXCSR_QUICK_MASK};
 use arithmetic::{Arithmetic, is_quick, quick};
 pub use context::Context;
 use context::rounding;

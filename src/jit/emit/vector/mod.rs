@@ -1,15 +1,15 @@
 //! Vector registers: the vCPU's memory always holds them; within a straight stretch of code their low halves
 //! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
 
+mod float;
 mod integer;
 mod shuffle;
 
 use super::{Emitter, VALUE, VCPU, at};
-use crate::cpu::sse::integer::Operation;
+use crate::cpu::sse::{float::Operation as FloatOperation, integer::Operation as IntegerOperation};
 use crate::ir::{Op, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
-use integer::Direct;
 
 /// Locals of 128 bits that no register has, before those of the registers.
 const SCRATCH: u32 = 1;
@@ -29,7 +29,29 @@ pub struct VectorEffects {
 
 /// What a vector operation that is emitted directly does; `None` for those that a helper runs.
 pub fn vector_effects(op: &Op) -> Option<VectorEffects> {
-    Some(Direct::of(Operation::from_number(op.imm)?, op)?.effects(op))
+    Some(Direct::of(op)?.effects(op))
+}
+
+/// How an operation is emitted.
+enum Direct {
+    Integer(integer::Direct),
+    Float(float::Direct),
+}
+
+impl Direct {
+    fn of(op: &Op) -> Option<Self> {
+        match IntegerOperation::from_number(op.imm) {
+            Some(operation) => integer::Direct::of(operation, op).map(Self::Integer),
+            None => float::Direct::of(FloatOperation::from_number(op.imm)?, op).map(Self::Float),
+        }
+    }
+
+    fn effects(&self, op: &Op) -> VectorEffects {
+        match self {
+            Self::Integer(direct) => direct.effects(op),
+            Self::Float(direct) => direct.effects(op),
+        }
+    }
 }
 
 /// Which vector registers have locals, and which of these hold what memory does.
@@ -92,10 +114,16 @@ impl Emitter<'_> {
     pub(super) fn cached_vector(&mut self, number: u8) -> u32 {
         let local = self.vector_local(number);
         if self.vectors.valid & 1 << number == 0 {
-            self.wasm().local_get(VCPU).v128_load(at(vector_offset(number))).local_set(local);
-            self.vectors.valid |= 1 << number;
+            self.reload_vector(number);
         }
         local
+    }
+
+    /// Reads a vector register again, which our code has written.
+    fn reload_vector(&mut self, number: u8) {
+        let local = self.vector_local(number);
+        self.wasm().local_get(VCPU).v128_load(at(vector_offset(number))).local_set(local);
+        self.vectors.valid |= 1 << number;
     }
 
     /// Takes a vector register's low 128 bits from the stack.
@@ -145,9 +173,11 @@ impl Emitter<'_> {
 
     /// An operation that is emitted directly; whether it is one.
     pub(super) fn vector(&mut self, op: &Op) -> bool {
-        let direct = Operation::from_number(op.imm).and_then(|operation| Direct::of(operation, op));
-        let Some(direct) = direct else { return false };
-        self.integer_lanes(&direct, op);
+        match Direct::of(op) {
+            Some(Direct::Integer(direct)) => self.integer_lanes(&direct, op),
+            Some(Direct::Float(direct)) => self.float_lanes(&direct, op),
+            None => return false,
+        }
         true
     }
 }
