@@ -163,10 +163,11 @@ fn comparison(format: Format, predicate: u8) -> Option<Emit> {
 impl Format {
     /// A number's bits in all lanes.
     fn splat(self, value: f64) -> i128 {
-        match self {
-            Self::Single => i128::from((value as f32).to_bits()) * 0x1_0000_0001_0000_0001_0000_0001,
-            Self::Double => i128::from(value.to_bits()) * (1 << 64 | 1),
-        }
+        let bits = match self {
+            Self::Single => u128::from((value as f32).to_bits()) * 0x1_0000_0001_0000_0001_0000_0001,
+            Self::Double => u128::from(value.to_bits()) * (1 << 64 | 1),
+        };
+        bits as i128
     }
 
     /// The smallest normal number in all lanes.
