@@ -62,6 +62,12 @@ pub enum Direct {
     ToInteger(Format, Width, bool),
     /// `a` = the 32-bit integers in `c`.
     FromLanes(Format),
+    /// `a` = the singles in `c` as 32-bit integers, truncated or rounded to nearest.
+    ToLanes(bool),
+    /// `a` = `c` rounded to integers.
+    Round(Format, Lanes, Emit),
+    /// Always the slow way.
+    Slow,
 }
 
 macro_rules! emits {
@@ -71,14 +77,14 @@ macro_rules! emits {
 }
 
 impl Direct {
-    /// How the operation is emitted; `None` when a helper runs it.
-    pub fn of(operation: Operation, op: &Op) -> Option<Self> {
+    /// How the operation is emitted.
+    pub fn of(operation: Operation, op: &Op) -> Self {
         use Format::{Double, Single};
         use Lanes::{All, Low};
         use Operation as O;
         let width = if op.d & 1 != 0 { Width::W64 } else { Width::W32 };
         let predicate = op.d & 7;
-        Some(match operation {
+        match operation {
             O::AddSs => Self::Arithmetic(Single, Low, Zero::Sum, emits!(f32x4_add)),
             O::AddSd => Self::Arithmetic(Double, Low, Zero::Sum, emits!(f64x2_add)),
             O::AddPs => Self::Arithmetic(Single, All, Zero::Sum, emits!(f32x4_add)),
@@ -104,10 +110,10 @@ impl Direct {
             O::MaximumSd => Self::Exact(Double, Low, emits!(f64x2_pmax)),
             O::MaximumPs => Self::Exact(Single, All, emits!(f32x4_pmax)),
             O::MaximumPd => Self::Exact(Double, All, emits!(f64x2_pmax)),
-            O::CompareSs => Self::Exact(Single, Low, comparison(Single, predicate)?),
-            O::CompareSd => Self::Exact(Double, Low, comparison(Double, predicate)?),
-            O::ComparePs => Self::Exact(Single, All, comparison(Single, predicate)?),
-            O::ComparePd => Self::Exact(Double, All, comparison(Double, predicate)?),
+            O::CompareSs => comparison(Single, Low, predicate),
+            O::CompareSd => comparison(Double, Low, predicate),
+            O::ComparePs => comparison(Single, All, predicate),
+            O::ComparePd => comparison(Double, All, predicate),
             O::SquareRootSs => Self::Root(Single, Low, emits!(f32x4_sqrt)),
             O::SquareRootSd => Self::Root(Double, Low, emits!(f64x2_sqrt)),
             O::SquareRootPs => Self::Root(Single, All, emits!(f32x4_sqrt)),
@@ -122,8 +128,13 @@ impl Direct {
             O::SdToSi => Self::ToInteger(Double, width, op.d & 2 != 0),
             O::DqToPs => Self::FromLanes(Single),
             O::DqToPd => Self::FromLanes(Double),
-            _ => return None,
-        })
+            O::PsToDq => Self::ToLanes(op.d == 1),
+            O::RoundSs => Self::Round(Single, Low, rounding(Single, op.d)),
+            O::RoundSd => Self::Round(Double, Low, rounding(Double, op.d)),
+            O::RoundPs => Self::Round(Single, All, rounding(Single, op.d)),
+            O::RoundPd => Self::Round(Double, All, rounding(Double, op.d)),
+            _ => Self::Slow,
+        }
     }
 
     /// What it does with integer registers and flags.
@@ -141,8 +152,8 @@ impl Direct {
 }
 
 /// Comparison of two operands that are no NaNs, which stand on the stack the second first.
-fn comparison(format: Format, predicate: u8) -> Option<Emit> {
-    Some(match (format, predicate) {
+fn comparison(format: Format, lanes: Lanes, predicate: u8) -> Direct {
+    let emit: Emit = match (format, predicate) {
         (Format::Single, 0) => emits!(f32x4_eq),
         (Format::Single, 1) => emits!(f32x4_gt),
         (Format::Single, 2) => emits!(f32x4_ge),
@@ -156,8 +167,24 @@ fn comparison(format: Format, predicate: u8) -> Option<Emit> {
         (Format::Double, 5) => emits!(f64x2_le),
         (Format::Double, 6) => emits!(f64x2_lt),
         // Ordered and unordered look for what the direct way leaves out.
-        _ => return None,
-    })
+        _ => return Direct::Slow,
+    };
+    Direct::Exact(format, lanes, emit)
+}
+
+/// Rounding as an immediate byte says, MXCSR's being to nearest.
+fn rounding(format: Format, immediate: u8) -> Emit {
+    let control = if immediate & 4 != 0 { 0 } else { immediate & 3 };
+    match (format, control) {
+        (Format::Single, 0) => emits!(f32x4_nearest),
+        (Format::Single, 1) => emits!(f32x4_floor),
+        (Format::Single, 2) => emits!(f32x4_ceil),
+        (Format::Single, _) => emits!(f32x4_trunc),
+        (Format::Double, 0) => emits!(f64x2_nearest),
+        (Format::Double, 1) => emits!(f64x2_floor),
+        (Format::Double, 2) => emits!(f64x2_ceil),
+        (Format::Double, _) => emits!(f64x2_trunc),
+    }
 }
 
 impl Format {
@@ -280,6 +307,29 @@ impl Emitter<'_> {
                 self.is_quick();
                 self.result_or_slowly(op, Format::Single, Lanes::All);
             }
+            Direct::Round(format, lanes, emit) => {
+                let y = self.cached_vector(op.c);
+                let result = self.scratch();
+                self.wasm().local_get(y);
+                emit(&mut self.wasm());
+                self.wasm().local_set(result);
+                self.is_quick();
+                self.wasm().local_get(y).local_get(y);
+                self.by_format(format, emits!(f32x4_eq), emits!(f64x2_eq));
+                self.holds(format, lanes);
+                self.wasm().i32_and();
+                self.result_or_slowly(op, format, lanes);
+            }
+            Direct::ToLanes(is_truncated) => {
+                self.whole_numbers(op, Format::Single, Width::W32, is_truncated, Lanes::All);
+                let result = self.scratch();
+                self.wasm().local_get(result).i32x4_trunc_sat_f32x4_s().local_set(result);
+                self.result_or_slowly(op, Format::Single, Lanes::All);
+            }
+            Direct::Slow => {
+                self.vector_slowly(op);
+                self.reload_vector(op.a);
+            }
             Direct::Flags(format) => self.float_flags(op, format),
             Direct::FromInteger(format, width) => self.float_from_integer(op, format, width),
             Direct::ToInteger(format, width, is_truncated) => {
@@ -370,7 +420,7 @@ impl Emitter<'_> {
     }
 
     /// Runs an operation that touches vector registers and MXCSR only, in the vCPU's memory.
-    fn vector_slowly(&mut self, op: &Op) {
+    pub(super) fn vector_slowly(&mut self, op: &Op) {
         let halves = halves(op);
         let (site, slot) = (self.site(), self.slots.vector);
         let mut wasm = self.wasm();
@@ -448,7 +498,8 @@ impl Emitter<'_> {
         }
     }
 
-    fn float_to_integer(&mut self, op: &Op, format: Format, width: Width, is_truncated: bool) {
+    /// Rounds `c` to integers in the scratch local, and puts on the stack whether that is all there is to it.
+    fn whole_numbers(&mut self, op: &Op, format: Format, width: Width, is_truncated: bool, lanes: Lanes) {
         let y = self.cached_vector(op.c);
         let whole = self.scratch();
         self.wasm().local_get(y);
@@ -465,9 +516,15 @@ impl Emitter<'_> {
         self.wasm().local_get(whole).v128_const(format.splat(limit));
         self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
         self.wasm().v128_and();
-        self.holds(format, Lanes::Low);
+        self.holds(format, lanes);
+        self.wasm().i32_and();
+    }
+
+    fn float_to_integer(&mut self, op: &Op, format: Format, width: Width, is_truncated: bool) {
+        self.whole_numbers(op, format, width, is_truncated, Lanes::Low);
+        let whole = self.scratch();
         let mut wasm = self.wasm();
-        wasm.i32_and().if_(BlockType::Empty).local_get(whole);
+        wasm.if_(BlockType::Empty).local_get(whole);
         match (format, width) {
             (Format::Single, Width::W64) => wasm.f32x4_extract_lane(0).i64_trunc_sat_f32_s(),
             (Format::Single, _) => wasm.f32x4_extract_lane(0).i32_trunc_sat_f32_s().i64_extend_i32_u(),

@@ -58,6 +58,8 @@ pub enum Direct {
     Insert(u32),
     /// PTEST.
     Test,
+    /// By a call that works on vector registers only.
+    Slow,
 }
 
 macro_rules! emits {
@@ -128,15 +130,9 @@ impl Direct {
             O::Absolute8 => Self::Unary(emits!(i8x16_abs)),
             O::Absolute16 => Self::Unary(emits!(i16x8_abs)),
             O::Absolute32 => Self::Unary(emits!(i32x4_abs)),
-            O::WithSignOf8 => {
-                Self::WithSignOf(emits!(i8x16_gt_s), emits!(i8x16_sub), emits!(i8x16_eq))
-            }
-            O::WithSignOf16 => {
-                Self::WithSignOf(emits!(i16x8_gt_s), emits!(i16x8_sub), emits!(i16x8_eq))
-            }
-            O::WithSignOf32 => {
-                Self::WithSignOf(emits!(i32x4_gt_s), emits!(i32x4_sub), emits!(i32x4_eq))
-            }
+            O::WithSignOf8 => Self::WithSignOf(emits!(i8x16_gt_s), emits!(i8x16_sub), emits!(i8x16_eq)),
+            O::WithSignOf16 => Self::WithSignOf(emits!(i16x8_gt_s), emits!(i16x8_sub), emits!(i16x8_eq)),
+            O::WithSignOf32 => Self::WithSignOf(emits!(i32x4_gt_s), emits!(i32x4_sub), emits!(i32x4_eq)),
             O::MultiplyLow16 => Self::Binary(emits!(i16x8_mul)),
             O::MultiplyLow32 => Self::Binary(emits!(i32x4_mul)),
             O::MultiplyHighSigned16 => {
@@ -216,6 +212,9 @@ impl Direct {
             O::ZeroExtend16To64 => Self::Unary(emits!(i32x4_extend_low_i16x8_u, i64x2_extend_low_i32x4_u)),
             O::ZeroExtend32To64 => Self::Unary(emits!(i64x2_extend_low_i32x4_u)),
             O::Test => Self::Test,
+            O::MultiplyHighRounded16 | O::MinimumWordAndPlace | O::MultipleSumsOfAbsoluteDifferences => {
+                Self::Slow
+            }
             _ => return None,
         })
     }
@@ -228,6 +227,7 @@ impl Direct {
             Self::ToInteger32(_) | Self::Extract(_) => effects.writes = bit(op.a),
             Self::FromInteger(_) | Self::Insert(_) => effects.reads = bit(op.c),
             Self::Test => effects.defines_flags = true,
+            Self::Slow => effects.may_exit = true,
             _ => {}
         }
         effects
@@ -257,6 +257,10 @@ impl Emitter<'_> {
                 return self.set(op.a);
             }
             Direct::Test => return self.vector_test(op),
+            Direct::Slow => {
+                self.vector_slowly(op);
+                return self.reload_vector(op.a);
+            }
             Direct::Binary(emit) => {
                 self.both(op);
                 emit(&mut self.wasm());
@@ -341,7 +345,8 @@ impl Emitter<'_> {
             }
             Direct::MultiplyAddUnsignedSigned8 => {
                 self.get_vector(op.b);
-                let low_bytes = i128::from_le_bytes(std::array::from_fn(|byte| if byte % 2 == 0 { 0xff } else { 0 }));
+                let low_bytes =
+                    i128::from_le_bytes(std::array::from_fn(|byte| if byte % 2 == 0 { 0xff } else { 0 }));
                 self.wasm().v128_const(low_bytes).v128_and();
                 self.get_vector(op.c);
                 self.wasm().i32_const(8).i16x8_shl().i32_const(8).i16x8_shr_s().i16x8_mul();

@@ -42,7 +42,7 @@ impl Direct {
     fn of(op: &Op) -> Option<Self> {
         match IntegerOperation::from_number(op.imm) {
             Some(operation) => integer::Direct::of(operation, op).map(Self::Integer),
-            None => float::Direct::of(FloatOperation::from_number(op.imm)?, op).map(Self::Float),
+            None => Some(Self::Float(float::Direct::of(FloatOperation::from_number(op.imm)?, op))),
         }
     }
 

@@ -44,9 +44,10 @@ pub fn shuffle(operation: Operation, op: &Op) -> Option<(Operands, Places)> {
         O::ShuffleLowWords => {
             (Operands::Second, lanes(2, &|lane| if lane < 4 { d >> (2 * lane) & 3 } else { lane }))
         }
-        O::ShuffleHighWords => {
-            (Operands::Second, lanes(2, &|lane| if lane < 4 { lane } else { 4 + (d >> (2 * (lane - 4)) & 3) }))
-        }
+        O::ShuffleHighWords => (
+            Operands::Second,
+            lanes(2, &|lane| if lane < 4 { lane } else { 4 + (d >> (2 * (lane - 4)) & 3) }),
+        ),
         O::ShuffleSingles => (Operands::Both, lanes(4, &|lane| (d >> (2 * lane) & 3) + (lane & 2) * 2)),
         O::ShuffleDoubles => (Operands::Both, lanes(8, &|lane| (d >> lane & 1) + lane * 2)),
         O::UnpackLow8 => (Operands::Both, interleaved(1, false)),
