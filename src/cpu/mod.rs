@@ -10,7 +10,7 @@ mod helpers;
 mod integer;
 mod interpreter;
 mod lift;
-mod sse;
+pub(crate) mod sse;
 mod system;
 mod tlb;
 mod vcpu;

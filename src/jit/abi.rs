@@ -58,6 +58,8 @@ pub mod offset {
 pub struct Slots {
     /// Operations of the vCPU.
     pub call: u32,
+    /// Operations on vector registers, which at most raise an exception beside.
+    pub vector: u32,
     /// Conditions on flags in memory.
     pub condition: u32,
     /// Puts CF and OF over the flags in memory.
@@ -71,6 +73,7 @@ impl Slots {
     pub fn new(host: &mut dyn CodeHost) -> Self {
         Self {
             call: host.helper(HelperFunction::Call(call)),
+            vector: host.helper(HelperFunction::Call(vector)),
             condition: host.helper(HelperFunction::Condition(condition)),
             overlay: host.helper(HelperFunction::Condition(overlay)),
             leave: host.helper(HelperFunction::Region(leave_at_once)),
@@ -99,12 +102,10 @@ fn status(vcpu: &mut Vcpu, done: Result<(), Exception>) -> u32 {
     }
 }
 
-extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
-    // SAFETY: called by generated code only.
-    let vcpu = unsafe { vcpu_at(vcpu) };
-    let Some(code) = OpCode::from_number(low as u16) else { return status(vcpu, Err(Exception::InvalidOpcode)) };
-    let op = Op {
-        code,
+/// The operation that two numbers stand for.
+fn operation(low: u64, high: u64) -> Option<Op> {
+    Some(Op {
+        code: OpCode::from_number(low as u16)?,
         pc: (low >> 16) as u16,
         a: (low >> 32) as u8,
         b: (low >> 40) as u8,
@@ -112,7 +113,27 @@ extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
         d: (low >> 56) as u8,
         disp: high as i32,
         imm: (high >> 32) as i32,
-    };
+    })
+}
+
+/// Unlike [`call`] with nothing written back but vector registers and what the operation reads.
+extern "C" fn vector(vcpu: *mut u8, low: u64, high: u64) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    let done = operation(low, high).ok_or(Exception::InvalidOpcode).and_then(|op| vcpu.execute_helper(&op));
+    match done {
+        Ok(()) => 0,
+        Err(exception) => {
+            vcpu.linkage.pending = Some(exception);
+            1
+        }
+    }
+}
+
+extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    let Some(op) = operation(low, high) else { return status(vcpu, Err(Exception::InvalidOpcode)) };
     vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
     let done = vcpu.execute_helper(&op);
     vcpu.linkage.tlb = vcpu.tlb_address();

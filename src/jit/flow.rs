@@ -133,6 +133,7 @@ pub fn effects(op: &Op) -> Effects {
         Shape::Vector => {
             if let Some(direct) = super::emit::vector_effects(op) {
                 (result.reads, result.writes) = (direct.reads, direct.writes);
+                (result.defines_flags, result.may_exit) = (direct.defines_flags, direct.may_exit);
             } else {
                 (result.is_barrier, result.may_exit) = (true, true);
             }
@@ -187,8 +188,6 @@ pub struct Flow {
     pub nodes: Vec<NodeFlow>,
     /// Registers that need a local.
     pub used: RegSet,
-    /// General registers that may be written back at an exit on the way.
-    pub dirty: RegSet,
 }
 
 impl Flow {
@@ -198,14 +197,12 @@ impl Flow {
             region.nodes.iter().map(|node| node.block.ops.iter().map(effects).collect()).collect();
         let mut nodes = vec![NodeFlow::default(); region.nodes.len()];
         let mut used = 0;
-        let mut dirty = 0;
         for effect in graph.order.iter().flat_map(|&node| &effects[node]) {
             used |= effect.reads | effect.writes | effect.stores;
-            dirty |= effect.writes & GENERAL;
         }
         spread_dirty(region, graph, &effects, &mut nodes);
         spread_liveness(region, graph, &effects, &mut nodes);
-        Self { nodes, used, dirty }
+        Self { nodes, used }
     }
 }
 

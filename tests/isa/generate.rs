@@ -95,7 +95,9 @@ fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registe
         extended[32 + index * 16..42 + index * 16].copy_from_slice(&bytes);
     }
     let modes = if random.one_in(3) { random.next() as u32 & 0xe040 } else { 0 };
-    extended[24..28].copy_from_slice(&(0x1f80 | modes).to_le_bytes());
+    // Mostly as programs have it: some result has been rounded already.
+    let found = random.pick(&[0, 0x20, 0x20, 0x3f]);
+    extended[24..28].copy_from_slice(&(0x1f80 | modes | found).to_le_bytes());
     for index in 0..16 {
         extended[160 + index * 16..176 + index * 16].copy_from_slice(&random.vector().to_le_bytes());
     }

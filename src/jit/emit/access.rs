@@ -1,9 +1,8 @@
 //! Guest memory: the TLB hit inline, everything else in the interpreter.
 
-use super::{ADDRESS, ENTRY, Emitter, SITE, TLB, VALUE, VCPU, at};
+use super::{ADDRESS, ENTRY, Emitter, SITE, TLB, VALUE, at};
 use crate::cpu::TlbEntry;
 use crate::ir::{Op, Reg, Width};
-use crate::jit::abi::offset;
 use std::mem::offset_of;
 
 impl Emitter<'_> {
@@ -107,9 +106,9 @@ impl Emitter<'_> {
 
     /// Takes the address of 16 bytes from the stack and stores vector register `number` there.
     pub(super) fn store_vector(&mut self, number: u8) {
+        let local = self.cached_vector(number);
         self.host_address(16, offset_of!(TlbEntry, write_tag));
-        self.get_vector(number);
-        self.wasm().v128_store(at(0));
+        self.wasm().local_get(local).v128_store(at(0));
     }
 
     /// Leaves for the interpreter, which raises #GP(0), when the address on the stack is not a multiple of 16;
@@ -136,11 +135,5 @@ impl Emitter<'_> {
         self.get(Reg::RSP.0);
         self.wasm().i64_const(bytes).i64_add();
         self.set(Reg::RSP.0);
-    }
-
-    /// Puts the address of a vector register on the stack, with its offset to give to the access.
-    pub(super) fn vector_place(&mut self, number: u8) -> usize {
-        self.wasm().local_get(VCPU);
-        offset::VECTORS + 32 * usize::from(number)
     }
 }

@@ -24,6 +24,7 @@ impl Emitter<'_> {
             let is_live = self.flow.nodes[node].flags_live_in;
             self.flags = if is_live { FlagsState::Lazy } else { FlagsState::Memory };
             self.overlay = None;
+            self.vectors.keep(0);
         }
         if !self.graph.is_loop[node] {
             self.within(node);
@@ -169,12 +170,14 @@ impl Emitter<'_> {
                     _ => self.condition(Condition::from_code(op.c)),
                 }
                 let before = (self.flags, self.overlay, self.dirty, self.rip_stored);
+                let vectors = self.vectors.valid();
                 self.wasm().if_(BlockType::Empty);
                 self.depth += 1;
                 self.go(node, first);
                 self.wasm().end();
                 self.depth -= 1;
                 (self.flags, self.overlay, self.dirty, self.rip_stored) = before;
+                self.vectors.keep(vectors);
                 (self.node, self.place) = (node, region.nodes[node].block.ops.len() - 1);
                 self.go(node, second);
             }
@@ -248,6 +251,7 @@ impl Emitter<'_> {
         self.forget_flags();
         self.dirty = 0;
         self.rip_stored = None;
+        self.vectors.keep(0);
         let Target::Node(next) = target else {
             return self.branch(Label::Dispatch);
         };

@@ -20,6 +20,7 @@ use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
 
 pub use flags::FlagsAt;
+use vector::VectorLocals;
 pub use vector::vector_effects;
 
 /// Numbers of the function types that every module begins with.
@@ -122,15 +123,16 @@ pub fn function(region: &Region, slots: &Slots) -> Function {
         place: 0,
         uses_flags: false,
         number_at: 0,
+        vectors: VectorLocals::default(),
     };
     emitter.whole();
-    let Emitter { code, sites, number_at, .. } = emitter;
+    let Emitter { code, sites, vectors, number_at, .. } = emitter;
     let registers = flow.used.count_ones();
     let mut body = Vec::with_capacity(code.len() + 16);
     let groups = [
         (I32_LOCALS, wasm_encoder::ValType::I32),
         (I64_LOCALS + registers, wasm_encoder::ValType::I64),
-        (vector::LOCALS, wasm_encoder::ValType::V128),
+        (vectors.count(), wasm_encoder::ValType::V128),
     ];
     use wasm_encoder::Encode;
     (groups.len() as u32).encode(&mut body);
@@ -179,6 +181,8 @@ struct Emitter<'a> {
     place: usize,
     /// Whether any site needs the locals of the flags.
     uses_flags: bool,
+    /// Where vector registers are, here.
+    vectors: VectorLocals,
     /// Where the function's number stands.
     number_at: usize,
 }
@@ -487,7 +491,7 @@ impl Emitter<'_> {
                 self.set(op.a);
             }
             Shape::VectorLoad { .. } | Shape::VectorStore { .. } | Shape::VectorMove => self.vector_move(op),
-            Shape::Vector if vector_effects(op).is_some() => self.vector(op),
+            Shape::Vector if self.vector(op) => {}
             Shape::Call if helper_effects(op).is_some() => self.call_lightly(op),
             Shape::Vector | Shape::Call => self.call_helper(op),
             _ => self.arithmetic(op),
@@ -512,6 +516,7 @@ impl Emitter<'_> {
         self.leave_if();
         self.wasm().local_get(VCPU).i32_load(at(offset::TLB)).local_set(TLB);
         self.load_registers(self.live_after());
+        self.vectors.keep(0);
     }
 
     /// Calls a helper that works on a few registers only.

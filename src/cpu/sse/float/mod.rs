@@ -19,6 +19,7 @@ pub use operation::Operation;
 use crate::cpu::{Exception, Helper, Vcpu};
 use crate::ir::{Op, Reg, VectorReg};
 use arithmetic::{Arithmetic, is_quick, quick};
+pub use arithmetic::{QUICK as MXCSR_QUICK, QUICK_MASK as MXCSR_QUICK_MASK};
 pub use context::Context;
 use context::rounding;
 pub use format::{Double, Format, Single};
