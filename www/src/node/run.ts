@@ -45,18 +45,30 @@ export async function main(words: readonly string[]): Promise<number> {
 async function run(parsed: RunArguments): Promise<number> {
   const options = bootOptions(parsed);
   const startedAt = performance.now();
-  const total: Totals = { instructions: 0 };
+  const total = new Totals();
   const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
   let exitCode = await runOnce(options, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
   while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
-  if (parsed.stats) printStatistics(total.instructions, (performance.now() - startedAt) / 1000);
+  if (parsed.stats) printStatistics(total, (performance.now() - startedAt) / 1000);
   return exitCode;
 }
 
-/** Figures over all boots of a run. */
-interface Totals {
-  instructions: number;
+/** Figures that tell what a machine has now; all others count. */
+const CURRENT_FIGURES: readonly string[] = ["cachedBlocks", "modules", "regions", "codeBytes"];
+
+/** Figures over all boots of a run: sums of what counts, and of the rest what the last boot had. */
+class Totals {
+  /** By the names of `EngineStatistics`; empty if no boot came so far as to tell any. */
+  readonly figures: Record<string, number> = {};
+
+  /** Adds a boot's last status. */
+  add({ mips: _mips, uptimeSeconds: _uptimeSeconds, ...statistics }: Status): void {
+    for (const [name, value] of Object.entries(statistics)) {
+      const before = CURRENT_FIGURES.includes(name) ? 0 : (this.figures[name] ?? 0);
+      this.figures[name] = before + value;
+    }
+  }
 }
 
 /** Boots once. Returns the exit code, or that the guest wants to be booted again. */
@@ -88,7 +100,7 @@ async function runOnce(
   });
   clearTimeout(timer);
   terminal.detach();
-  total.instructions += last?.instructions ?? 0;
+  if (last) total.add(last);
   switch (exit.reason) {
     case "powered-off":
       return EXIT_CODES.poweredOff;
@@ -114,11 +126,12 @@ function explain({ reason, lastLines }: Exit): void {
   process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
 }
 
-function printStatistics(instructions: number, wallSeconds: number): void {
+function printStatistics({ figures }: Totals, wallSeconds: number): void {
+  const { instructions = 0, ...others } = figures;
   const { user, system } = process.cpuUsage();
   const cpuSeconds = (user + system) / 1e6;
   const mips = instructions / cpuSeconds / 1e6;
-  process.stderr.write(`${JSON.stringify({ instructions, wallSeconds, cpuSeconds, mips })}\n`);
+  process.stderr.write(`${JSON.stringify({ instructions, wallSeconds, cpuSeconds, mips, ...others })}\n`);
 }
 
 /** Completes the arguments with the kernel and the guest that come with dinghy. */
@@ -136,6 +149,7 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
     commandLine: parsed.append ?? COMMAND_LINE + root,
     memoryMiB: parsed.memoryMiB,
     clock: parsed.clock,
+    engine: parsed.engine,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
 }
