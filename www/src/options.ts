@@ -63,7 +63,9 @@ export interface Exit {
 }
 
 /** Figures of a running machine, about twice a second. */
-export interface Status extends EngineStatistics {
+export interface Status {
+  /** What the machine has counted. */
+  statistics: EngineStatistics;
   /** Millions of guest instructions a second since the last status; an idle guest retires few. */
   mips: number;
   /** Seconds since power-on. */

@@ -1,6 +1,6 @@
 //! One run of the command: machines, one after another while the guest restarts.
 
-use super::arguments::{ClockArgument, RunArguments};
+use super::arguments::{ClockArgument, Engine, RunArguments};
 use super::files::{FileError, Files};
 use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
@@ -24,6 +24,12 @@ const MIB: u64 = 1 << 20;
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// An engine that there is not.
+    #[error(
+        "the native command has nothing to run compiled code in, which is WebAssembly: use --engine auto or interp, \
+         or node www/bin/dinghy.mjs run --engine jit"
+    )]
+    NoCompiledCode,
     /// The files do not make a machine.
     #[error(transparent)]
     File(#[from] FileError),
@@ -44,7 +50,7 @@ pub enum SessionError {
 impl SessionError {
     /// Whether other arguments or files would help.
     pub fn is_by_arguments(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Machine(_))
+        matches!(self, Self::NoCompiledCode | Self::File(_) | Self::Machine(_))
     }
 }
 
@@ -81,8 +87,12 @@ impl Session {
     /// Opens the files that `arguments` name.
     ///
     /// # Errors
-    /// When they do not make a machine.
+    /// When they do not make a machine, or `arguments` ask for an engine that there is not.
     pub fn new(arguments: &RunArguments) -> Result<Self, SessionError> {
+        match arguments.engine {
+            Engine::Interp | Engine::Auto => {}
+            Engine::Jit => return Err(SessionError::NoCompiledCode),
+        }
         Ok(Self {
             files: Files::open(arguments)?,
             memory_bytes: arguments.memory.saturating_mul(MIB),
@@ -152,6 +162,7 @@ impl Session {
             console_output: Box::new(output.clone()),
             console_size: terminal::size().unwrap_or(DEFAULT_SIZE),
             disks: self.files.disks.iter().map(|disk| Box::new(disk.clone()) as _).collect(),
+            // Compiled code is WebAssembly, and nothing here runs that.
             code: None,
         })?;
         Ok(machine)

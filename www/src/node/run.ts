@@ -3,7 +3,7 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-import { DinghyError, type Exit, type Status } from "../options.js";
+import { DinghyError, type EngineStatistics, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
 import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
 import { attachTerminal } from "./terminal.js";
@@ -62,8 +62,8 @@ class Totals {
   /** By the names of `EngineStatistics`; empty if no boot came so far as to tell any. */
   readonly figures: Record<string, number> = {};
 
-  /** Adds a boot's last status. */
-  add({ mips: _mips, uptimeSeconds: _uptimeSeconds, ...statistics }: Status): void {
+  /** Adds a boot's last figures. */
+  add(statistics: EngineStatistics): void {
     for (const [name, value] of Object.entries(statistics)) {
       const before = CURRENT_FIGURES.includes(name) ? 0 : (this.figures[name] ?? 0);
       this.figures[name] = before + value;
@@ -100,7 +100,7 @@ async function runOnce(
   });
   clearTimeout(timer);
   terminal.detach();
-  if (last) total.add(last);
+  if (last) total.add(last.statistics);
   switch (exit.reason) {
     case "powered-off":
       return EXIT_CODES.poweredOff;

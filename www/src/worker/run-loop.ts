@@ -94,7 +94,7 @@ class Slices {
     this.#reportedInstructions = statistics.instructions;
     this.#reportedAt = now;
     const status = {
-      ...statistics,
+      statistics,
       mips: retired / elapsedMs / 1000,
       uptimeSeconds: (now - this.#startedAt) / 1000,
     };
