@@ -126,11 +126,6 @@ impl Guest {
             .unwrap_or_else(|| panic!("the program has not ended"))
     }
 
-    /// Instructions so far, as the statistics say.
-    pub fn instructions(&self) -> f64 {
-        self.figure("instructions")
-    }
-
     /// One of the statistics.
     pub fn figure(&self, name: &str) -> f64 {
         let statistics = self.machine.statistics();

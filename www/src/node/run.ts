@@ -64,7 +64,7 @@ class Totals {
 
   /** Adds a boot's last figures. */
   add(statistics: EngineStatistics): void {
-    for (const [name, value] of Object.entries(statistics)) {
+    for (const [name, value] of Object.entries<number>({ ...statistics })) {
       const before = CURRENT_FIGURES.includes(name) ? 0 : (this.figures[name] ?? 0);
       this.figures[name] = before + value;
     }
