@@ -3,9 +3,10 @@
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-import { DinghyError, type EngineStatistics, type Exit, type Status } from "../options.js";
+import { DinghyError, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
 import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
+import { Totals } from "./statistics.js";
 import { attachTerminal } from "./terminal.js";
 
 /** The command's exit codes. */
@@ -50,25 +51,12 @@ async function run(parsed: RunArguments): Promise<number> {
   let exitCode = await runOnce(options, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
   while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
-  if (parsed.stats) printStatistics(total, (performance.now() - startedAt) / 1000);
-  return exitCode;
-}
-
-/** Figures that tell what a machine has now; all others count. */
-const CURRENT_FIGURES: readonly string[] = ["cachedBlocks", "modules", "regions", "codeBytes"];
-
-/** Figures over all boots of a run: sums of what counts, and of the rest what the last boot had. */
-class Totals {
-  /** By the names of `EngineStatistics`; empty if no boot came so far as to tell any. */
-  readonly figures: Record<string, number> = {};
-
-  /** Adds a boot's last figures. */
-  add(statistics: EngineStatistics): void {
-    for (const [name, value] of Object.entries<number>({ ...statistics })) {
-      const before = CURRENT_FIGURES.includes(name) ? 0 : (this.figures[name] ?? 0);
-      this.figures[name] = before + value;
-    }
+  if (parsed.stats) {
+    const { user, system } = process.cpuUsage();
+    const seconds = { wall: (performance.now() - startedAt) / 1000, cpu: (user + system) / 1e6 };
+    process.stderr.write(`${total.line(seconds)}\n`);
   }
+  return exitCode;
 }
 
 /** Boots once. Returns the exit code, or that the guest wants to be booted again. */
@@ -124,14 +112,6 @@ function explain({ reason, lastLines }: Exit): void {
   const what = reason === "panicked" ? "The guest's kernel panicked" : "The guest's CPU shut down on a triple fault";
   process.stderr.write(`dinghy: ${what}; its last lines:\n`);
   process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
-}
-
-function printStatistics({ figures }: Totals, wallSeconds: number): void {
-  const { instructions = 0, ...others } = figures;
-  const { user, system } = process.cpuUsage();
-  const cpuSeconds = (user + system) / 1e6;
-  const mips = instructions / cpuSeconds / 1e6;
-  process.stderr.write(`${JSON.stringify({ instructions, wallSeconds, cpuSeconds, mips, ...others })}\n`);
 }
 
 /** Completes the arguments with the kernel and the guest that come with dinghy. */
