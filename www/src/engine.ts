@@ -36,7 +36,7 @@ export type ClockSource = "real" | "icount";
 /**
  * What executes guest code: the interpreter alone (`"interp"`); compiled code for what is hot, and the
  * interpreter for the rest (`"auto"`); or compiled code from a region's first execution on (`"jit"`), which
- * compiles much that runs once and is meant for tests.
+ * makes a module of each and is meant for tests of small programs: a whole Linux exhausts the host with it.
  */
 export type EngineChoice = "auto" | "interp" | "jit";
 

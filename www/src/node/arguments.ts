@@ -42,7 +42,7 @@ Options:
                        (default, without --initrd: the Docker guest, its writes kept in memory)
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
-                       hot (default); jit, compiled code from the first execution on
+                       hot (default); jit, compiled code at first sight, for small programs
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --timeout SECONDS    give up after this time, with exit code 124
