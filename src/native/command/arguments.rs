@@ -49,7 +49,7 @@ pub struct RunArguments {
     pub memory: u64,
 
     /// What executes the guest's instructions
-    #[arg(long, value_enum, default_value_t = Engine::Interp)]
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
     pub engine: Engine,
 
     /// The machine's time: the host's, or counted instructions for runs that repeat exactly
@@ -87,6 +87,10 @@ Exit codes: 0 the guest has powered off (or Ctrl-A X), 1 the host has failed, 2 
 pub enum Engine {
     /// The interpreter
     Interp,
+    /// The fastest that is there, which natively is the interpreter
+    Auto,
+    /// Compiled code alone: only the command in node has it
+    Jit,
 }
 
 /// Where the machine's time comes from.
