@@ -1,7 +1,8 @@
 //! A machine with a Linux kernel, and what it prints.
 
 use dinghy::host::{BlockSource, ConsoleOutput, RepeatableEntropy};
-use dinghy::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use dinghy::jit::EngineOptions;
+use dinghy::machine::{ClockSource, CodeHostFactory, Machine, MachineConfig, MachineError, RunOutcome};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +55,8 @@ pub struct Setup {
     pub command_line: String,
     pub memory_bytes: u64,
     pub disks: Vec<Box<dyn BlockSource>>,
+    /// What compiles hot code; `None` interprets everything.
+    pub code: Option<(CodeHostFactory, EngineOptions)>,
 }
 
 impl Setup {
@@ -65,6 +68,7 @@ impl Setup {
             command_line: "console=hvc0".to_owned(),
             memory_bytes: 256 << 20,
             disks: Vec::new(),
+            code: None,
         }
     }
 
@@ -83,7 +87,7 @@ impl Setup {
             console_output: Box::new(console.clone()),
             console_size: (80, 24),
             disks: self.disks,
-            code: None,
+            code: self.code,
         })?;
         Ok(Guest { machine, console, serial, end: None })
     }

@@ -4,10 +4,21 @@
 //! `DINGHY_JIT_SEED` the seed.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
+mod boot;
 mod computer;
 mod differential;
 mod generate;
+mod golden;
 mod host;
+#[path = "../boot/guest.rs"]
+#[allow(dead_code)]
+mod kernel;
+#[path = "../boot/initramfs.rs"]
+#[allow(dead_code)]
+mod kernel_initramfs;
+#[path = "../boot/program.rs"]
+#[allow(dead_code)]
+mod kernel_program;
 mod overwritten;
 #[path = "../isa/random.rs"]
 #[allow(dead_code)]
