@@ -273,7 +273,7 @@ fn a_page_that_is_mapped_elsewhere_runs_what_stands_there() {
     let mut pages = adding_function(OTHER_PAGE, 1);
     pages.resize(0x1000, 0xcc);
     pages.extend(adding_function(OTHER_PAGE, 100));
-    for per_mapping in [1, 7, 40] {
+    for per_mapping in [1u32, 7, 40] {
         let write = |a: &mut CodeAssembler| {
             let (mut head, mut calls) = (a.create_label(), a.create_label());
             a.mov(ecx, 20)?;
