@@ -16,8 +16,15 @@ const IN_BATCHES: EngineOptions = EngineOptions { threshold: 8, batch: 4, patien
 /// The second page of code.
 const OTHER_PAGE: u64 = CODE + 0x1000;
 
-/// Runs a program by all executors, which must agree; what it leaves.
-fn run(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> State {
+/// What a program that all executors agree on has left.
+struct Outcome {
+    rax: u64,
+    /// Instructions retired in code that was compiled when it was warm.
+    compiled_warm: u64,
+}
+
+/// Runs a program by all executors, which must agree.
+fn run(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> Outcome {
     run_with_other_page(write, &[])
 }
 
@@ -25,33 +32,43 @@ fn run(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> State
 fn run_with_other_page(
     write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>,
     other_page: &[u8],
-) -> State {
+) -> Outcome {
     let mut program = Program::new(|a| write(a).unwrap());
     assert!(program.code.len() <= 0x1000);
     if !other_page.is_empty() {
         program.code.resize(0x1000, 0xcc);
         program.code.extend(other_page);
     }
-    let expected = Computer::new(Executor::Interpreter).run_program(&program);
-    for options in [EngineOptions::AT_FIRST_SIGHT, WHEN_WARM, IN_BATCHES] {
+    let (expected, compiled_warm) = agreed(&program);
+    assert_eq!(expected.logged_exceptions(), 0);
+    Outcome { rax: expected.general[0], compiled_warm }
+}
+
+/// Runs a program by all executors, which must agree: the state that it leaves, and the instructions retired in
+/// code that was compiled when it was warm.
+fn agreed(program: &Program) -> (State, u64) {
+    let expected = Computer::new(Executor::Interpreter).run_program(program);
+    let compiled = [(EngineOptions::AT_FIRST_SIGHT, u64::MAX), (WHEN_WARM, u64::MAX), (IN_BATCHES, 50)];
+    let instructions = compiled.map(|(options, slice)| {
         let mut computer = Computer::new(Executor::Compiled(options));
-        let found = computer.run_program(&program);
-        if let Some(difference) = expected.difference(&found) {
+        computer.start(program);
+        computer.run(|| slice);
+        if let Some(difference) = expected.difference(&computer.state()) {
             panic!("{options:?}: interpreted and compiled\n{difference}");
         }
-        assert!(computer.engine().instructions > 50, "{options:?}: {:?}", computer.engine());
-    }
-    assert_eq!(expected.logged_exceptions(), 0);
-    expected
+        computer.engine().instructions
+    });
+    assert!(instructions[0] > 50, "{instructions:?}");
+    (expected, instructions[1])
 }
 
 /// `ADD RAX, value`: four bytes, the value last.
-fn add(a: &mut CodeAssembler, value: i32) -> Result<(), IcedError> {
-    a.add(rax, value)
+fn add(a: &mut CodeAssembler, value: u8) -> Result<(), IcedError> {
+    a.db(&[0x48, 0x83, 0xc0, value])
 }
 
 /// A function that adds to RAX.
-fn adding_function(address: u64, value: i32) -> Vec<u8> {
+fn adding_function(address: u64, value: u8) -> Vec<u8> {
     assembled(address, |a| {
         add(a, value).unwrap();
         a.ret().unwrap();
@@ -60,7 +77,7 @@ fn adding_function(address: u64, value: i32) -> Vec<u8> {
 
 #[test]
 fn an_instruction_that_the_one_before_it_rewrites_runs_as_rewritten() {
-    let state = run(|a| {
+    let outcome = run(|a| {
         let (mut head, mut behind) = (a.create_label(), a.create_label());
         a.lea(rdx, ptr(behind))?;
         a.mov(ecx, 100)?;
@@ -72,12 +89,12 @@ fn an_instruction_that_the_one_before_it_rewrites_runs_as_rewritten() {
         a.jne(head)?;
         a.hlt()
     });
-    assert_eq!(state.general[0], 5050);
+    assert_eq!(outcome.rax, 5050);
 }
 
 #[test]
 fn a_hot_loop_that_rewrites_what_it_has_just_run_goes_on_with_the_new_code() {
-    let state = run(|a| {
+    let outcome = run(|a| {
         let (mut head, mut behind, mut skip) = (a.create_label(), a.create_label(), a.create_label());
         a.lea(rdx, ptr(behind))?;
         a.mov(ecx, 1000)?;
@@ -92,7 +109,8 @@ fn a_hot_loop_that_rewrites_what_it_has_just_run_goes_on_with_the_new_code() {
         a.jne(head)?;
         a.hlt()
     });
-    assert_eq!(state.general[0], 601 + 399 * 3);
+    assert_eq!(outcome.rax, 601 + 399 * 3);
+    assert!(outcome.compiled_warm > 50);
 }
 
 /// How a program stores the low byte of R8 to the address in RDX.
@@ -162,7 +180,7 @@ const STORES: [(&str, Store); 9] = [
 #[test]
 fn every_kind_of_store_into_its_own_running_region_is_noticed() {
     for (name, store) in STORES {
-        let state = run(|a| {
+        let outcome = run(|a| {
             let (mut head, mut behind) = (a.create_label(), a.create_label());
             a.lea(rdx, ptr(behind))?;
             a.dec(rdx)?;
@@ -181,7 +199,7 @@ fn every_kind_of_store_into_its_own_running_region_is_noticed() {
             a.jne(head)?;
             a.hlt()
         });
-        assert_eq!(state.general[0], 32, "{name}");
+        assert_eq!(outcome.rax, 32, "{name}");
     }
 }
 
@@ -208,15 +226,16 @@ fn every_kind_of_store_into_another_page_is_noticed() {
             a.jne(head)?;
             a.hlt()
         };
-        let state = run_with_other_page(write, &other);
-        // Nine calls before the first store, at 192 (of 0); then 1 from 160, 0 from 128, 1 from 96, and so on.
-        assert_eq!(state.general[0], 9 * 7 + 32 * 3, "{name}");
+        let outcome = run_with_other_page(write, &other);
+        // Nine calls before the first store, at 192 (of 0); then 1 behind 160, 0 behind 128, and so on.
+        assert_eq!(outcome.rax, 9 * 7 + 32 + 32 + 31, "{name}");
+        assert!(outcome.compiled_warm > 50);
     }
 }
 
 #[test]
 fn a_store_by_another_address_of_the_same_page_is_noticed() {
-    let state = run(|a| {
+    let outcome = run(|a| {
         let (mut head, mut behind) = (a.create_label(), a.create_label());
         a.lea(rdx, ptr(behind))?;
         // The same byte where RAM is mapped as it is.
@@ -230,7 +249,7 @@ fn a_store_by_another_address_of_the_same_page_is_noticed() {
         a.jne(head)?;
         a.hlt()
     });
-    assert_eq!(state.general[0], 5050);
+    assert_eq!(outcome.rax, 5050);
 }
 
 #[test]
@@ -238,7 +257,7 @@ fn an_instruction_over_the_edge_of_a_page_changes_in_either_page() {
     // ADD RAX, imm32 (48 05 imm32) with its value in the second page.
     let mut other = vec![1, 0, 0, 0];
     other.extend(assembled(OTHER_PAGE + 4, |a| a.ret().unwrap()));
-    let state = run_with_other_page(
+    let outcome = run_with_other_page(
         |a| {
             let (mut head, mut skip) = (a.create_label(), a.create_label());
             a.mov(ecx, 300)?;
@@ -264,7 +283,8 @@ fn an_instruction_over_the_edge_of_a_page_changes_in_either_page() {
         },
         &other,
     );
-    assert_eq!(state.general[0], 101 + 100 * 5 - 99 * 5);
+    assert_eq!(outcome.rax, 101 + 100 * 5 - 99 * 5);
+    assert!(outcome.compiled_warm > 50);
 }
 
 #[test]
@@ -292,8 +312,9 @@ fn a_page_that_is_mapped_elsewhere_runs_what_stands_there() {
             a.jne(head)?;
             a.hlt()
         };
-        let state = run_with_other_page(write, &pages);
-        assert_eq!(state.general[0], u64::from(per_mapping) * 10 * 101, "{per_mapping} calls a mapping");
+        let outcome = run_with_other_page(write, &pages);
+        assert_eq!(outcome.rax, u64::from(per_mapping) * 10 * 101, "{per_mapping} calls a mapping");
+        assert!(outcome.compiled_warm > 50);
     }
 }
 
@@ -330,14 +351,9 @@ fn a_page_that_is_unmapped_faults_at_the_call_into_it() {
         program.code.extend(adding_function(OTHER_PAGE, 1));
         program
     };
-    let expected = Computer::new(Executor::Interpreter).run_program(&program);
+    let (expected, compiled_warm) = agreed(&program);
+    assert!(compiled_warm > 50);
     assert_eq!((expected.general[0], expected.logged_exceptions(), expected.cr2), (90, 3, OTHER_PAGE));
-    for options in [EngineOptions::AT_FIRST_SIGHT, WHEN_WARM, IN_BATCHES] {
-        let found = Computer::new(Executor::Compiled(options)).run_program(&program);
-        if let Some(difference) = expected.difference(&found) {
-            panic!("{options:?}: interpreted and compiled\n{difference}");
-        }
-    }
 }
 
 #[test]
@@ -364,14 +380,9 @@ fn a_page_that_becomes_read_only_faults_in_a_hot_loop() {
         };
         write(a).unwrap();
     });
-    let expected = Computer::new(Executor::Interpreter).run_program(&program);
+    let (expected, compiled_warm) = agreed(&program);
+    assert!(compiled_warm > 50);
     assert_eq!((expected.general[1], expected.logged_exceptions()), (299, 1));
-    for options in [EngineOptions::AT_FIRST_SIGHT, WHEN_WARM, IN_BATCHES] {
-        let found = Computer::new(Executor::Compiled(options)).run_program(&program);
-        if let Some(difference) = expected.difference(&found) {
-            panic!("{options:?}: interpreted and compiled\n{difference}");
-        }
-    }
 }
 
 #[test]
@@ -391,7 +402,8 @@ fn code_that_a_device_writes_while_the_processor_is_halted_runs_as_written() {
     let value_at = CODE_FRAME + program.code.windows(3).position(|at| at == [0x48, 0x83, 0xc0]).unwrap() as u64 + 3;
     for options in [EngineOptions::AT_FIRST_SIGHT, WHEN_WARM, IN_BATCHES] {
         let mut computer = Computer::new(Executor::Compiled(options));
-        computer.run_program(&program);
+        computer.start(&program);
+        computer.run(|| 50);
         assert_eq!(computer.register(Reg::RAX), 200);
         let regions = computer.engine().regions_compiled;
         assert!(regions > 0, "{options:?}");
@@ -399,7 +411,7 @@ fn code_that_a_device_writes_while_the_processor_is_halted_runs_as_written() {
             computer.write_as_device(value_at, &[value]);
             computer.set_register(Reg::RAX, 0);
             computer.enter(CODE);
-            computer.run_to_halt();
+            computer.run(|| 50);
             assert_eq!(computer.register(Reg::RAX), 200 * u64::from(value), "{options:?}, round {round}");
         }
         assert!(computer.engine().regions_compiled > regions, "{options:?}");
@@ -408,7 +420,7 @@ fn code_that_a_device_writes_while_the_processor_is_halted_runs_as_written() {
 
 #[test]
 fn code_that_a_device_writes_when_asked_to_runs_as_written() {
-    let state = run(|a| {
+    let outcome = run(|a| {
         let (mut head, mut behind) = (a.create_label(), a.create_label());
         a.lea(rsi, ptr(behind))?;
         a.sub(rsi, (CODE + 1) as i32)?;
@@ -427,13 +439,13 @@ fn code_that_a_device_writes_when_asked_to_runs_as_written() {
         a.jne(head)?;
         a.hlt()
     });
-    assert_eq!(state.general[0], 5050);
+    assert_eq!(outcome.rax, 5050);
 }
 
 #[test]
 fn a_stack_in_a_page_of_code_works() {
     // Pushes beside hot code are stores to its page; they must drop nothing that they do not hit.
-    let state = run(|a| {
+    let outcome = run(|a| {
         let mut head = a.create_label();
         a.mov(rsp, CODE + 0x1000)?;
         a.mov(ecx, 300)?;
@@ -446,14 +458,15 @@ fn a_stack_in_a_page_of_code_works() {
         a.mov(rsp, STACK_TOP)?;
         a.hlt()
     });
-    assert_eq!(state.general[0], 300 * 301 / 2);
+    assert_eq!(outcome.rax, 300 * 301 / 2);
+    assert!(outcome.compiled_warm > 50);
 }
 
 #[test]
 fn a_function_in_a_fresh_frame_runs_though_the_old_one_was_compiled() {
     // As after fork: a copy of the page is changed, and mapped in place of the first one.
     let pages = adding_function(OTHER_PAGE, 1);
-    let state = run_with_other_page(
+    let outcome = run_with_other_page(
         |a| {
             let (mut first, mut second) = (a.create_label(), a.create_label());
             a.mov(rbx, OTHER_PAGE)?;
@@ -478,5 +491,6 @@ fn a_function_in_a_fresh_frame_runs_though_the_old_one_was_compiled() {
         },
         &pages,
     );
-    assert_eq!(state.general[0], 100 + 1100);
+    assert_eq!(outcome.rax, 100 + 1100);
+    assert!(outcome.compiled_warm > 50);
 }
