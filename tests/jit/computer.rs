@@ -217,8 +217,7 @@ impl Computer {
         vcpu.msr.efer = 1 << 8 | 1 << 10;
         vcpu.gdtr = DescriptorTable { base: GDT, limit: 0x17 };
         vcpu.idtr = DescriptorTable { base: IDT, limit: 0x1ff };
-        let segment =
-            |selector, attributes| Segment { selector, base: 0, limit: u32::MAX, attributes };
+        let segment = |selector, attributes| Segment { selector, base: 0, limit: u32::MAX, attributes };
         vcpu.segments[SegmentIndex::Cs as usize] = segment(CODE_SELECTOR, 0xaf9b);
         for index in [SegmentIndex::Ss, SegmentIndex::Ds, SegmentIndex::Es] {
             vcpu.segments[index as usize] = segment(DATA_SELECTOR, 0xcf93);

@@ -54,7 +54,9 @@ fn agree(options: EngineOptions, programs: u64, most_slice: u64) {
         compiled += statistics.instructions - before.instructions;
         exits_by_exception += statistics.exits_by_exception - before.exits_by_exception;
     }
-    println!("{programs} programs, {instructions} instructions, {compiled} of them compiled, {faults} faults");
+    println!(
+        "{programs} programs, {instructions} instructions, {compiled} of them compiled, {faults} faults"
+    );
     // The comparison says something only if both sides did what they are named for.
     assert!(faults > programs / 2, "{faults} faults");
     assert!(compiled > instructions / 4, "{compiled} of {instructions} instructions were compiled");

@@ -4,8 +4,8 @@ use crate::computer::{CODE, CODE_PAGES, DATA, Program, RECOVERY};
 use crate::random::Random;
 use iced_x86::code_asm::*;
 use iced_x86::{
-    CpuidFeature, Decoder, DecoderOptions, FlowControl, IcedError, InstructionInfoFactory, Instruction, Mnemonic,
-    OpAccess, OpKind, Register,
+    CpuidFeature, Decoder, DecoderOptions, FlowControl, IcedError, Instruction, InstructionInfoFactory,
+    Mnemonic, OpAccess, OpKind, Register,
 };
 
 /// Functions of a program; each calls only those behind it, so that every program ends.
@@ -295,7 +295,18 @@ fn is_known_feature(feature: CpuidFeature) -> bool {
     use CpuidFeature::*;
     matches!(
         feature,
-        INTEL8086 | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CMOV | CX8 | SSE | SSE2 | POPCNT | MULTIBYTENOP
+        INTEL8086
+            | INTEL186
+            | INTEL286
+            | INTEL386
+            | INTEL486
+            | X64
+            | CMOV
+            | CX8
+            | SSE
+            | SSE2
+            | POPCNT
+            | MULTIBYTENOP
     )
 }
 
@@ -307,11 +318,59 @@ fn is_excluded(instruction: &Instruction) -> bool {
     names_mmx
         || matches!(
             mnemonic,
-            Rcpps | Rcpss | Rsqrtps | Rsqrtss | Rdtsc | Cpuid | Rdpmc | Sgdt | Sidt | Sldt | Str | Smsw | Lar | Lsl
-                | Verr | Verw | Syscall | Sysenter | Sysexit | Sysret | Int | Int1 | Int3 | Into | Ud0 | Ud1 | Ud2
-                | Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Ldmxcsr | Wait | Jmpe | Reservednop | Xlatb
-                | Maskmovdqu | Maskmovq | Lss | Lfs | Lgs | Clflush | Hlt | Cli | Sti | In | Out | Enter | Leave
-                | Std | Emms | Cvtpi2ps | Cvtpi2pd
+            Rcpps
+                | Rcpss
+                | Rsqrtps
+                | Rsqrtss
+                | Rdtsc
+                | Cpuid
+                | Rdpmc
+                | Sgdt
+                | Sidt
+                | Sldt
+                | Str
+                | Smsw
+                | Lar
+                | Lsl
+                | Verr
+                | Verw
+                | Syscall
+                | Sysenter
+                | Sysexit
+                | Sysret
+                | Int
+                | Int1
+                | Int3
+                | Into
+                | Ud0
+                | Ud1
+                | Ud2
+                | Fxsave
+                | Fxsave64
+                | Fxrstor
+                | Fxrstor64
+                | Ldmxcsr
+                | Wait
+                | Jmpe
+                | Reservednop
+                | Xlatb
+                | Maskmovdqu
+                | Maskmovq
+                | Lss
+                | Lfs
+                | Lgs
+                | Clflush
+                | Hlt
+                | Cli
+                | Sti
+                | In
+                | Out
+                | Enter
+                | Leave
+                | Std
+                | Emms
+                | Cvtpi2ps
+                | Cvtpi2pd
         )
 }
 
@@ -326,11 +385,10 @@ fn keeps_pointers(instruction: &Instruction) -> bool {
                 && (-128..=128).contains(&(memory.displacement() as i64))
     });
     // Bit strings reach as far as the bit offset says.
-    let is_bit_string = matches!(
-        instruction.mnemonic(),
-        Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc
-    ) && instruction.op0_kind() == OpKind::Memory
-        && instruction.op1_kind() == OpKind::Register;
+    let is_bit_string =
+        matches!(instruction.mnemonic(), Mnemonic::Bt | Mnemonic::Bts | Mnemonic::Btr | Mnemonic::Btc)
+            && instruction.op0_kind() == OpKind::Memory
+            && instruction.op1_kind() == OpKind::Register;
     let writes_pointer = info.used_registers().iter().any(|used| {
         let is_written = !matches!(used.access(), OpAccess::Read | OpAccess::CondRead | OpAccess::None);
         is_written

@@ -5,6 +5,7 @@
 use crate::computer::{CODE, Computer, DATA, Program};
 use crate::host::WasmtimeHost;
 use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
+use dinghy::ir::Reg;
 use dinghy::jit::EngineOptions;
 use iced_x86::code_asm::*;
 use iced_x86::{Decoder, DecoderOptions, Formatter, IcedError, IntelFormatter};
@@ -47,26 +48,24 @@ impl CodeHost for Recorder {
 /// Executions of the first block before it is compiled: the rest of the code is translated by then.
 const ROUNDS: i32 = 3;
 
-/// The module that the code at [`CODE`] becomes.
-///
-/// The code ends by jumping to `head` while R13 counts down, so that what follows a branch is known when the
-/// region is discovered.
+/// Code that ends with `HLT`, and the module that it becomes. RBX, RSI and RDI point to data; RCX is even and odd in
+/// turn, for both ways of a branch to be known when the region is discovered.
 fn module(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> (Vec<u8>, Vec<u8>) {
     let mut program = Program::new(|a| write(a).unwrap());
     program.general[3] = DATA;
     program.general[6] = DATA + 0x400;
     program.general[7] = DATA + 0x800;
-    program.general[1] = 4;
     let modules = Arc::new(Mutex::new(Vec::new()));
     let recorded = modules.clone();
     let options = EngineOptions { threshold: ROUNDS, batch: 1, patience: u64::MAX, ..EngineOptions::AUTO };
     let mut computer = Computer::with_host(options, |inner| Box::new(Recorder { inner, modules: recorded }));
     computer.start(&program);
     // Other blocks of the code, loops above all, may become hot no sooner than its first one.
-    for _ in 0..=ROUNDS {
+    for round in 0..=ROUNDS {
         if !modules.lock().unwrap().is_empty() {
             break;
         }
+        computer.set_register(Reg::RCX, 4 + round as u64 % 2);
         computer.enter(CODE);
         computer.run_to_halt();
     }
@@ -124,7 +123,8 @@ fn check(name: &str, write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedEr
         std::fs::write(&path, found).unwrap();
         return;
     }
-    let expected = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let expected =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     assert!(
         expected == found,
         "{name}: {} became {}; DINGHY_BLESS=1 accepts it\n{}",

@@ -11,7 +11,8 @@ use iced_x86::code_asm::*;
 
 /// Compiles early and often, what is hot too.
 const WHEN_WARM: EngineOptions = EngineOptions { threshold: 3, batch: 1, patience: 0, ..EngineOptions::AUTO };
-const IN_BATCHES: EngineOptions = EngineOptions { threshold: 8, batch: 4, patience: 100, ..EngineOptions::AUTO };
+const IN_BATCHES: EngineOptions =
+    EngineOptions { threshold: 8, batch: 4, patience: 100, ..EngineOptions::AUTO };
 
 /// The second page of code.
 const OTHER_PAGE: u64 = CODE + 0x1000;
@@ -323,7 +324,8 @@ fn a_page_that_is_unmapped_faults_at_the_call_into_it() {
     let program = {
         let mut program = Program::new(|a| {
             let write = |a: &mut CodeAssembler| {
-                let (mut head, mut calls, mut behind) = (a.create_label(), a.create_label(), a.create_label());
+                let (mut head, mut calls, mut behind) =
+                    (a.create_label(), a.create_label(), a.create_label());
                 a.mov(ecx, 6)?;
                 a.mov(rdx, CODE_FRAME + 0x1000 | WRITABLE)?;
                 a.mov(rbx, OTHER_PAGE)?;
@@ -399,7 +401,8 @@ fn code_that_a_device_writes_while_the_processor_is_halted_runs_as_written() {
         };
         write(a).unwrap();
     });
-    let value_at = CODE_FRAME + program.code.windows(3).position(|at| at == [0x48, 0x83, 0xc0]).unwrap() as u64 + 3;
+    let value_at =
+        CODE_FRAME + program.code.windows(3).position(|at| at == [0x48, 0x83, 0xc0]).unwrap() as u64 + 3;
     for options in [EngineOptions::AT_FIRST_SIGHT, WHEN_WARM, IN_BATCHES] {
         let mut computer = Computer::new(Executor::Compiled(options));
         computer.start(&program);
