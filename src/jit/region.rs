@@ -157,8 +157,8 @@ fn neighbour<'a>(cache: &'a CodeCache, block: &Block, step: i64) -> Option<&'a B
     (next.second_page.is_none() && is_warm(cache, next)).then_some(next)
 }
 
-/// Whether a block has run often enough to belong to a region: an eighth of what makes one hot. What ran once or
+/// Whether a block has run often enough to belong to a region: a thirtieth of what makes one hot. What ran once or
 /// twice on the way, as the start of a program does, would be three quarters of all that is compiled.
 fn is_warm(cache: &CodeCache, block: &Block) -> bool {
-    block.compiled.has_run(cache.threshold / 8)
+    block.compiled.has_run(cache.threshold / 32)
 }

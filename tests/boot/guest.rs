@@ -1,7 +1,8 @@
 //! A machine with a Linux kernel, and what it prints.
 
 use dinghy::host::{BlockSource, ConsoleOutput, NetBackend, RepeatableEntropy};
-use dinghy::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use dinghy::jit::EngineOptions;
+use dinghy::machine::{ClockSource, CodeHostFactory, Machine, MachineConfig, MachineError, RunOutcome};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -60,6 +61,8 @@ pub struct Setup {
     pub disks: Vec<Box<dyn BlockSource>>,
     pub clock: ClockSource,
     pub network: Option<Box<dyn NetBackend>>,
+    /// What compiles hot code; `None` interprets everything.
+    pub code: Option<(CodeHostFactory, EngineOptions)>,
 }
 
 impl Setup {
@@ -73,6 +76,7 @@ impl Setup {
             disks: Vec::new(),
             clock: ClockSource::Instructions,
             network: None,
+            code: None,
         }
     }
 
@@ -93,8 +97,8 @@ impl Setup {
             console_output: Box::new(console.clone()),
             console_size: (80, 24),
             disks: self.disks,
-            code: None,
             network: self.network,
+            code: self.code,
         })?;
         Ok(Guest { machine, console, serial, end: None, is_in_real_time, started: Instant::now() })
     }
