@@ -16,7 +16,9 @@ impl<'a> Name<'a> {
     /// # Errors
     /// [`FileError::NameTooLong`], or [`FileError::Invalid`] for what is no component.
     pub fn new(bytes: &'a [u8]) -> Result<Self, FileError> {
-        if bytes.is_empty() || matches!(bytes, b"." | b"..") || bytes.iter().any(|byte| matches!(byte, b'/' | 0))
+        if bytes.is_empty()
+            || matches!(bytes, b"." | b"..")
+            || bytes.iter().any(|byte| matches!(byte, b'/' | 0))
         {
             return Err(FileError::Invalid);
         }
