@@ -17,6 +17,7 @@ use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
 use crate::host::{BlockSource, ConsoleOutput, Entropy};
 use crate::mem::GuestMemory;
+use crate::virtio::p9::Share;
 use bus::ProcessorBus;
 use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
@@ -48,6 +49,8 @@ pub struct MachineConfig {
     pub console_size: (u16, u16),
     /// Disks, in the order vda, vdb, …
     pub disks: Vec<Box<dyn BlockSource>>,
+    /// Directories shared with the guest, each under a tag of its own.
+    pub shares: Vec<Share>,
 }
 
 /// Why a machine could not be built.
@@ -143,6 +146,7 @@ impl Machine {
             console_output: watched(config.console_output),
             console_size: config.console_size,
             disks: config.disks,
+            shares: config.shares,
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;

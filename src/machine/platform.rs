@@ -24,6 +24,7 @@ use crate::mem::GuestMemory;
 use crate::virtio::VirtioPci;
 use crate::virtio::blk::BlkDevice;
 use crate::virtio::console::ConsoleDevice;
+use crate::virtio::p9::{P9Device, Share};
 use crate::virtio::rng::RngDevice;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -62,6 +63,7 @@ pub(super) struct Backends {
     pub console_output: Box<dyn ConsoleOutput>,
     pub console_size: (u16, u16),
     pub disks: Vec<Box<dyn BlockSource>>,
+    pub shares: Vec<Share>,
     pub entropy: Box<dyn Entropy>,
 }
 
@@ -72,7 +74,7 @@ pub enum PlatformError {
     #[error(transparent)]
     Overlap(#[from] BusOverlap),
     /// A PCI device has no place.
-    #[error("too many disks: {0}")]
+    #[error("too many disks and shares: {0}")]
     Pci(#[from] PciError),
     /// The processor has no local APIC.
     #[error("there is no local APIC for processor {0}")]
@@ -90,6 +92,7 @@ pub(super) struct Platform {
     serial_backlog: Vec<u8>,
     console: Arc<Mutex<VirtioPci<ConsoleDevice>>>,
     disks: Vec<Arc<Mutex<VirtioPci<BlkDevice>>>>,
+    shares: Vec<Arc<Mutex<VirtioPci<P9Device>>>>,
     power_management: Arc<Mutex<PowerManagement>>,
     timed: Vec<Arc<Mutex<dyn Timed>>>,
 }
@@ -139,6 +142,13 @@ impl Platform {
             pci.add(disk.clone())?;
             disks.push(disk);
         }
+        let mut shares = Vec::new();
+        for share in backends.shares {
+            let share = P9Device::new(share, clock.clone());
+            let share = Arc::new(Mutex::new(VirtioPci::new(memory.clone(), share)));
+            pci.add(share.clone())?;
+            shares.push(share);
+        }
 
         let mut memory_bus = Bus::new("memory");
         let mut at =
@@ -178,6 +188,7 @@ impl Platform {
             serial_backlog: Vec::new(),
             console,
             disks,
+            shares,
             timed: vec![pit, rtc, power_management.clone()],
             power_management,
         })
@@ -202,6 +213,9 @@ impl Platform {
         if inbox.has_storage_progressed {
             for disk in &self.disks {
                 lock(disk).resume();
+            }
+            for share in &self.shares {
+                lock(share).resume();
             }
         }
     }

@@ -10,6 +10,7 @@
 
 pub mod blk;
 pub mod console;
+pub mod p9;
 pub mod rng;
 
 mod chain;

@@ -10,8 +10,6 @@ mod files;
 mod locking;
 mod locks;
 mod session;
-#[cfg(test)]
-mod tests;
 
 pub(super) use session::MESSAGE_BYTES_MAX;
 
