@@ -3,9 +3,11 @@
 mod clock;
 #[cfg(feature = "cli")]
 pub mod command;
+mod directory_tree;
 mod entropy;
 mod file_disk;
 
 pub use clock::SystemClock;
+pub use directory_tree::{DirectoryTree, DirectoryTreeError};
 pub use entropy::SystemEntropy;
 pub use file_disk::{FileDisk, FileDiskError};

@@ -55,6 +55,7 @@ impl WebMachine {
             console_output: Box::new(FunctionOutput::new(options.on_console_output())),
             console_size: (options.columns(), options.rows()),
             disks,
+            shares: Vec::new(),
         };
         let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
         Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })

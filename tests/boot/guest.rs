@@ -2,6 +2,7 @@
 
 use dinghy::host::{BlockSource, ConsoleOutput, RepeatableEntropy};
 use dinghy::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use dinghy::virtio::p9::Share;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +55,7 @@ pub struct Setup {
     pub command_line: String,
     pub memory_bytes: u64,
     pub disks: Vec<Box<dyn BlockSource>>,
+    pub shares: Vec<Share>,
 }
 
 impl Setup {
@@ -65,6 +67,7 @@ impl Setup {
             command_line: "console=hvc0".to_owned(),
             memory_bytes: 256 << 20,
             disks: Vec::new(),
+            shares: Vec::new(),
         }
     }
 
@@ -83,6 +86,7 @@ impl Setup {
             console_output: Box::new(console.clone()),
             console_size: (80, 24),
             disks: self.disks,
+            shares: self.shares,
         })?;
         Ok(Guest { machine, console, serial, end: None })
     }

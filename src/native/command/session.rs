@@ -152,6 +152,7 @@ impl Session {
             console_output: Box::new(output.clone()),
             console_size: terminal::size().unwrap_or(DEFAULT_SIZE),
             disks: self.files.disks.iter().map(|disk| Box::new(disk.clone()) as _).collect(),
+            shares: self.files.open_shares()?,
         })?;
         Ok(machine)
     }
