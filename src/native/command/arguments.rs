@@ -1,7 +1,7 @@
 //! The command line of `dinghy`.
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::virtio::p9::ShareTag;
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;

@@ -9,15 +9,12 @@ use rustix::fs::XattrFlags;
 /// Whether a guest may see and set the attribute: those of users, and access control lists. The others mean
 /// something to the host (capabilities of programs, labels).
 fn is_shared(name: &[u8]) -> bool {
-    name.starts_with(b"user.")
-        || matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
+    name.starts_with(b"user.") || matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
 }
 
 /// Calls `fill` with an empty buffer for the size and then with one of that size. The attribute may grow in
 /// between; after some attempts it counts as too large.
-fn sized(
-    mut fill: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>,
-) -> Result<Vec<u8>, FileError> {
+fn sized(mut fill: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>) -> Result<Vec<u8>, FileError> {
     const ATTEMPTS: usize = 8;
     for _ in 0..ATTEMPTS {
         let mut buffer = Vec::new();

@@ -14,8 +14,8 @@ mod tests;
 
 use crate::host::WallTime;
 use crate::storage::tree::{
-    AttributeChange, Attributes, DirectoryEntry, ExtendedChange, FileError, FileKind, FileTree, HandleId, Name,
-    NewFile, NodeId, OpenMode, TimeChange, TreeStatistics,
+    AttributeChange, Attributes, DirectoryEntry, ExtendedChange, FileError, FileKind, FileTree, HandleId,
+    Name, NewFile, NodeId, OpenMode, TimeChange, TreeStatistics,
 };
 use node::{HostFile, Node, error, own_path};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -66,7 +66,8 @@ impl DirectoryTree {
     pub fn open(path: &Path) -> Result<Self, DirectoryTreeError> {
         let failed = |source| DirectoryTreeError { path: path.to_owned(), source };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let descriptor = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
+        let descriptor =
+            rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
         let mut tree = Self {
             nodes: HashMap::new(),
             by_file: HashMap::new(),
@@ -250,7 +251,9 @@ impl FileTree for DirectoryTree {
         let opened = self.node(node)?;
         let flags = match opened.kind {
             FileKind::Regular => access_flags(mode),
-            FileKind::Directory if mode.is_writable || mode.is_truncating => return Err(FileError::IsDirectory),
+            FileKind::Directory if mode.is_writable || mode.is_truncating => {
+                return Err(FileError::IsDirectory);
+            }
             FileKind::Directory => OFlags::RDONLY | OFlags::DIRECTORY,
             FileKind::SymbolicLink => return Err(FileError::Loop),
             // The guest's own kernel opens these; the host's pipes and devices are not shared.
@@ -354,8 +357,7 @@ impl FileTree for DirectoryTree {
                 },
             };
             // What the top directory lies in is not part of the tree.
-            let inode =
-                if is_root && name == b".." { own.inode } else { self.inode((device, entry.ino())) };
+            let inode = if is_root && name == b".." { own.inode } else { self.inode((device, entry.ino())) };
             if !visit(DirectoryEntry { name, inode, kind, cookie: entry.next_entry_cookie() }) {
                 break;
             }

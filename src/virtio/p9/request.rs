@@ -70,7 +70,11 @@ impl Request {
     ///
     /// # Errors
     /// When guest RAM cannot be written.
-    pub(super) fn answer(&self, reply: &mut Reply, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+    pub(super) fn answer(
+        &self,
+        reply: &mut Reply,
+        context: &mut DeviceContext<'_>,
+    ) -> Result<(), DeviceError> {
         if let Err(error) = reply.finish() {
             let tag = self.kind_and_tag()?.map_or(super::wire::NO_TAG, |(_, tag)| tag);
             reply.begin(0, tag, ERROR_BYTES);
@@ -85,7 +89,11 @@ impl Request {
     ///
     /// # Errors
     /// As for [`answer`](Self::answer).
-    pub(super) fn cancel(&self, reply: &mut Reply, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+    pub(super) fn cancel(
+        &self,
+        reply: &mut Reply,
+        context: &mut DeviceContext<'_>,
+    ) -> Result<(), DeviceError> {
         let tag = self.kind_and_tag()?.map_or(super::wire::NO_TAG, |(_, tag)| tag);
         reply.begin(0, tag, ERROR_BYTES);
         reply.fail(tag, INTERRUPTED);

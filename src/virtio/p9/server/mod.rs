@@ -10,6 +10,8 @@ mod files;
 mod locking;
 mod locks;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub(super) use session::MESSAGE_BYTES_MAX;
 
