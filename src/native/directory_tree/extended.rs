@@ -12,27 +12,15 @@ fn is_shared(name: &[u8]) -> bool {
     name.starts_with(b"user.") || matches!(name, b"system.posix_acl_access" | b"system.posix_acl_default")
 }
 
-/// Calls `fill` with an empty buffer for the size and then with one of that size. The attribute may grow in
-/// between; after some attempts it counts as too large.
-fn sized(mut fill: impl FnMut(&mut Vec<u8>) -> rustix::io::Result<usize>) -> Result<Vec<u8>, FileError> {
-    const ATTEMPTS: usize = 8;
-    for _ in 0..ATTEMPTS {
-        let mut buffer = Vec::new();
-        let size = fill(&mut buffer).map_err(error)?;
-        if size == 0 {
-            return Ok(buffer);
-        }
-        buffer.resize(size, 0);
-        match fill(&mut buffer) {
-            Ok(length) => {
-                buffer.truncate(length);
-                return Ok(buffer);
-            }
-            Err(rustix::io::Errno::RANGE) => {}
-            Err(errno) => return Err(error(errno)),
-        }
-    }
-    Err(FileError::OutOfRange)
+/// Most bytes of a value and of all names (linux/limits.h).
+const BYTES_MAX: usize = 64 << 10;
+
+/// What `fill` puts into a buffer that has room for everything that there can be.
+fn filled(fill: impl FnOnce(&mut [u8]) -> rustix::io::Result<usize>) -> Result<Vec<u8>, FileError> {
+    let mut buffer = vec![0; BYTES_MAX];
+    let length = fill(&mut buffer).map_err(error)?;
+    buffer.truncate(length);
+    Ok(buffer)
 }
 
 impl DirectoryTree {
@@ -45,12 +33,12 @@ impl DirectoryTree {
             return Err(FileError::NoAttribute);
         }
         let path = self.path_of(node)?;
-        sized(|buffer| rustix::fs::getxattr(path.as_str(), name, buffer.as_mut_slice()))
+        filled(|buffer| rustix::fs::getxattr(path.as_str(), name, buffer))
     }
 
     pub(super) fn extended_list(&self, node: NodeId) -> Result<Vec<u8>, FileError> {
         let path = self.path_of(node)?;
-        let names = match sized(|buffer| rustix::fs::listxattr(path.as_str(), buffer.as_mut_slice())) {
+        let names = match filled(|buffer| rustix::fs::listxattr(path.as_str(), buffer)) {
             // A file system without attributes has none to list.
             Err(FileError::NotSupported) => Vec::new(),
             names => names?,
