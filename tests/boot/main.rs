@@ -14,3 +14,4 @@ mod kernels;
 mod program;
 mod repeatable;
 mod shared_disk;
+mod shares;
