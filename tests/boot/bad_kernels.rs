@@ -11,6 +11,7 @@ fn setup(kernel: Vec<u8>) -> Setup {
         command_line: "console=hvc0".to_owned(),
         memory_bytes: 64 * MIB,
         disks: Vec::new(),
+        shares: Vec::new(),
     }
 }
 
