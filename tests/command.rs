@@ -107,6 +107,8 @@ fn wrong_options_are_refused_in_one_sentence() {
         (&["--timeout", "-1"], "-1"),
         (&["--memory", "much"], "much"),
         (&["--disk", ":ro"], "name a file"),
+        (&["--share", "folder"], "name a directory and a tag"),
+        (&["--share", "folder:two words"], "two words"),
     ] {
         let message = refusal(&scratch, &[&["run"][..], option].concat());
         assert!(message.contains(word), "{message}");
@@ -151,6 +153,23 @@ fn bad_kernels_are_refused() {
         let message = refusal(&scratch, &["run", "--kernel", &path]);
         assert!(message.contains(word), "{message}");
     }
+}
+
+#[test]
+fn shares_that_cannot_be_are_refused() {
+    let scratch = Scratch::new("shares");
+    let kernel = scratch.file("vmlinux", &kernel(&HALT));
+    let share = |shares: &[&str]| {
+        let mut arguments = vec!["run", "--kernel", &kernel];
+        shares.iter().for_each(|share| arguments.extend(["--share", share]));
+        refusal(&scratch, &arguments)
+    };
+    let message = share(&["nowhere:work"]);
+    assert!(message.contains("cannot share nowhere"), "{message}");
+    let message = share(&["vmlinux:work"]);
+    assert!(message.contains("cannot share vmlinux"), "{message}");
+    let message = share(&[".:work", "/:work:ro"]);
+    assert!(message.contains("the tag \"work\""), "{message}");
 }
 
 #[test]

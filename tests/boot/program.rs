@@ -18,6 +18,7 @@ pub mod number {
     pub const PREAD64: u64 = 17;
     pub const PWRITE64: u64 = 18;
     pub const NANOSLEEP: u64 = 35;
+    pub const EXECVE: u64 = 59;
     pub const EXIT: u64 = 60;
     pub const FCNTL: u64 = 72;
     pub const FSYNC: u64 = 74;

@@ -6,6 +6,7 @@ use crate::program::Argument::{Bytes, Kept, Number, Result};
 use crate::program::{Program, Reboot, SCRATCH, number};
 use dinghy::machine::RunOutcome;
 use dinghy::native::DirectoryTree;
+use dinghy::storage::tree::MemoryTree;
 use dinghy::virtio::p9::{Share, ShareTag};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
@@ -130,6 +131,31 @@ fn a_read_only_share_cannot_be_written() {
     let text = run(program, folder.share(true));
     assert!(text.contains("contents\r\n"), "{text}");
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1);
+}
+
+#[test]
+fn a_share_in_memory_brings_files_to_the_guest() {
+    let mut tree = MemoryTree::new(4 << 20);
+    tree.write_file("etc/dinghy/environment", b"GREETING=ahoy\n", 0o600).unwrap();
+    tree.write_file("run", &Program::new().print("it runs\n").exit(0).finish(), 0o755).unwrap();
+    let share = Share { tag: ShareTag::new("work").unwrap(), tree: Box::new(tree), is_read_only: false };
+    let program = program(",cache=loose")
+        .open("/mnt/etc/dinghy/environment", true)
+        .call(number::READ, &[Kept, Number(SCRATCH), Number(100)])
+        .call(number::WRITE, &[Number(1), Number(SCRATCH), Result])
+        .call(number::PWRITE64, &[Kept, Bytes(b"more"), Number(4), Number(10_000)])
+        .expect(4, "cannot write\n")
+        .call(number::FSYNC, &[Kept])
+        .expect(0, "cannot synchronize\n")
+        .call(number::PREAD64, &[Kept, Number(SCRATCH), Number(100), Number(9_998)])
+        .expect(6, "cannot read back\n")
+        .call(number::EXECVE, &[Bytes(b"/mnt/run\0"), Number(0), Number(0)])
+        .expect(0, "cannot execute\n");
+    let mut setup = Setup::new(Initramfs::with_init(&program.finish()).finish());
+    setup.shares.push(share);
+    let mut guest = setup.boot();
+    guest.run_until("it runs");
+    assert!(guest.console.text().contains("GREETING=ahoy\r\nit runs\r\n"), "{}", guest.console.text());
 }
 
 #[test]
