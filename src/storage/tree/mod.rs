@@ -68,7 +68,9 @@ pub enum ExtendedChange {
 ///
 /// Every method that gives a [`NodeId`] away counts one holder more for it, and [`forget`](Self::forget)
 /// counts one less; a held file is usable even after its last name is gone. An unknown id is
-/// [`FileError::BadHandle`]. A method that fails has changed nothing.
+/// [`FileError::BadHandle`]. A method that fails has changed nothing, but for
+/// [`set_attributes`](Self::set_attributes), which may have set some of them. [`hold`](Self::hold) is never
+/// [`FileError::Pending`].
 pub trait FileTree: Send {
     /// The time at which operations happen from here on, for trees that keep times themselves.
     fn set_time(&mut self, now: WallTime);

@@ -6,4 +6,5 @@ mod extended;
 mod files;
 mod hostile;
 mod locks;
+mod pending;
 mod session;
