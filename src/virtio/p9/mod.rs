@@ -112,6 +112,14 @@ impl P9Device {
         Ok(())
     }
 
+    /// Lets requests go on that waited for locks, which free further ones at times.
+    fn retry_for_locks(&mut self, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
+        while self.server.take_freed_locks() && !self.waiting.is_empty() {
+            self.retry(context)?;
+        }
+        Ok(())
+    }
+
     fn set_time(&mut self) {
         let started_ns = self.clock.started_at().unix_ns;
         self.server.set_time(WallTime { unix_ns: started_ns.saturating_add(self.clock.now_ns()) });
@@ -124,7 +132,8 @@ impl P9Device {
             return Ok(());
         }
         self.set_time();
-        self.retry(context)
+        self.retry(context)?;
+        self.retry_for_locks(context)
     }
 }
 
@@ -164,9 +173,7 @@ impl VirtioDevice for P9Device {
         self.set_time();
         while let Some(chain) = context.pop(queue)? {
             self.advance(Request::new(chain)?, context)?;
-            while self.server.take_freed_locks() && !self.waiting.is_empty() {
-                self.retry(context)?;
-            }
+            self.retry_for_locks(context)?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use node::{Body, Node};
 use std::collections::HashMap;
 
 const ROOT: NodeId = NodeId(1);
-/// What a file costs beside its contents: its node and its entry, roughly.
+/// What a file costs beside its contents, roughly: its node and its entry. Each further name costs as much.
 const FILE_BYTES: u64 = 512;
 /// Most bytes of the value of an extended attribute, and of all names (linux/limits.h).
 const EXTENDED_BYTES_MAX: usize = 64 << 10;

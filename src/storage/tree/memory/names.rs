@@ -72,6 +72,8 @@ impl MemoryTree {
             _ if target.links >= LINKS_MAX => return Err(FileError::TooManyLinks),
             _ => {}
         }
+        self.check_room(FILE_BYTES)?;
+        self.used_bytes += FILE_BYTES;
         let target = self.node_mut(node)?;
         target.links += 1;
         target.changed = now;
@@ -95,6 +97,10 @@ impl MemoryTree {
         // An empty directory has its name and its `.`, which go together.
         target.links = if is_directory { 0 } else { target.links.saturating_sub(1) };
         target.changed = now;
+        // The last name's share goes with the file.
+        if target.links > 0 {
+            self.used_bytes = self.used_bytes.saturating_sub(FILE_BYTES);
+        }
         self.drop_if_unused(node);
         Ok(())
     }

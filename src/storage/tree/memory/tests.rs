@@ -54,6 +54,21 @@ fn a_full_tree_refuses_and_keeps_what_it_has() {
 }
 
 #[test]
+fn names_take_room_too() {
+    let mut tree = MemoryTree::new(3 * FILE_BYTES);
+    let (node, ..) = tree.create(ROOT, name("a"), READ_WRITE, NEW).unwrap();
+    assert_eq!(tree.link(node, ROOT, name("b")), Ok(()));
+    assert_eq!(tree.link(node, ROOT, name("c")), Ok(()));
+    assert_eq!(tree.link(node, ROOT, name("d")), Err(FileError::NoSpace));
+    assert_eq!(tree.remove_file(ROOT, name("a")), Ok(()));
+    assert_eq!(tree.link(node, ROOT, name("d")), Ok(()));
+    for text in ["b", "c", "d"] {
+        assert_eq!(tree.remove_file(ROOT, name(text)), Ok(()));
+    }
+    assert_eq!(tree.used_bytes, FILE_BYTES, "it is still open");
+}
+
+#[test]
 fn a_rename_replaces_only_its_like() {
     let mut tree = tree();
     let (folder, _) = tree.make_directory(ROOT, name("folder"), NEW).unwrap();

@@ -1,7 +1,7 @@
 //! What is known of a file beside its contents.
 
 use super::Server;
-use super::fid::{Entry, Fid, Usage};
+use super::fid::{Fid, Usage};
 use crate::host::WallTime;
 use crate::storage::tree::{AttributeChange, ExtendedChange, FileError, PERMISSION_BITS, TimeChange};
 use crate::virtio::p9::wire::{Reply, SetAttributes};
@@ -121,13 +121,15 @@ impl Server {
         reply: &mut Reply,
     ) -> Result<(), FileError> {
         let node = self.file(fid)?;
-        let (user, entry) = (self.fid(fid)?.user, None::<Entry>);
+        let user = self.fid(fid)?.user;
         self.check_free(new_fid)?;
         let value =
             if name.is_empty() { self.tree.extended_names(node) } else { self.tree.extended(node, name) }?;
-        self.tree.hold(node)?;
         reply.word64(value.len() as u64);
-        self.fids.insert(new_fid, Fid { node, entry, user, usage: Usage::ExtendedRead(value) });
+        let usage = Usage::ExtendedRead(value);
+        self.reserve_extended(&usage)?;
+        self.fids.insert(new_fid, Fid { node, entry: None, user, usage });
+        self.tree.hold(node)
         Ok(())
     }
 
@@ -151,12 +153,13 @@ impl Server {
         if name.is_empty() {
             return Err(FileError::OutOfRange);
         }
-        let fid = self.fid_mut(fid)?;
-        if fid.usage != Usage::Path {
+        if self.fid(fid)?.usage != Usage::Path {
             return Err(FileError::BadHandle);
         }
         let (name, value) = (name.to_vec(), Vec::new());
-        fid.usage = Usage::ExtendedWrite { name, value, size: size as usize, change };
+        let usage = Usage::ExtendedWrite { name, value, size: size as usize, change };
+        self.reserve_extended(&usage)?;
+        self.fid_mut(fid)?.usage = usage;
         Ok(())
     }
 }

@@ -6,6 +6,9 @@ use crate::storage::tree::{ExtendedChange, FileError, HandleId, NodeId};
 /// Most fids at a time. Each holds a file of the host's; Linux keeps one for each name that it caches.
 const FIDS_MAX: usize = 1 << 18;
 
+/// Most bytes of extended attributes that fids hold at a time.
+const EXTENDED_BYTES_MAX: usize = 16 << 20;
+
 /// Under which name a file was found. Holds the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -24,6 +27,17 @@ pub(super) enum Usage {
     ExtendedRead(Vec<u8>),
     /// Writing an extended attribute, which is set when the fid's use ends.
     ExtendedWrite { name: Vec<u8>, value: Vec<u8>, size: usize, change: ExtendedChange },
+}
+
+impl Usage {
+    /// Bytes that the fid holds, or has promised to take.
+    fn extended_bytes(&self) -> usize {
+        match self {
+            Self::Path | Self::Open(_) => 0,
+            Self::ExtendedRead(value) => value.len(),
+            Self::ExtendedWrite { size, .. } => *size,
+        }
+    }
 }
 
 /// A file of a client. Holds its node.
@@ -81,8 +95,22 @@ impl Server {
         if self.fids.len() >= FIDS_MAX { Err(FileError::TooManyOpen) } else { Ok(()) }
     }
 
+    /// Accounts for a fid that becomes an extended attribute.
+    ///
+    /// # Errors
+    /// [`FileError::OutOfMemory`] when fids hold too much already.
+    pub(super) fn reserve_extended(&mut self, usage: &Usage) -> Result<(), FileError> {
+        let bytes = self.extended_bytes + usage.extended_bytes();
+        if bytes > EXTENDED_BYTES_MAX {
+            return Err(FileError::OutOfMemory);
+        }
+        self.extended_bytes = bytes;
+        Ok(())
+    }
+
     /// Gives back what `fid` holds.
     pub(super) fn release(&mut self, number: u32, fid: Fid) {
+        self.extended_bytes -= fid.usage.extended_bytes();
         self.has_freed_locks |= self.locks.release(fid.node, number);
         if let Usage::Open(handle) = fid.usage {
             self.tree.close(handle);

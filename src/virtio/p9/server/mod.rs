@@ -47,6 +47,8 @@ pub(super) struct Server {
     is_read_only: bool,
     fids: HashMap<u32, Fid>,
     locks: LockTable,
+    /// Bytes of extended attributes that fids hold.
+    extended_bytes: usize,
     /// Whether locks were freed since the device has last asked.
     has_freed_locks: bool,
     /// Most bytes of a message, once the session has begun.
@@ -61,6 +63,7 @@ impl Server {
             is_read_only,
             fids: HashMap::new(),
             locks: LockTable::default(),
+            extended_bytes: 0,
             has_freed_locks: false,
             message_bytes: None,
         }

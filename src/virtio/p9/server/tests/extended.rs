@@ -70,6 +70,23 @@ fn an_unfinished_value_is_not_set() {
 }
 
 #[test]
+fn fids_hold_only_so_much() {
+    const ENOMEM: u16 = 12;
+    let mut client = Client::new();
+    client.create(2, "file");
+    let begin = |client: &mut Client, fid| {
+        client.find(fid, &["file"]);
+        client.outcome(32, &[Word32(fid), Text("user.a"), Word64(64 << 10), Word32(0)])
+    };
+    for fid in 1000..1256 {
+        assert_eq!(begin(&mut client, fid), OK);
+    }
+    assert_eq!(begin(&mut client, 2000), ENOMEM);
+    assert_eq!(client.clunk(1000), EINVAL, "the value is not complete");
+    assert_eq!(begin(&mut client, 2001), OK);
+}
+
+#[test]
 fn the_fid_of_a_value_must_be_free() {
     let mut client = Client::new();
     client.create(2, "file");
