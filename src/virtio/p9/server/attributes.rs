@@ -127,9 +127,12 @@ impl Server {
             if name.is_empty() { self.tree.extended_names(node) } else { self.tree.extended(node, name) }?;
         reply.word64(value.len() as u64);
         let usage = Usage::ExtendedRead(value);
-        self.reserve_extended(&usage)?;
+        self.tree.hold(node)?;
+        if let Err(error) = self.reserve_extended(&usage) {
+            self.tree.forget(node);
+            return Err(error);
+        }
         self.fids.insert(new_fid, Fid { node, entry: None, user, usage });
-        self.tree.hold(node)
         Ok(())
     }
 
