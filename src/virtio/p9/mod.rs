@@ -6,9 +6,12 @@
 mod config;
 mod request;
 mod server;
+mod state;
 mod wire;
 
 pub use config::{ShareTag, ShareTagError};
+pub use server::{FidState, LockState, ServerState, UsageState};
+pub use state::{P9RestoreError, P9State};
 
 use super::device::{DeviceContext, DeviceError, DeviceType, VirtioDevice};
 use super::{VirtioPci, read_config_bytes};

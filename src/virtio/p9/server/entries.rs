@@ -152,7 +152,7 @@ impl Server {
 
     fn remove_entry(&mut self, number: u32) -> Result<(), FileError> {
         self.check_writable()?;
-        if !matches!(self.fid(number)?.usage, Usage::Path | Usage::Open(_)) {
+        if !matches!(self.fid(number)?.usage, Usage::Path | Usage::Open(..)) {
             return Err(FileError::BadHandle);
         }
         let entry = self.current_entry(number)?;

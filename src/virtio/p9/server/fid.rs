@@ -1,7 +1,7 @@
 //! Fids: the numbers by which a client names files.
 
 use super::Server;
-use crate::storage::tree::{ExtendedChange, FileError, HandleId, NodeId};
+use crate::storage::tree::{ExtendedChange, FileError, HandleId, NodeId, OpenMode};
 
 /// Most fids at a time. Each holds a file of the host's; Linux keeps one for each name that it caches.
 const FIDS_MAX: usize = 1 << 18;
@@ -22,7 +22,7 @@ pub(super) enum Usage {
     /// Nothing yet.
     Path,
     /// The file is open.
-    Open(HandleId),
+    Open(HandleId, OpenMode),
     /// Reading an extended attribute, or the list of them.
     ExtendedRead(Vec<u8>),
     /// Writing an extended attribute, which is set when the fid's use ends.
@@ -33,7 +33,7 @@ impl Usage {
     /// Bytes that the fid holds, or has promised to take.
     fn extended_bytes(&self) -> usize {
         match self {
-            Self::Path | Self::Open(_) => 0,
+            Self::Path | Self::Open(..) => 0,
             Self::ExtendedRead(value) => value.len(),
             Self::ExtendedWrite { size, .. } => *size,
         }
@@ -71,7 +71,7 @@ impl Server {
     pub(super) fn file(&self, fid: u32) -> Result<NodeId, FileError> {
         let fid = self.fid(fid)?;
         match fid.usage {
-            Usage::Path | Usage::Open(_) => Ok(fid.node),
+            Usage::Path | Usage::Open(..) => Ok(fid.node),
             Usage::ExtendedRead(_) | Usage::ExtendedWrite { .. } => Err(FileError::BadHandle),
         }
     }
@@ -82,7 +82,7 @@ impl Server {
     /// [`FileError::BadHandle`].
     pub(super) fn handle(&self, fid: u32) -> Result<HandleId, FileError> {
         match self.fid(fid)?.usage {
-            Usage::Open(handle) => Ok(handle),
+            Usage::Open(handle, _) => Ok(handle),
             _ => Err(FileError::BadHandle),
         }
     }
@@ -112,7 +112,7 @@ impl Server {
     pub(super) fn release(&mut self, number: u32, fid: Fid) {
         self.extended_bytes -= fid.usage.extended_bytes();
         self.has_freed_locks |= self.locks.release(fid.node, number);
-        if let Usage::Open(handle) = fid.usage {
+        if let Usage::Open(handle, _) = fid.usage {
             self.tree.close(handle);
         }
         self.tree.forget(fid.node);

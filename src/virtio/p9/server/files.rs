@@ -49,7 +49,7 @@ impl Server {
             return Err(FileError::NotDirectory);
         }
         let handle = self.tree.open(node, mode)?;
-        self.fid_mut(number)?.usage = Usage::Open(handle);
+        self.fid_mut(number)?.usage = Usage::Open(handle, mode);
         reply.identity_of(&attributes);
         reply.word32(ANY_UNIT);
         Ok(())
@@ -89,7 +89,7 @@ impl Server {
         };
         let fid = self.fid_mut(number)?;
         fid.node = node;
-        fid.usage = Usage::Open(handle);
+        fid.usage = Usage::Open(handle, open);
         // The directory passes from the fid to the entry.
         if let Some(left) = fid.entry.replace(Entry { directory, name: name.to_vec() }) {
             self.tree.forget(left.directory);
@@ -109,7 +109,7 @@ impl Server {
         let length = reply.data_room(count);
         let fid = self.fids.get(&number).ok_or(FileError::BadHandle)?;
         match &fid.usage {
-            Usage::Open(handle) => reply.data(length, |buffer| self.tree.read(*handle, offset, buffer)),
+            Usage::Open(handle, _) => reply.data(length, |buffer| self.tree.read(*handle, offset, buffer)),
             Usage::ExtendedRead(value) => reply.data(length, |buffer| {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX);
                 let rest = value.get(start..).unwrap_or_default();
@@ -131,7 +131,7 @@ impl Server {
     ) -> Result<(), FileError> {
         let fid = self.fids.get_mut(&number).ok_or(FileError::BadHandle)?;
         let written = match &mut fid.usage {
-            Usage::Open(handle) => self.tree.write(*handle, offset, data)?,
+            Usage::Open(handle, _) => self.tree.write(*handle, offset, data)?,
             Usage::ExtendedWrite { value, size, .. } => {
                 // The value comes from its beginning to its end.
                 if usize::try_from(offset) != Ok(value.len()) {

@@ -140,6 +140,11 @@ impl LockTable {
         freed > 0
     }
 
+    /// Every lock.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Lock> {
+        self.by_node.values().flatten()
+    }
+
     /// Frees everything.
     pub(super) fn clear(&mut self) {
         *self = Self::default();

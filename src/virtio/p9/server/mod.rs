@@ -10,10 +10,12 @@ mod files;
 mod locking;
 mod locks;
 mod session;
+mod state;
 #[cfg(test)]
 mod tests;
 
 pub(super) use session::MESSAGE_BYTES_MAX;
+pub use state::{FidState, LockState, ServerState, UsageState};
 
 use super::wire::{ERROR_BYTES, HEADER_BYTES, Message, NO_TAG, Reply, header};
 use crate::host::WallTime;

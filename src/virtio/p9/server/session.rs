@@ -113,7 +113,7 @@ impl Server {
     }
 
     /// Goes from `at` to the file `name` in it.
-    fn step(&mut self, at: &mut Fid, name: &[u8]) -> Result<Attributes, FileError> {
+    pub(super) fn step(&mut self, at: &mut Fid, name: &[u8]) -> Result<Attributes, FileError> {
         let ((node, attributes), entry): ((NodeId, Attributes), _) = if name == b".." {
             (self.tree.parent(at.node)?, None)
         } else {

@@ -7,4 +7,5 @@ mod files;
 mod hostile;
 mod locks;
 mod pending;
+mod saved;
 mod session;
