@@ -1,6 +1,6 @@
 //! A directory shared with the guest: 9P2000.L over virtio (virtio 1.2 §5.9).
 //!
-//! The device takes messages from its queue, its [server](server) answers them from a [`FileTree`], and
+//! The device takes messages from its queue, its server answers them from a [`FileTree`], and
 //! requests that must wait are kept and put to the server again.
 
 mod config;
