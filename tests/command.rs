@@ -114,6 +114,8 @@ fn wrong_options_are_refused_in_one_sentence() {
         (&["--publish", "8080:80"], "--net host"),
         (&["--net-allow", "127.0.0.1"], "--net host"),
         (&["--net", "host", "--clock", "icount"], "--clock real"),
+        (&["--share", "folder"], "name a directory and a tag"),
+        (&["--share", "folder:two words"], "two words"),
     ] {
         let message = refusal(&scratch, &[&["run"][..], option].concat());
         assert!(message.contains(word), "{message}");
@@ -172,6 +174,23 @@ fn bad_kernels_are_refused() {
         let message = refusal(&scratch, &["run", "--kernel", &path]);
         assert!(message.contains(word), "{message}");
     }
+}
+
+#[test]
+fn shares_that_cannot_be_are_refused() {
+    let scratch = Scratch::new("shares");
+    let kernel = scratch.file("vmlinux", &kernel(&HALT));
+    let share = |shares: &[&str]| {
+        let mut arguments = vec!["run", "--kernel", &kernel];
+        shares.iter().for_each(|share| arguments.extend(["--share", share]));
+        refusal(&scratch, &arguments)
+    };
+    let message = share(&["nowhere:work"]);
+    assert!(message.contains("cannot share nowhere"), "{message}");
+    let message = share(&["vmlinux:work"]);
+    assert!(message.contains("cannot share vmlinux"), "{message}");
+    let message = share(&[".:work", "/:work:ro"]);
+    assert!(message.contains("the tag \"work\""), "{message}");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What the run loop needs of an engine that compiles hot blocks, and what they share.
 
-use super::code::Block;
 use super::{Exception, Vcpu};
 use crate::ir::Reg;
 use crate::mem::GuestPhysAddr;
@@ -76,7 +75,7 @@ pub trait CompiledCode: Send {
     fn leave_function(&self) -> u32;
 
     /// Notes that a block has reached the threshold; compiles when enough have.
-    fn note_hot(&mut self, vcpu: &mut Vcpu, block: *const Block);
+    fn note_hot(&mut self, vcpu: &mut Vcpu, block: BlockStart);
 
     /// Called when the run loop has time between slices; compiles what waits for too long.
     fn settle(&mut self, vcpu: &mut Vcpu);

@@ -51,7 +51,10 @@ pub enum Shape {
     MoveImmediate(Width),
     MoveImmediateWide,
     ZeroExtend(Width),
-    SignExtend { from: Width, to: Width },
+    SignExtend {
+        from: Width,
+        to: Width,
+    },
     ExtractHigh8,
     InsertHigh8,
     Lea(Width),
@@ -62,25 +65,54 @@ pub enum Shape {
     Push,
     PushImmediate,
     Pop,
-    Binary { operation: Binary, right: Right, width: Width, is_quiet: bool },
+    Binary {
+        operation: Binary,
+        right: Right,
+        width: Width,
+        is_quiet: bool,
+    },
     AddCarry(Width),
     SubBorrow(Width),
-    Compare { is_test: bool, right: Right, width: Width },
+    Compare {
+        is_test: bool,
+        right: Right,
+        width: Width,
+    },
     Increment(Width),
     Decrement(Width),
     Negate(Width),
     Not(Width),
-    ShiftImmediate { shift: Shift, width: Width, is_quiet: bool },
-    Shift { shift: Shift, width: Width },
+    ShiftImmediate {
+        shift: Shift,
+        width: Width,
+        is_quiet: bool,
+    },
+    Shift {
+        shift: Shift,
+        width: Width,
+    },
     /// By `imm` to the left or right; the quiet form is always to the left.
-    RotateImmediate { width: Width, is_right: bool, is_quiet: bool },
-    Multiply { width: Width, is_quiet: bool },
+    RotateImmediate {
+        width: Width,
+        is_right: bool,
+        is_quiet: bool,
+    },
+    Multiply {
+        width: Width,
+        is_quiet: bool,
+    },
     ByteSwap(Width),
     SetCondition,
     MoveIf(Width),
     /// Bytes, and whether a misaligned address faults.
-    VectorLoad { bytes: u8, is_aligned: bool },
-    VectorStore { bytes: u8, is_aligned: bool },
+    VectorLoad {
+        bytes: u8,
+        is_aligned: bool,
+    },
+    VectorStore {
+        bytes: u8,
+        is_aligned: bool,
+    },
     VectorMove,
     Vector,
     Call,
@@ -92,21 +124,24 @@ pub enum Shape {
     CallNear,
     CallRegister,
     Return,
-    CompareJump { is_test: bool, right: Right, condition: Condition, width: Width },
+    CompareJump {
+        is_test: bool,
+        right: Right,
+        condition: Condition,
+        width: Width,
+    },
 }
 
-/// The first operation of each row of four widths.
-const FOURS: [(OpCode, fn(Width) -> Shape); 51] = {
+/// The first operation of a row of four widths, and the shape at each.
+type Row = (OpCode, fn(Width) -> Shape);
+
+/// All rows.
+const FOURS: [Row; 51] = {
     use OpCode as O;
     use Shape as S;
     macro_rules! binary {
         ($operation:ident, $right:ident) => {
-            |width| S::Binary {
-                operation: Binary::$operation,
-                right: Right::$right,
-                width,
-                is_quiet: false,
-            }
+            |width| S::Binary { operation: Binary::$operation, right: Right::$right, width, is_quiet: false }
         };
     }
     macro_rules! jump {

@@ -217,7 +217,11 @@ pub fn leave<'a>(
 /// Only a mistake of the generator leads here: the guest's state is lost.
 #[cold]
 fn lost(vcpu: &mut Vcpu, why: &str) -> CompiledExit {
-    log::error!("generated code left at {} of region {}: {why}", vcpu.linkage.exit_site, vcpu.linkage.exit_region);
+    log::error!(
+        "generated code left at {} of region {}: {why}",
+        vcpu.linkage.exit_site,
+        vcpu.linkage.exit_region
+    );
     vcpu.activity = crate::cpu::Activity::Shutdown;
     CompiledExit::Look
 }

@@ -297,10 +297,7 @@ fn spread_liveness(region: &Region, graph: &Graph, effects: &[Vec<Effects>], nod
                 let is_last = place + 1 == effects[number].len();
                 nodes[number].live_after[place] = live;
                 nodes[number].flags_live_after[place] = flags;
-                if effect.is_barrier {
-                    live = dirty_before[place] | effect.reads;
-                    flags = true;
-                } else if is_last && ends_by_memory {
+                if effect.is_barrier || is_last && ends_by_memory {
                     live = dirty_before[place] | effect.reads;
                     flags = true;
                 } else {

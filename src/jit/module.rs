@@ -1,11 +1,11 @@
 //! A batch of functions as a WebAssembly module.
 
 use super::emit::types;
-use wasm_encoder::{
-    CodeSection, ConstExpr, ElementSection, Elements, EntityType, FunctionSection, GlobalType,
-    ImportSection, MemoryType, Module, RefType, TableType, TypeSection, ValType,
-};
 use std::borrow::Cow;
+use wasm_encoder::{
+    CodeSection, ConstExpr, ElementSection, Elements, EntityType, FunctionSection, GlobalType, ImportSection,
+    MemoryType, Module, RefType, TableType, TypeSection, ValType,
+};
 
 /// The module with functions of these bodies, in their order. It enters them into the table at the place that
 /// the global `s` tells.
@@ -25,8 +25,13 @@ pub fn encode<'a>(bodies: impl ExactSizeIterator<Item = &'a [u8]>, has_shared_me
         shared: has_shared_memory,
         page_size_log2: None,
     };
-    let table =
-        TableType { element_type: RefType::FUNCREF, table64: false, minimum: 0, maximum: None, shared: false };
+    let table = TableType {
+        element_type: RefType::FUNCREF,
+        table64: false,
+        minimum: 0,
+        maximum: None,
+        shared: false,
+    };
     imports.import("e", "m", EntityType::Memory(memory));
     imports.import("e", "t", EntityType::Table(table));
     imports.import("e", "s", EntityType::Global(GlobalType { val_type: I32, mutable: false, shared: false }));

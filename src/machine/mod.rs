@@ -18,6 +18,7 @@ use crate::devices::power::PowerRequest;
 use crate::host::{BlockSource, CodeHost, ConsoleOutput, Entropy, NetBackend};
 use crate::jit::{Engine, EngineOptions, EngineStatistics};
 use crate::mem::{Addressable, GuestMemory};
+use crate::virtio::p9::Share;
 use bus::ProcessorBus;
 use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
@@ -53,6 +54,8 @@ pub struct MachineConfig {
     pub code: Option<(CodeHostFactory, EngineOptions)>,
     /// What is at the other end of the network card's cable; without it there is no card.
     pub network: Option<Box<dyn NetBackend>>,
+    /// Directories shared with the guest, each under a tag of its own.
+    pub shares: Vec<Share>,
 }
 
 /// Makes the host of compiled code for a machine's memory.
@@ -154,6 +157,7 @@ impl Machine {
             console_size: config.console_size,
             disks: config.disks,
             network: config.network,
+            shares: config.shares,
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;

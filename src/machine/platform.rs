@@ -25,6 +25,7 @@ use crate::virtio::VirtioPci;
 use crate::virtio::blk::BlkDevice;
 use crate::virtio::console::ConsoleDevice;
 use crate::virtio::net::NetDevice;
+use crate::virtio::p9::{P9Device, Share};
 use crate::virtio::rng::RngDevice;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -64,6 +65,7 @@ pub(super) struct Backends {
     pub console_size: (u16, u16),
     pub disks: Vec<Box<dyn BlockSource>>,
     pub network: Option<Box<dyn NetBackend>>,
+    pub shares: Vec<Share>,
     pub entropy: Box<dyn Entropy>,
 }
 
@@ -74,7 +76,7 @@ pub enum PlatformError {
     #[error(transparent)]
     Overlap(#[from] BusOverlap),
     /// A PCI device has no place.
-    #[error("too many disks: {0}")]
+    #[error("too many disks and shares: {0}")]
     Pci(#[from] PciError),
     /// The processor has no local APIC.
     #[error("there is no local APIC for processor {0}")]
@@ -93,6 +95,7 @@ pub(super) struct Platform {
     console: Arc<Mutex<VirtioPci<ConsoleDevice>>>,
     disks: Vec<Arc<Mutex<VirtioPci<BlkDevice>>>>,
     network: Option<Arc<Mutex<VirtioPci<NetDevice>>>>,
+    shares: Vec<Arc<Mutex<VirtioPci<P9Device>>>>,
     power_management: Arc<Mutex<PowerManagement>>,
     timed: Vec<Arc<Mutex<dyn Timed>>>,
 }
@@ -150,6 +153,13 @@ impl Platform {
             pci.add(network.clone())?;
             timed.push(network.clone());
         }
+        let mut shares = Vec::new();
+        for share in backends.shares {
+            let share = P9Device::new(share, clock.clone());
+            let share = Arc::new(Mutex::new(VirtioPci::new(memory.clone(), share)));
+            pci.add(share.clone())?;
+            shares.push(share);
+        }
 
         let mut memory_bus = Bus::new("memory");
         let mut at =
@@ -191,6 +201,7 @@ impl Platform {
             disks,
             network,
             timed,
+            shares,
             power_management,
         })
     }
@@ -214,6 +225,9 @@ impl Platform {
         if inbox.has_storage_progressed {
             for disk in &self.disks {
                 lock(disk).resume();
+            }
+            for share in &self.shares {
+                lock(share).resume();
             }
         }
         if let Some(network) = &self.network

@@ -1,12 +1,14 @@
-//! Block sources: what a disk device reads from and writes to.
+//! Storage: block sources, which a disk device reads from and writes to, and [trees of files](tree), which are
+//! shared with the guest.
 //!
-//! They stack: a [`CopyOnWrite`] overlay makes the read-only [`LazyChunks`] of an image writable;
+//! Block sources stack: a [`CopyOnWrite`] overlay makes the read-only [`LazyChunks`] of an image writable;
 //! a [`MemoryDisk`] stands alone. All of them are [`BlockSource`](crate::host::BlockSource)s.
 
 mod copy_on_write;
 mod grains;
 mod lazy_chunks;
 mod memory_disk;
+pub mod tree;
 
 pub use copy_on_write::CopyOnWrite;
 pub use lazy_chunks::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, LazyChunks};

@@ -11,6 +11,7 @@
 pub mod blk;
 pub mod console;
 pub mod net;
+pub mod p9;
 pub mod rng;
 
 mod chain;

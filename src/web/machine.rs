@@ -70,6 +70,7 @@ impl WebMachine {
             code: when_to_compile(options.engine().as_deref())?
                 .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
             network: None,
+            shares: Vec::new(),
         };
         let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
         Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })

@@ -3,6 +3,7 @@
 use dinghy::host::{BlockSource, ConsoleOutput, NetBackend, RepeatableEntropy};
 use dinghy::jit::EngineOptions;
 use dinghy::machine::{ClockSource, CodeHostFactory, Machine, MachineConfig, MachineError, RunOutcome};
+use dinghy::virtio::p9::Share;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -63,6 +64,7 @@ pub struct Setup {
     pub network: Option<Box<dyn NetBackend>>,
     /// What compiles hot code; `None` interprets everything.
     pub code: Option<(CodeHostFactory, EngineOptions)>,
+    pub shares: Vec<Share>,
 }
 
 impl Setup {
@@ -77,6 +79,7 @@ impl Setup {
             clock: ClockSource::Instructions,
             network: None,
             code: None,
+            shares: Vec::new(),
         }
     }
 
@@ -99,6 +102,7 @@ impl Setup {
             disks: self.disks,
             network: self.network,
             code: self.code,
+            shares: self.shares,
         })?;
         Ok(Guest { machine, console, serial, end: None, is_in_real_time, started: Instant::now() })
     }

@@ -15,7 +15,7 @@ impl Initramfs {
     /// An archive with `/init` and the folders that programs mount file systems on.
     pub fn with_init(program: &[u8]) -> Self {
         let mut archive = Self::default();
-        for folder in ["dev", "proc", "sys"] {
+        for folder in ["dev", "mnt", "proc", "sys"] {
             archive.add(folder, DIRECTORY, &[]);
         }
         archive.file("init", program)

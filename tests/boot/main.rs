@@ -15,3 +15,4 @@ mod network;
 mod program;
 mod repeatable;
 mod shared_disk;
+mod shares;

@@ -18,8 +18,17 @@ pub mod number {
     pub const PREAD64: u64 = 17;
     pub const PWRITE64: u64 = 18;
     pub const NANOSLEEP: u64 = 35;
+    pub const EXECVE: u64 = 59;
     pub const EXIT: u64 = 60;
+    pub const FCNTL: u64 = 72;
     pub const FSYNC: u64 = 74;
+    pub const RENAME: u64 = 82;
+    pub const MKDIR: u64 = 83;
+    pub const RMDIR: u64 = 84;
+    pub const LINK: u64 = 86;
+    pub const UNLINK: u64 = 87;
+    pub const SYMLINK: u64 = 88;
+    pub const CHMOD: u64 = 90;
     pub const SETSID: u64 = 112;
     pub const RT_SIGTIMEDWAIT: u64 = 128;
     pub const MOUNT: u64 = 165;

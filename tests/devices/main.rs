@@ -12,5 +12,6 @@ mod guest;
 mod hostile;
 mod interrupts;
 mod net;
+mod p9;
 mod pci;
 mod rng;

@@ -70,12 +70,12 @@ fn programs_compiled_at_first_sight_agree_with_the_interpreter() {
 
 #[test]
 fn programs_compiled_in_batches_when_hot_agree_with_the_interpreter() {
-    let options = EngineOptions { threshold: 4, batch: 8, patience: 2000, ..EngineOptions::AUTO };
+    let options = EngineOptions { threshold: 4, batch: 8, patience: 2000 };
     agree(options, 150, 1 << 20);
 }
 
 #[test]
 fn programs_run_in_short_slices_agree_with_the_interpreter() {
-    let options = EngineOptions { threshold: 2, batch: 1, patience: 0, ..EngineOptions::AUTO };
+    let options = EngineOptions { threshold: 2, batch: 1, patience: 0 };
     agree(options, 60, 90);
 }

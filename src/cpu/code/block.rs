@@ -66,7 +66,9 @@ impl Compiled {
     /// Whether the block has run `executions` times, is hot or compiled.
     pub fn has_run(&self, executions: i32) -> bool {
         let heat = self.heat.get();
-        self.function.get() != 0 || heat == NEVER_HOT || self.first_heat.get().saturating_sub(heat) >= executions
+        self.function.get() != 0
+            || heat == NEVER_HOT
+            || self.first_heat.get().saturating_sub(heat) >= executions
     }
 
     /// A block that is hot after `heat` executions.

@@ -33,8 +33,7 @@ impl Vcpu {
         };
         let is_stack_fault =
             exception == Exception::GeneralProtection(0) && addresses_stack_segment(self, &site.op);
-        let (offset, retired) =
-            if exception.is_trap() { (site.next, 1) } else { (site.op.pc, 0) };
+        let (offset, retired) = if exception.is_trap() { (site.next, 1) } else { (site.op.pc, 0) };
         self.instructions -= u64::from(site.left) - retired;
         self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(offset)));
         CompiledExit::Raised(if is_stack_fault { Exception::StackFault(0) } else { exception })

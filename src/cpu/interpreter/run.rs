@@ -3,7 +3,7 @@
 use super::{Exit, execute};
 use crate::cpu::code::{Block, CodeCache, NEVER_HOT};
 use crate::cpu::system::InterruptKind;
-use crate::cpu::{Activity, CompiledExit, Exception, Vcpu, flags};
+use crate::cpu::{Activity, BlockStart, CompiledExit, Exception, Vcpu, flags};
 use crate::ir::Reg;
 
 /// Why [`Vcpu::run`] returned.
@@ -162,7 +162,8 @@ impl Vcpu {
     /// room; has hot blocks compiled.
     fn run_compiled(&mut self, block: *const Block, context: u64, limit: u64) -> Option<CompiledExit> {
         // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
-        let compiled = &unsafe { &*block }.compiled;
+        let block = unsafe { &*block };
+        let compiled = &block.compiled;
         if compiled.heat.get() > 0 {
             return None;
         }
@@ -171,7 +172,7 @@ impl Vcpu {
             return None;
         };
         if compiled.function.get() == 0 {
-            engine.note_hot(self, block);
+            engine.note_hot(self, BlockStart { address: block.start, mode_bits: block.mode_bits });
             if compiled.function.get() == 0 {
                 // It waits for its turn, or cannot be compiled.
                 compiled.heat.set(NEVER_HOT);

@@ -1,10 +1,15 @@
 //! Integer operations: results in locals, flags as pending operands.
 
 use super::flags::{Overlay, Pending};
-use super::{CHOICE, Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
+use super::{
+    CHOICE, Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE,
+};
 use crate::cpu::FlagsKind;
 use crate::ir::{Binary, Condition, Op, Right, Shape, Shift, Width};
 use wasm_encoder::{BlockType, InstructionSink};
+
+/// Writes one instruction.
+type Instruction = fn(&mut InstructionSink<'_>);
 
 impl Emitter<'_> {
     /// Sign-extends the low bits of the value on the stack to 64 bits.
@@ -50,8 +55,8 @@ impl Emitter<'_> {
         &mut self,
         width: Width,
         operands: impl FnOnce(&mut Self),
-        narrow: fn(&mut InstructionSink<'_>),
-        wide: fn(&mut InstructionSink<'_>),
+        narrow: Instruction,
+        wide: Instruction,
     ) {
         operands(self);
         let mut wasm = self.wasm();
@@ -66,7 +71,7 @@ impl Emitter<'_> {
     }
 
     fn binary(&mut self, operation: Binary, width: Width, op: &Op, right: Right) {
-        let (narrow, wide): (fn(&mut InstructionSink<'_>), fn(&mut InstructionSink<'_>)) = match operation {
+        let (narrow, wide): (Instruction, Instruction) = match operation {
             Binary::Add => (|wasm| _ = wasm.i32_add(), |wasm| _ = wasm.i64_add()),
             Binary::Sub => (|wasm| _ = wasm.i32_sub(), |wasm| _ = wasm.i64_sub()),
             Binary::And => (|wasm| _ = wasm.i32_and(), |wasm| _ = wasm.i64_and()),
@@ -160,7 +165,9 @@ impl Emitter<'_> {
                 self.finish(op, width, wants_flags, pending);
             }
             Shape::Shift { shift, width } => self.shift_variable(op, shift, width),
-            Shape::RotateImmediate { width, is_right, is_quiet } => self.rotate(op, width, is_right, is_quiet),
+            Shape::RotateImmediate { width, is_right, is_quiet } => {
+                self.rotate(op, width, is_right, is_quiet)
+            }
             Shape::Multiply { width, is_quiet } => {
                 let wants_flags = !is_quiet && self.flags_live_after();
                 if wants_flags {
@@ -250,9 +257,17 @@ impl Emitter<'_> {
         }
         let mut wasm = self.wasm();
         wasm.local_get(FLAGS_LEFT).local_get(FLAGS_SOURCE);
-        if is_sub { wasm.i64_sub() } else { wasm.i64_add() };
+        if is_sub {
+            wasm.i64_sub()
+        } else {
+            wasm.i64_add()
+        };
         wasm.local_get(CHOICE).i64_extend_i32_u();
-        if is_sub { wasm.i64_sub() } else { wasm.i64_add() };
+        if is_sub {
+            wasm.i64_sub()
+        } else {
+            wasm.i64_add()
+        };
         wasm.local_set(FLAGS_RESULT);
         if wants_flags {
             // The carries out of each bit: of a + b, a & b | (a | b) & !r; of a - b, !a & b | (!a | b) & r.
@@ -424,7 +439,8 @@ impl Emitter<'_> {
         }
         if !is_quiet && self.flags_live_after() {
             self.wasm().local_tee(FLAGS_OVERLAY);
-            self.overlay = Some(if is_right { Overlay::RotateRight(width) } else { Overlay::RotateLeft(width) });
+            self.overlay =
+                Some(if is_right { Overlay::RotateRight(width) } else { Overlay::RotateLeft(width) });
         }
         self.assign_result(op.a, width);
     }
@@ -467,4 +483,3 @@ impl Emitter<'_> {
         }
     }
 }
-

@@ -2,9 +2,7 @@
 //! Relooper", ICFP 2022), and the ends of blocks give the branches.
 
 use super::flags::FlagsState;
-use super::{
-    BUDGET, DEPTH, ENTRY, Emitter, Label, Onward, SECOND, SITE, TLB, VALUE, VCPU, at, types,
-};
+use super::{BUDGET, DEPTH, ENTRY, Emitter, Label, Onward, SECOND, SITE, TLB, VALUE, VCPU, at, types};
 use crate::cpu::{JUMP_ENTRIES, JumpEntry};
 use crate::ir::{Condition, Op, Reg, Shape, Width};
 use crate::jit::abi::offset;
@@ -185,7 +183,10 @@ impl Emitter<'_> {
             (End::Call(distance, target), _) => self.call(node, op, distance, target),
             (End::Helper(target), _) => {
                 self.call_helper(op);
-                self.wasm().local_get(VCPU).i64_load(at(offset::REGS + 8 * Reg::RIP.index())).local_set(VALUE);
+                self.wasm()
+                    .local_get(VCPU)
+                    .i64_load(at(offset::REGS + 8 * Reg::RIP.index()))
+                    .local_set(VALUE);
                 self.rip_stored = None;
                 if let Target::Node(next) = target {
                     self.wasm().local_get(VALUE);
@@ -262,4 +263,3 @@ impl Emitter<'_> {
         self.go(node, target);
     }
 }
-

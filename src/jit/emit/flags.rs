@@ -469,37 +469,61 @@ impl Emitter<'_> {
             (C::Equal, P::Sub) => {
                 self.operands(width, false);
                 self.compare(width, |wasm, is_64| {
-                    if is_64 { wasm.i64_eq() } else { wasm.i32_eq() };
+                    if is_64 {
+                        wasm.i64_eq()
+                    } else {
+                        wasm.i32_eq()
+                    };
                 });
             }
             (C::Below, P::Sub) => {
                 self.operands(width, false);
                 self.compare(width, |wasm, is_64| {
-                    if is_64 { wasm.i64_lt_u() } else { wasm.i32_lt_u() };
+                    if is_64 {
+                        wasm.i64_lt_u()
+                    } else {
+                        wasm.i32_lt_u()
+                    };
                 });
             }
             (C::BelowOrEqual, P::Sub) => {
                 self.operands(width, false);
                 self.compare(width, |wasm, is_64| {
-                    if is_64 { wasm.i64_le_u() } else { wasm.i32_le_u() };
+                    if is_64 {
+                        wasm.i64_le_u()
+                    } else {
+                        wasm.i32_le_u()
+                    };
                 });
             }
             (C::Less, P::Sub) => {
                 self.operands(width, true);
                 self.compare(width, |wasm, is_64| {
-                    if is_64 { wasm.i64_lt_s() } else { wasm.i32_lt_s() };
+                    if is_64 {
+                        wasm.i64_lt_s()
+                    } else {
+                        wasm.i32_lt_s()
+                    };
                 });
             }
             (C::LessOrEqual, P::Sub) => {
                 self.operands(width, true);
                 self.compare(width, |wasm, is_64| {
-                    if is_64 { wasm.i64_le_s() } else { wasm.i32_le_s() };
+                    if is_64 {
+                        wasm.i64_le_s()
+                    } else {
+                        wasm.i32_le_s()
+                    };
                 });
             }
             (C::Equal, _) => {
                 self.result(width);
                 let mut wasm = self.wasm();
-                if width == Width::W64 { wasm.i64_eqz() } else { wasm.i32_eqz() };
+                if width == Width::W64 {
+                    wasm.i64_eqz()
+                } else {
+                    wasm.i32_eqz()
+                };
             }
             (C::Sign, _) | (C::Less, P::Logic) => {
                 self.wasm().local_get(FLAGS_RESULT);
@@ -520,7 +544,11 @@ impl Emitter<'_> {
                 self.result(width);
                 self.operand(super::FLAGS_SOURCE, width, false);
                 let mut wasm = self.wasm();
-                if width == Width::W64 { wasm.i64_lt_u() } else { wasm.i32_lt_u() };
+                if width == Width::W64 {
+                    wasm.i64_lt_u()
+                } else {
+                    wasm.i32_lt_u()
+                };
             }
             (C::Below, P::Increment | P::Decrement) => {
                 self.wasm().local_get(FLAGS_SOURCE).i32_wrap_i64();
@@ -639,7 +667,11 @@ impl Emitter<'_> {
         let is_64 = width == Width::W64;
         let mut wasm = self.wasm();
         if is_test {
-            if is_64 { wasm.i64_and() } else { wasm.i32_and() };
+            if is_64 {
+                wasm.i64_and()
+            } else {
+                wasm.i32_and()
+            };
             match (condition, is_64) {
                 (Condition::Equal, true) => wasm.i64_eqz(),
                 (Condition::Equal, false) => wasm.i32_eqz(),

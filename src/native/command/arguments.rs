@@ -2,6 +2,7 @@
 
 use crate::native::Published;
 use crate::net::Destinations;
+use crate::virtio::p9::ShareTag;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -43,6 +44,11 @@ pub struct RunArguments {
     /// is named: build/guest/guest.ext4, whose changes are forgotten at the end]
     #[arg(long = "disk", value_name = "FILE[:ro]")]
     pub disks: Vec<DiskArgument>,
+
+    /// A directory for the guest to mount (mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt), written to unless
+    /// :ro follows; may be given again
+    #[arg(long = "share", value_name = "DIR:TAG[:ro]")]
+    pub shares: Vec<ShareArgument>,
 
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
@@ -135,6 +141,35 @@ impl FromStr for DiskArgument {
     }
 }
 
+/// A shared directory as the command line names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareArgument {
+    /// The directory.
+    pub path: PathBuf,
+    /// The name under which the guest mounts it.
+    pub tag: ShareTag,
+    /// Whether `:ro` follows.
+    pub is_read_only: bool,
+}
+
+impl FromStr for ShareArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (text, is_read_only) = match text.strip_suffix(":ro") {
+            Some(text) => (text, true),
+            None => (text, false),
+        };
+        // A directory may have colons in its name; a tag has none.
+        let (path, tag) = text.rsplit_once(':').filter(|(path, _)| !path.is_empty()).unwrap_or_default();
+        if path.is_empty() {
+            return Err("name a directory and a tag: DIR:TAG".to_owned());
+        }
+        let tag = ShareTag::new(tag).map_err(|error| error.to_string())?;
+        Ok(Self { path: path.into(), tag, is_read_only })
+    }
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, &'static str> {
     let seconds: f64 = text.parse().map_err(|_| "give a number of seconds")?;
     match Duration::try_from_secs_f64(seconds) {
@@ -160,6 +195,20 @@ mod tests {
         assert_eq!("a.img:ro".parse(), Ok(disk("a.img", true)));
         assert!(":ro".parse::<DiskArgument>().is_err());
         assert!("".parse::<DiskArgument>().is_err());
+    }
+
+    #[test]
+    fn a_share_has_a_directory_and_a_tag() {
+        let share = |path: &str, tag, is_read_only| {
+            let tag = ShareTag::new(tag).unwrap();
+            Ok(ShareArgument { path: path.into(), tag, is_read_only })
+        };
+        assert_eq!("/a:work".parse(), share("/a", "work", false));
+        assert_eq!("/a:b:work:ro".parse(), share("/a:b", "work", true));
+        assert_eq!(".:ro:ro".parse(), share(".", "ro", true));
+        for text in ["", "/a", ":work", "/a:", "/a:ro", "/a:two words"] {
+            assert!(text.parse::<ShareArgument>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

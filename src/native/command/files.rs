@@ -1,9 +1,10 @@
 //! The files that a machine is made of, and its disks.
 
-use super::arguments::{DiskArgument, RunArguments};
+use super::arguments::{DiskArgument, RunArguments, ShareArgument};
 use crate::host::{BlockSource, Progress};
-use crate::native::{FileDisk, FileDiskError};
+use crate::native::{DirectoryTree, DirectoryTreeError, FileDisk, FileDiskError};
 use crate::storage::CopyOnWrite;
+use crate::virtio::p9::Share;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -38,6 +39,12 @@ pub enum FileError {
     /// A disk cannot be used.
     #[error(transparent)]
     Disk(#[from] FileDiskError),
+    /// A directory cannot be shared.
+    #[error(transparent)]
+    Share(#[from] DirectoryTreeError),
+    /// Two shares have the same name.
+    #[error("two shares have the tag {0:?}; the guest could mount only one of them")]
+    SameTag(String),
 }
 
 /// What the files hold.
@@ -46,6 +53,7 @@ pub struct Files {
     pub initrd: Option<Vec<u8>>,
     pub command_line: String,
     pub disks: Vec<SharedDisk>,
+    shares: Vec<ShareArgument>,
 }
 
 impl Files {
@@ -75,11 +83,41 @@ impl Files {
         if arguments.kernel.is_none() && initrd.is_none() && disks.is_empty() {
             disks.push(default_guest()?);
         }
+        for (index, share) in arguments.shares.iter().enumerate() {
+            if arguments.shares.iter().take(index).any(|other| other.tag == share.tag) {
+                return Err(FileError::SameTag(share.tag.as_str().to_owned()));
+            }
+        }
+        if !arguments.shares.is_empty() {
+            raise_file_limit();
+        }
         let command_line = arguments.append.clone().unwrap_or_else(|| {
             let root = if initrd.is_none() && !disks.is_empty() { ROOT_ON_DISK } else { "" };
             format!("{DEFAULT_COMMAND_LINE}{root}")
         });
-        Ok(Self { kernel, initrd, command_line, disks })
+        Ok(Self { kernel, initrd, command_line, disks, shares: arguments.shares.clone() })
+    }
+
+    /// The shared directories, opened for a new machine.
+    ///
+    /// # Errors
+    /// When one of them cannot be opened.
+    pub fn open_shares(&self) -> Result<Vec<Share>, FileError> {
+        let open = |share: &ShareArgument| {
+            let tree = Box::new(DirectoryTree::open(&share.path)?);
+            Ok(Share { tag: share.tag.clone(), tree, is_read_only: share.is_read_only })
+        };
+        self.shares.iter().map(open).collect()
+    }
+}
+
+/// Lets this process open as many files as it may at all: a guest's kernel holds a file of its share for each name
+/// that it remembers.
+fn raise_file_limit() {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let raised = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Nofile, raised) {
+        log::warn!("a share may run out of open files: cannot raise the limit: {error}");
     }
 }
 

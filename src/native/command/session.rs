@@ -188,6 +188,7 @@ impl Session {
             // Compiled code is WebAssembly, and nothing here runs that.
             code: None,
             network,
+            shares: self.files.open_shares()?,
         })?;
         if let Some(waker) = network_waker {
             waker.connect(machine.handle(), std::thread::current());
