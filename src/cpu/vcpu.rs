@@ -4,7 +4,7 @@ use super::code::CodeCache;
 use super::flags::{self, LazyFlags};
 use super::tlb::Tlb;
 use super::x87::X87;
-use super::{Exception, SystemBus};
+use super::{CpuModel, Exception, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
 use crate::mem::GuestMemory;
 
@@ -166,6 +166,8 @@ pub struct Vcpu {
     pub(in crate::cpu) leaving: Vec<Op>,
     /// The initial APIC ID, as CPUID reports it.
     pub apic_id: u32,
+    /// Which instructions there are. Chosen before the processor runs: translations are not made anew.
+    pub model: CpuModel,
 }
 
 impl Vcpu {
@@ -202,6 +204,7 @@ impl Vcpu {
             code: CodeCache::new(),
             leaving: Vec::new(),
             apic_id,
+            model: CpuModel::default(),
         };
         vcpu.reset();
         vcpu
