@@ -26,6 +26,19 @@ impl Vector {
         self.0[0] = value as u64;
         self.0[1] = (value >> 64) as u64;
     }
+
+    /// The upper 128 bits.
+    #[inline(always)]
+    pub const fn high(&self) -> u128 {
+        self.0[2] as u128 | (self.0[3] as u128) << 64
+    }
+
+    /// Writes the upper 128 bits and keeps the low half.
+    #[inline(always)]
+    pub const fn set_high(&mut self, value: u128) {
+        self.0[2] = value as u64;
+        self.0[3] = (value >> 64) as u64;
+    }
 }
 
 /// A segment register, numbered as the instruction encoding numbers it.
