@@ -48,6 +48,12 @@ pub fn difference(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<Strin
             line(&name, format!("{:#034x}", host.vector(index)), format!("{:#034x}", dinghy.vector(index)));
         }
     }
+    for index in 0..16 {
+        let (host, dinghy) = (host.upper_half(index), dinghy.upper_half(index));
+        if host != dinghy {
+            line(&format!("upper half of ymm{index}"), format!("{host:#034x}"), format!("{dinghy:#034x}"));
+        }
+    }
     if host.mxcsr() != dinghy.mxcsr() {
         line("mxcsr", format!("{:#x}", host.mxcsr()), format!("{:#x}", dinghy.mxcsr()));
     }
@@ -90,8 +96,12 @@ fn listing(case: &Case) -> String {
         .instructions
         .iter()
         .flat_map(|instruction| (0..instruction.op_count()).map(move |index| instruction.op_register(index)))
-        .filter(|register| register.is_xmm())
-        .map(|register| format!("{register:?}={:#034x}", case.registers.vector(register.number())))
+        .filter(|register| register.is_xmm() || register.is_ymm())
+        .map(|register| {
+            let number = register.number();
+            let (high, low) = (case.registers.upper_half(number), case.registers.vector(number));
+            format!("{register:?}={high:#034x}:{low:032x}")
+        })
         .collect();
     writeln!(text, "  {}", vectors.join(" ")).unwrap();
     text

@@ -13,6 +13,8 @@ pub enum Family {
     Integer,
     Vector,
     X87,
+    /// VEX forms on XMM and YMM registers.
+    Avx,
 }
 
 /// A sequence with its initial state.
@@ -99,6 +101,11 @@ fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registe
     for index in 0..16 {
         extended[160 + index * 16..176 + index * 16].copy_from_slice(&random.vector().to_le_bytes());
     }
+    if is_x86_feature_detected!("avx") {
+        for index in 0..16 {
+            registers.set_upper_half(index, random.vector());
+        }
+    }
     registers
 }
 
@@ -132,10 +139,15 @@ fn scratch(random: &mut Random) -> Vec<u8> {
 /// Fifteen random bytes whose start is likely to be an instruction of the family.
 fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24);
+    if family == Family::Avx || family == Family::Integer && random.one_in(4) {
+        vex_opcode(random, family, &mut bytes);
+        operands(random, &mut bytes);
+        return bytes;
+    }
     let prefixes: &[u8] = match family {
         Family::Integer => &[0x66, 0xf0, 0xf2, 0xf3, 0x66],
         Family::Vector => &[0x66, 0xf2, 0xf3, 0x66, 0xf2, 0xf3],
-        Family::X87 => &[0x66],
+        Family::X87 | Family::Avx => &[0x66],
     };
     let prefix_odds = if family == Family::Vector { 4 } else { 1 };
     if random.below(5) < prefix_odds {
@@ -148,19 +160,38 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
         Family::Integer => match random.below(4) {
             0 | 1 => bytes.push(random.next() as u8),
             2 => bytes.extend([0x0f, random.next() as u8]),
-            _ => bytes.extend([0x0f, 0x38, 0xf0 | random.below(2) as u8]),
+            _ => bytes.extend([0x0f, 0x38, 0xf0 | random.pick(&[0, 1, 6])]),
         },
         Family::Vector => match random.below(8) {
             0 => bytes.extend([0x0f, 0x38, random.next() as u8]),
             1 => bytes.extend([0x0f, 0x3a, random.next() as u8]),
             _ => bytes.extend([0x0f, random.next() as u8]),
         },
-        Family::X87 => match random.below(4) {
+        Family::X87 | Family::Avx => match random.below(4) {
             0 => bytes.extend([0x0f, random.next() as u8]),
             _ => bytes.push(0xd8 | random.below(8) as u8),
         },
     }
-    // A ModRM byte: registers, RBX with a displacement, or RBX and R15 with a displacement.
+    operands(random, &mut bytes);
+    bytes
+}
+
+/// A VEX prefix of three bytes and an opcode.
+fn vex_opcode(random: &mut Random, family: Family, bytes: &mut Vec<u8>) {
+    let (map, opcode) = match family {
+        Family::Avx => (random.pick(&[1, 1, 1, 1, 2, 2, 2, 3]), random.next() as u8),
+        _ => random.pick(&[(2, 0xf2), (2, 0xf3), (2, 0xf5), (2, 0xf6), (2, 0xf7), (3, 0xf0)]),
+    };
+    // Both bits of the operand's registers count as none when they are set.
+    let extensions = random.pick(&[0xe0, 0x60, 0xa0, 0x20, 0xc0]);
+    let unused_register = 0x78;
+    let register = if random.one_in(2) { unused_register } else { (random.next() as u8) & 0x78 };
+    let is_wide = random.pick(&[0, 0x80]);
+    bytes.extend([0xc4, extensions | map, is_wide | register | random.below(8) as u8, opcode]);
+}
+
+/// A ModRM byte: registers, RBX with a displacement, or RBX and R15 with a displacement; and more bytes.
+fn operands(random: &mut Random, bytes: &mut Vec<u8>) {
     let register = (random.below(8) as u8) << 3;
     let displacement = random.pick(&[0i8, 0, 8, 16, 32, -16, 48, 64, -64, 3, -7, 127]) as u8;
     match random.below(5) {
@@ -175,7 +206,6 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
         bytes.push(random.integer() as u8);
     }
     bytes.truncate(15);
-    bytes
 }
 
 struct Sequence {
@@ -189,10 +219,25 @@ struct Sequence {
     factory: InstructionInfoFactory,
 }
 
-/// The features of x86-64-v2.
+/// The features of x86-64-v2, and those beyond that the host has.
 fn is_known_feature(feature: CpuidFeature) -> bool {
     use CpuidFeature::*;
-    matches!(
+    let is_on_host = match feature {
+        AVX => is_x86_feature_detected!("avx"),
+        AVX2 => is_x86_feature_detected!("avx2"),
+        FMA => is_x86_feature_detected!("fma"),
+        F16C => is_x86_feature_detected!("f16c"),
+        BMI1 => is_x86_feature_detected!("bmi1"),
+        BMI2 => is_x86_feature_detected!("bmi2"),
+        LZCNT => is_x86_feature_detected!("lzcnt"),
+        MOVBE => is_x86_feature_detected!("movbe"),
+        ADX => is_x86_feature_detected!("adx"),
+        AES => is_x86_feature_detected!("aes"),
+        PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        SHA => is_x86_feature_detected!("sha"),
+        _ => false,
+    };
+    is_on_host || matches!(
         feature,
         INTEL8086
             | INTEL186
@@ -225,7 +270,8 @@ fn is_excluded(instruction: &Instruction) -> bool {
     let mnemonic = instruction.mnemonic();
     matches!(
         mnemonic,
-        Rcpps | Rcpss | Rsqrtps | Rsqrtss // approximations
+        Rcpps | Rcpss | Rsqrtps | Rsqrtss | Vrcpps | Vrcpss | Vrsqrtps | Vrsqrtss // approximations
+            | Vldmxcsr | Vmaskmovdqu
             | Popf | Popfq | Pushf | Pushfq | Enter | Leave | Rdtsc | Cpuid | Rdpmc
             | Sgdt | Sidt | Sldt | Str | Smsw | Lar | Lsl | Verr | Verw
             | Syscall | Sysenter | Int | Int1 | Int3 | Into | Ud0 | Ud1 | Ud2
@@ -242,8 +288,7 @@ fn is_excluded(instruction: &Instruction) -> bool {
 impl Sequence {
     fn add_if_fit(&mut self, bytes: &[u8]) {
         let ip = CODE + self.code.len() as u64;
-        let mut decoder =
-            Decoder::with_ip(64, bytes, ip, DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD);
+        let mut decoder = Decoder::with_ip(64, bytes, ip, DecoderOptions::NONE);
         let instruction = decoder.decode();
         if instruction.is_invalid() || !self.is_fit(&instruction) {
             return;
@@ -275,8 +320,17 @@ impl Sequence {
                 Mnemonic::Cvtsd2si | Mnemonic::Cvttsd2si | Mnemonic::Cvtss2si | Mnemonic::Cvttss2si
             );
             let is_vector = is_conversion
-                || (0..instruction.op_count()).any(|index| instruction.op_register(index).is_xmm())
-                || matches!(instruction.mnemonic(), Mnemonic::Stmxcsr | Mnemonic::Movnti);
+                || (0..instruction.op_count()).any(|index| {
+                    instruction.op_register(index).is_xmm() || instruction.op_register(index).is_ymm()
+                })
+                || matches!(
+                    instruction.mnemonic(),
+                    Mnemonic::Stmxcsr
+                        | Mnemonic::Movnti
+                        | Mnemonic::Vstmxcsr
+                        | Mnemonic::Vzeroupper
+                        | Mnemonic::Vzeroall
+                );
             let is_x87 = features.iter().any(|feature| {
                 matches!(feature, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387)
             }) || (0..instruction.op_count())
@@ -284,7 +338,7 @@ impl Sequence {
                 || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
             match self.family {
                 Family::Integer => !is_vector && !is_x87,
-                Family::Vector => is_vector && !is_x87,
+                Family::Vector | Family::Avx => is_vector && !is_x87,
                 Family::X87 => is_x87,
             }
         };

@@ -63,6 +63,11 @@ fn vector_instructions_agree_with_the_host() {
 }
 
 #[test]
+fn avx_instructions_agree_with_the_host() {
+    agree(Family::Avx, 30_000);
+}
+
+#[test]
 fn x87_and_mmx_instructions_agree_with_the_host() {
     agree(Family::X87, 20_000);
 }
