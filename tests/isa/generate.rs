@@ -237,31 +237,32 @@ fn is_known_feature(feature: CpuidFeature) -> bool {
         SHA => is_x86_feature_detected!("sha"),
         _ => false,
     };
-    is_on_host || matches!(
-        feature,
-        INTEL8086
-            | INTEL186
-            | INTEL286
-            | INTEL386
-            | INTEL486
-            | X64
-            | CMOV
-            | CX8
-            | CMPXCHG16B
-            | FPU
-            | FPU287
-            | FPU387
-            | MMX
-            | SSE
-            | SSE2
-            | SSE3
-            | SSSE3
-            | SSE4_1
-            | SSE4_2
-            | POPCNT
-            | MULTIBYTENOP
-            | PREFETCHW
-    )
+    is_on_host
+        || matches!(
+            feature,
+            INTEL8086
+                | INTEL186
+                | INTEL286
+                | INTEL386
+                | INTEL486
+                | X64
+                | CMOV
+                | CX8
+                | CMPXCHG16B
+                | FPU
+                | FPU287
+                | FPU387
+                | MMX
+                | SSE
+                | SSE2
+                | SSE3
+                | SSSE3
+                | SSE4_1
+                | SSE4_2
+                | POPCNT
+                | MULTIBYTENOP
+                | PREFETCHW
+        )
 }
 
 /// Instructions whose result is not the same on all processors, or that are the system's.

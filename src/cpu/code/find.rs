@@ -37,8 +37,7 @@ impl Vcpu {
             sse_undefined: self.cr0 & CR0_EM != 0 || self.cr4 & CR4_OSFXSR == 0,
             sse_traps: traps,
             vex_undefined: self.cr0 & CR0_PE == 0 || self.system_flags & flags::VM != 0,
-            avx_undefined: self.cr4 & CR4_OSXSAVE == 0
-                || self.xcr0 & SSE_AND_AVX_STATE != SSE_AND_AVX_STATE,
+            avx_undefined: self.cr4 & CR4_OSXSAVE == 0 || self.xcr0 & SSE_AND_AVX_STATE != SSE_AND_AVX_STATE,
             is_single_step: self.system_flags & flags::TF != 0,
             model: self.model,
         }

@@ -73,7 +73,7 @@ fn flags_use(code: OpCode) -> FlagsUse {
     } else if within(O::Mov8, O::Lea64)
         || within(O::Not8, O::Not64)
         || within(O::ByteSwap32, O::ByteSwap64)
-        || code == O::VectorMove128
+        || matches!(code, O::VectorMove128 | O::VectorMove256 | O::VectorClearUpper)
         || is_quiet(code)
     {
         FlagsUse::Ignores

@@ -131,7 +131,7 @@ impl Vcpu {
             7 if subleaf == 0 => {
                 let model = self.model;
                 leaf(0, EXTENDED_EBX.of(model), EXTENDED_ECX.of(model), EXTENDED_EDX.of(model))
-            },
+            }
             // One thread of one core: shift, processors, level.
             0xb => match subleaf {
                 0 => leaf(0, 1, 1 << 8, self.apic_id),

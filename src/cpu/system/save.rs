@@ -213,11 +213,8 @@ pub fn xsave(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     if written & SSE_STATE != 0 {
         vcpu.store_vectors(&mut image);
     }
-    let writes_mxcsr = if op.c == XSAVEC {
-        written & SSE_STATE != 0
-    } else {
-        requested & (SSE_STATE | AVX_STATE) != 0
-    };
+    let writes_mxcsr =
+        if op.c == XSAVEC { written & SSE_STATE != 0 } else { requested & (SSE_STATE | AVX_STATE) != 0 };
     if writes_mxcsr {
         vcpu.store_mxcsr(&mut image);
     }
