@@ -2,7 +2,8 @@
 
 use super::context::{Context, DENORMAL, INVALID, OVERFLOW, PRECISION, UNDERFLOW, ZERO_DIVIDE};
 use super::format::{
-    Format, bits, is_denormal, is_nan, is_normal, is_signalling, is_zero, quieted, smallest_normal, soft,
+    Format, Layout, bits, is_denormal, is_nan, is_normal, is_signalling, is_zero, quieted, smallest_normal,
+    soft,
 };
 use rustc_apfloat::{Float, Round, Status, StatusAnd};
 
@@ -110,7 +111,7 @@ impl Context {
     /// `scaled` gives the result times two to a power: with an exponent without bounds, as it were. That
     /// tells whether one that was rounded up to the smallest normal number was tiny, and whether one that
     /// was rounded down to the largest number was larger.
-    pub fn rounded<F: Format>(
+    pub fn rounded<F: Layout>(
         &mut self,
         value: F::Soft,
         status: Status,
@@ -217,11 +218,11 @@ impl Context {
             return x | 1 << 22;
         }
         // Denormals count as zero.
-        if wide & super::format::Single::INFINITY == 0 {
+        if wide & <super::format::Single as Layout>::INFINITY == 0 {
             return x & SIGN | f32::INFINITY.to_bits();
         }
         if is_root && x & SIGN != 0 {
-            return super::format::Single::DEFAULT_NAN as u32;
+            return <super::format::Single as Layout>::DEFAULT_NAN as u32;
         }
         let value = f64::from(f32::from_bits(x));
         let exact = if is_root { 1.0 / value.sqrt() } else { 1.0 / value };

@@ -1,7 +1,7 @@
 //! Conversions between the formats and integers.
 
 use super::context::{Context, INVALID, PRECISION};
-use super::format::{Double, Format, Single, bits, is_nan, is_signalling, is_zero, soft};
+use super::format::{Double, Format, Half, Layout, Single, bits, is_nan, is_signalling, is_zero, soft};
 use rustc_apfloat::{Float, FloatConvert, Round, Status, ieee};
 
 impl Context {
@@ -42,6 +42,46 @@ impl Context {
         self.rounded::<Single>(converted.value, converted.status, |scale| {
             narrow(wide.scalbn(scale), round).value
         }) as u32
+    }
+
+    /// Half to single: exact. Denormal halves are numbers whatever DAZ says, and are not noted.
+    pub fn single_of_half(&mut self, x: u16) -> u32 {
+        let x = u64::from(x);
+        if is_nan::<Half>(x) {
+            if is_signalling::<Half>(x) {
+                self.found |= INVALID;
+            }
+            let sign = (x & Half::SIGN) << 16;
+            let fraction = (x & ((1 << Half::FRACTION_BITS) - 1)) << 13;
+            return (sign | Single::INFINITY | fraction | 1 << (Single::FRACTION_BITS - 1)) as u32;
+        }
+        let mut loses = false;
+        bits::<Single>(FloatConvert::<ieee::Single>::convert(soft::<Half>(x), &mut loses).value) as u32
+    }
+
+    /// Single to half. Tiny results stay denormal whatever FTZ says.
+    pub fn half_of_single(&mut self, x: u32, round: Round) -> u16 {
+        let x = self.operand::<Single>(x.into());
+        if is_nan::<Single>(x) {
+            if is_signalling::<Single>(x) {
+                self.found |= INVALID;
+            }
+            let sign = (x & Single::SIGN) >> 16;
+            let fraction = x >> 13 & ((1 << Half::FRACTION_BITS) - 1);
+            return (sign | Half::INFINITY | fraction | 1 << (Half::FRACTION_BITS - 1)) as u16;
+        }
+        self.note_denormal::<Single>(x);
+        let narrow = |x: ieee::Single| {
+            let mut loses = false;
+            FloatConvert::<ieee::Half>::convert_r(x, round, &mut loses)
+        };
+        let wide = soft::<Single>(x);
+        let converted = narrow(wide);
+        let flushes_to_zero = std::mem::replace(&mut self.flushes_to_zero, false);
+        let result =
+            self.rounded::<Half>(converted.value, converted.status, |scale| narrow(wide.scalbn(scale)).value);
+        self.flushes_to_zero = flushes_to_zero;
+        result as u16
     }
 
     /// To a signed integer of `width` bits (32 or 64); the indefinite integer when it does not fit.

@@ -8,20 +8,24 @@ mod compare;
 mod context;
 mod convert;
 mod format;
+mod fused;
 #[cfg(test)]
 mod host_tests;
 mod lift;
 mod operation;
+mod vex;
 
 pub use lift::lift;
 pub use operation::Operation;
+pub use vex::lift_vex;
 
 use crate::cpu::{Exception, Helper, Vcpu};
 use crate::ir::{Op, OpCode, Reg, VectorReg};
 use arithmetic::{Arithmetic, is_quick, quick};
 pub use context::Context;
 use context::rounding;
-pub use format::{Double, Format, Single};
+pub use format::{Double, Format, Layout, Single};
+use fused::{ALTERNATING, NEGATED_ADDEND, quick_fused};
 use rustc_apfloat::Round;
 
 /// The helpers by place. The first two raise #UD and #NM for the whole of SSE.
@@ -350,8 +354,39 @@ fn execute_rarer(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<(), E
         O::ReciprocalRootPs => {
             with_singles(vcpu, op, |_, _, _, y| Context::approximate(y as u32, true).into())
         }
+        O::FusedSs | O::FusedPs => fused::<Single>(vcpu, op, operation == O::FusedSs),
+        O::FusedSd | O::FusedPd => fused::<Double>(vcpu, op, operation == O::FusedSd),
         _ => execute_conversion(vcpu, op, operation),
     }
+}
+
+/// Fused multiply-add of the lowest lane or of all.
+fn fused<F: Format>(vcpu: &mut Vcpu, op: &Op, is_scalar: bool) -> Result<(), Exception> {
+    let operands = [op.b, op.c, op.d].map(|number| vcpu.vectors[place(number)].0);
+    let mut result = vcpu.vectors[place(op.a)].0;
+    let is_single = F::SIGN == Single::SIGN;
+    let count = match (is_scalar, is_single) {
+        (true, _) => 1,
+        (false, true) => 2 * quadwords(op),
+        (false, false) => quadwords(op),
+    };
+    let is_quick = is_quick(vcpu.mxcsr);
+    let mut context = Context::new(vcpu.mxcsr);
+    for lane in 0..count {
+        let lanes = operands.map(|lanes| if is_single { lane_of_singles(&lanes, lane) } else { lanes[lane] });
+        let is_flipped = op.disp & ALTERNATING != 0 && lane & 1 != 0;
+        let signs = if is_flipped { op.disp ^ NEGATED_ADDEND } else { op.disp };
+        let quick = if is_quick { quick_fused::<F>(signs, lanes) } else { None };
+        let value = quick.unwrap_or_else(|| context.fused::<F>(signs, lanes));
+        if is_single {
+            set_lane_of_singles(&mut result, lane, value);
+        } else {
+            result[lane] = value;
+        }
+    }
+    context.finish(vcpu)?;
+    vcpu.vectors[place(op.a)].0 = result;
+    Ok(())
 }
 
 fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<(), Exception> {
@@ -381,6 +416,23 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
         }
         O::PdToDq => {
             return narrowed(vcpu, op, |context, lane| context.integer::<Double>(lane, 32, round) as u32);
+        }
+        O::HalvesToSingles => {
+            let source = vcpu.vectors[place(op.c)].0;
+            return with_singles(vcpu, op, |context, lane, _, _| {
+                context.single_of_half((source[lane / 4 & 3] >> (16 * (lane & 3))) as u16).into()
+            });
+        }
+        O::SinglesToHalves => {
+            let round = if op.d & 4 != 0 { context.round } else { rounding(op.d.into()) };
+            let source = vcpu.vectors[place(op.c)].0;
+            let mut lanes = [0; 4];
+            for lane in 0..2 * quadwords(op) {
+                let half = context.half_of_single(lane_of_singles(&source, lane) as u32, round);
+                lanes[lane / 4] |= u64::from(half) << (16 * (lane & 3));
+            }
+            context.finish(vcpu)?;
+            vcpu.vectors[place(op.a)].0 = lanes;
         }
         O::SiToSs | O::SiToSd => {
             let (mut context, _) = conversion(vcpu, false);

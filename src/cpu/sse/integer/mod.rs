@@ -3,6 +3,7 @@
 mod helper;
 pub mod lanes;
 mod lift;
+mod mnemonic;
 mod operation;
 mod shuffle;
 mod string;
@@ -10,7 +11,9 @@ mod string;
 mod tests;
 
 pub use helper::HELPERS;
-pub use lift::lift;
+pub use helper::STORE_MASKED;
+pub use lift::{lift, source, store_address};
+pub use mnemonic::{by_immediate, by_operands};
 pub use operation::Operation;
 
 use crate::cpu::flags::{CF, LazyFlags, ZF};
