@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(encrypted(start), mixed);
         assert_eq!(decrypted_last(encrypted_last(start)), start);
         let key = u128::from(0x3c4f_cf09_u32) << 96;
-        assert_eq!((key_assist(key, 1) >> 96) as u32, 0x01eb_848a ^ 0x8a84_eb01 ^ 0x01eb_848b);
+        assert_eq!((key_assist(key, 1) >> 96) as u32, 0x01eb_848b);
     }
 
     #[test]

@@ -122,8 +122,8 @@ impl Context {
         let magnitude = result & !F::SIGN;
         let largest = F::INFINITY - 1;
         let is_cut = magnitude == largest && is_inexact && {
-            let limit = soft::<F>(largest).scalbn(-SCALE);
-            bits::<F>(scaled(-SCALE)) & !F::SIGN > bits::<F>(limit)
+            let limit = soft::<F>(largest).scalbn(-F::SCALE);
+            bits::<F>(scaled(-F::SCALE)) & !F::SIGN > bits::<F>(limit)
         };
         if status.contains(Status::OVERFLOW) || is_cut {
             self.found |= OVERFLOW | PRECISION;
@@ -131,8 +131,8 @@ impl Context {
         }
         let is_tiny = if magnitude == smallest_normal::<F>() {
             is_inexact && {
-                let limit = soft::<F>(smallest_normal::<F>()).scalbn(SCALE);
-                bits::<F>(scaled(SCALE)) & !F::SIGN < bits::<F>(limit)
+                let limit = soft::<F>(smallest_normal::<F>()).scalbn(F::SCALE);
+                bits::<F>(scaled(F::SCALE)) & !F::SIGN < bits::<F>(limit)
             }
         } else {
             is_denormal::<F>(result) || magnitude == 0 && is_inexact
@@ -166,8 +166,8 @@ impl Context {
         self.note_denormal::<F>(x);
         let nearest = F::square_root(x);
         // Scaled by an even power so that the exact difference is no denormal.
-        let root = soft::<F>(nearest).scalbn(SCALE);
-        let square = soft::<F>(x).scalbn(2 * SCALE);
+        let root = soft::<F>(nearest).scalbn(F::SCALE);
+        let square = soft::<F>(x).scalbn(2 * F::SCALE);
         let (root, square) =
             if square.is_infinite() { (soft::<F>(nearest), soft::<F>(x)) } else { (root, square) };
         let difference = root.mul_add_r(root, -square, Round::NearestTiesToEven).value;
@@ -232,6 +232,3 @@ impl Context {
         if is_normal::<super::format::Single>(u64::from(rounded)) { rounded } else { x & SIGN }
     }
 }
-
-/// By how many powers of two results are moved away from the edges of the exponents.
-const SCALE: i32 = 64;

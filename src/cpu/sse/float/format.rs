@@ -15,6 +15,9 @@ pub trait Layout {
     const INFINITY: u64;
     /// What an invalid operation gives.
     const DEFAULT_NAN: u64;
+    /// By how many powers of two results are moved away from the edges of the exponents: less than the
+    /// exponents' range, and more than the fraction's bits where products and sums are formed.
+    const SCALE: i32;
 }
 
 /// A floating-point format that SSE calculates in.
@@ -50,6 +53,7 @@ impl Layout for Half {
     const SIGN: u64 = 1 << 15;
     const INFINITY: u64 = 0x7c00;
     const DEFAULT_NAN: u64 = 0xfe00;
+    const SCALE: i32 = 12;
 }
 
 macro_rules! format {
@@ -60,6 +64,7 @@ macro_rules! format {
             const SIGN: u64 = 1 << (<$bits>::BITS - 1);
             const INFINITY: u64 = <$float>::INFINITY.to_bits() as u64;
             const DEFAULT_NAN: u64 = Self::SIGN | Self::INFINITY | 1 << (Self::FRACTION_BITS - 1);
+            const SCALE: i32 = 64;
         }
 
         impl Format for $name {
