@@ -12,6 +12,7 @@ pub use platform::PlatformError;
 pub use time::ClockSource;
 
 use crate::boot::{self, BootError, BootRequest};
+pub use crate::cpu::CpuModel;
 use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
@@ -28,6 +29,8 @@ use time::MachineTime;
 pub struct MachineConfig {
     /// Bytes of RAM: a multiple of 4 KiB, 64 MiB to 3 GiB.
     pub memory_bytes: u64,
+    /// Which processor the guest sees.
+    pub cpu_model: CpuModel,
     /// A vmlinux (ELF64) or a bzImage.
     pub kernel: Vec<u8>,
     /// An initramfs image.
@@ -165,6 +168,7 @@ impl Machine {
             attention: attention.clone(),
         };
         let mut vcpu = Vcpu::new(memory, Box::new(bus), 0);
+        vcpu.model = config.cpu_model;
         entry::enter_kernel(&mut vcpu, &entry);
         Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history, look_at: 0 })
     }

@@ -5,7 +5,7 @@ use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
 use super::options::EngineOptions;
 use super::port::PortState;
 use crate::host::{Entropy, RepeatableEntropy};
-use crate::machine::{ClockSource, Machine, MachineConfig, RunOutcome};
+use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, RunOutcome};
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Object, Reflect};
 use std::sync::Arc;
@@ -45,6 +45,7 @@ impl WebMachine {
         };
         let config = MachineConfig {
             memory_bytes: options.memory_bytes() as u64,
+            cpu_model: CpuModel::default(),
             kernel: options.kernel().to_vec(),
             initrd: options.initrd().map(|bytes| bytes.to_vec()),
             command_line: options.command_line(),

@@ -1,7 +1,7 @@
 //! A machine with a Linux kernel, and what it prints.
 
 use dinghy::host::{BlockSource, ConsoleOutput, RepeatableEntropy};
-use dinghy::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use dinghy::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, RunOutcome};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -53,6 +53,8 @@ pub struct Setup {
     pub initrd: Option<Vec<u8>>,
     pub command_line: String,
     pub memory_bytes: u64,
+    /// Which processor it sees.
+    pub cpu_model: CpuModel,
     pub disks: Vec<Box<dyn BlockSource>>,
 }
 
@@ -64,6 +66,7 @@ impl Setup {
             initrd: Some(initrd),
             command_line: "console=hvc0".to_owned(),
             memory_bytes: 256 << 20,
+            cpu_model: CpuModel::default(),
             disks: Vec::new(),
         }
     }
@@ -73,6 +76,7 @@ impl Setup {
         let (console, serial) = (Console::default(), Console::default());
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
+            cpu_model: self.cpu_model,
             kernel: self.kernel,
             initrd: self.initrd,
             command_line: self.command_line,

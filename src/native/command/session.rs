@@ -6,7 +6,7 @@ use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
 use crate::host::{Entropy, RepeatableEntropy};
-use crate::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, RunOutcome};
 use crate::native::{SystemClock, SystemEntropy};
 use std::io;
 use std::sync::Arc;
@@ -72,6 +72,7 @@ pub enum Ending {
 pub struct Session {
     files: Files,
     memory_bytes: u64,
+    cpu_model: CpuModel,
     clock: ClockArgument,
     timeout: Option<Duration>,
     instructions: u64,
@@ -86,6 +87,7 @@ impl Session {
         Ok(Self {
             files: Files::open(arguments)?,
             memory_bytes: arguments.memory.saturating_mul(MIB),
+            cpu_model: arguments.cpu.into(),
             clock: arguments.clock,
             timeout: arguments.timeout,
             instructions: 0,
@@ -142,6 +144,7 @@ impl Session {
         };
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
+            cpu_model: self.cpu_model,
             kernel: self.files.kernel.clone(),
             initrd: self.files.initrd.clone(),
             command_line: self.files.command_line.clone(),
