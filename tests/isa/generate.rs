@@ -15,6 +15,8 @@ pub enum Family {
     X87,
     /// VEX forms on XMM and YMM registers.
     Avx,
+    /// One gather each.
+    Gather,
 }
 
 /// A sequence with its initial state.
@@ -28,6 +30,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Whether it is a gather.
+    pub fn is_gather(&self) -> bool {
+        self.instructions.iter().any(Instruction::is_vsib)
+    }
+
     /// The flags that are undefined when the sequence ends, or faults at an offset.
     pub fn undefined_flags_at(&self, offset: Option<u64>) -> u64 {
         let place = offset.and_then(|offset| {
@@ -97,7 +104,8 @@ fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registe
         extended[32 + index * 16..42 + index * 16].copy_from_slice(&bytes);
     }
     let modes = if random.one_in(3) { random.next() as u32 & 0xe040 } else { 0 };
-    extended[24..28].copy_from_slice(&(0x1f80 | modes).to_le_bytes());
+    let masks = if random.one_in(8) { random.next() as u32 & 0x1f80 } else { 0x1f80 };
+    extended[24..28].copy_from_slice(&(masks | modes).to_le_bytes());
     for index in 0..16 {
         extended[160 + index * 16..176 + index * 16].copy_from_slice(&random.vector().to_le_bytes());
     }
@@ -106,7 +114,27 @@ fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registe
             registers.set_upper_half(index, random.vector());
         }
     }
+    if family == Family::Gather {
+        for index in 0..16 {
+            registers.set_vector(index, indices(random));
+            registers.set_upper_half(index, indices(random));
+        }
+    }
     registers
+}
+
+/// Small signed numbers, which as a mask are as often chosen as not: quadwords, whose halves are small too,
+/// and now and then doublewords, which as a quadword lead far away.
+fn indices(random: &mut Random) -> u128 {
+    let small = |random: &mut Random| random.below(129) as i64 - 64;
+    let quadword = |random: &mut Random| {
+        if random.one_in(8) {
+            small(random) as u32 as u64 | (small(random) as u32 as u64) << 32
+        } else {
+            small(random) as u64
+        }
+    };
+    u128::from(quadword(random)) | u128::from(quadword(random)) << 64
 }
 
 /// An 80-bit number, often special.
@@ -139,6 +167,10 @@ fn scratch(random: &mut Random) -> Vec<u8> {
 /// Fifteen random bytes whose start is likely to be an instruction of the family.
 fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24);
+    if family == Family::Gather {
+        gather(random, &mut bytes);
+        return bytes;
+    }
     if family == Family::Avx || family == Family::Integer && random.one_in(4) {
         vex_opcode(random, family, &mut bytes);
         operands(random, &mut bytes);
@@ -147,7 +179,7 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
     let prefixes: &[u8] = match family {
         Family::Integer => &[0x66, 0xf0, 0xf2, 0xf3, 0x66],
         Family::Vector => &[0x66, 0xf2, 0xf3, 0x66, 0xf2, 0xf3],
-        Family::X87 | Family::Avx => &[0x66],
+        Family::X87 | Family::Avx | Family::Gather => &[0x66],
     };
     let prefix_odds = if family == Family::Vector { 4 } else { 1 };
     if random.below(5) < prefix_odds {
@@ -167,13 +199,24 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
             1 => bytes.extend([0x0f, 0x3a, random.next() as u8]),
             _ => bytes.extend([0x0f, random.next() as u8]),
         },
-        Family::X87 | Family::Avx => match random.below(4) {
+        Family::X87 | Family::Avx | Family::Gather => match random.below(4) {
             0 => bytes.extend([0x0f, random.next() as u8]),
             _ => bytes.push(0xd8 | random.below(8) as u8),
         },
     }
     operands(random, &mut bytes);
     bytes
+}
+
+/// VPGATHERDD and its kin, from RBX on.
+fn gather(random: &mut Random, bytes: &mut Vec<u8>) {
+    let extensions = (random.next() as u8) & 0xc0 | 0x20;
+    let shape = (random.next() as u8) & 0xfc | 1;
+    let opcode = 0x90 + random.below(4) as u8;
+    let register = (random.below(8) as u8) << 3;
+    let scale_and_index = (random.next() as u8) & 0xf8 | 3;
+    let displacement = random.next() as u8;
+    bytes.extend([0xc4, extensions | 2, shape, opcode, 0x44 | register, scale_and_index, displacement]);
 }
 
 /// A VEX prefix of three bytes and an opcode.
@@ -339,7 +382,7 @@ impl Sequence {
                 || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
             match self.family {
                 Family::Integer => !is_vector && !is_x87,
-                Family::Vector | Family::Avx => is_vector && !is_x87,
+                Family::Vector | Family::Avx | Family::Gather => is_vector && !is_x87,
                 Family::X87 => is_x87,
             }
         };
@@ -365,6 +408,11 @@ impl Sequence {
         });
         if names_segment {
             return false;
+        }
+        if self.family == Family::Gather {
+            // What it loads would be the next one's indices.
+            self.is_closed = true;
+            return true;
         }
         let info = self.factory.info(instruction);
         for memory in info.used_memory() {

@@ -68,6 +68,13 @@ fn avx_instructions_agree_with_the_host() {
 }
 
 #[test]
+fn gathers_agree_with_the_host() {
+    if is_x86_feature_detected!("avx2") {
+        agree(Family::Gather, 20_000);
+    }
+}
+
+#[test]
 fn x87_and_mmx_instructions_agree_with_the_host() {
     agree(Family::X87, 20_000);
 }

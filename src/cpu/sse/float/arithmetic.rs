@@ -5,7 +5,7 @@ use super::format::{
     Format, Layout, bits, is_denormal, is_nan, is_normal, is_signalling, is_zero, quieted, smallest_normal,
     soft,
 };
-use rustc_apfloat::{Float, Round, Status, StatusAnd};
+use rustc_apfloat::{Float, Round, Status, StatusAnd, ieee};
 
 /// A two-operand operation that rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,20 +103,35 @@ impl Context {
             Arithmetic::Multiply => left.mul_r(right.scalbn(scale), round).value,
             Arithmetic::Divide => left.scalbn(scale).div_r(right, round).value,
         };
-        self.rounded::<F>(value, status, scaled)
+        let wide = || {
+            let (left, right) = (F::widened(left), F::widened(right));
+            match operation {
+                Arithmetic::Add => left + right,
+                Arithmetic::Subtract => left - right,
+                Arithmetic::Multiply => left * right,
+                Arithmetic::Divide => left / right,
+            }
+        };
+        self.rounded::<F>(value, status, scaled, wide)
     }
 
     /// Notes how a result was rounded, and flushes it to zero where that is asked for.
     ///
     /// `scaled` gives the result times two to a power: with an exponent without bounds, as it were. That
     /// tells whether one that was rounded up to the smallest normal number was tiny, and whether one that
-    /// was rounded down to the largest number was larger.
+    /// was rounded down to the largest number was larger. `wide` gives it with more bits, and says whether
+    /// those suffice: an overflow or underflow that is not masked is inexact only if the fraction is.
     pub fn rounded<F: Layout>(
         &mut self,
         value: F::Soft,
         status: Status,
         scaled: impl Fn(i32) -> F::Soft,
+        wide: impl Fn() -> StatusAnd<ieee::Quad>,
     ) -> u64 {
+        let has_inexact_fraction = || {
+            let StatusAnd { status, value } = wide();
+            !status.is_empty() || !F::has_fraction_of(value)
+        };
         let result = bits::<F>(value);
         let is_inexact = status.contains(Status::INEXACT);
         let magnitude = result & !F::SIGN;
@@ -126,7 +141,10 @@ impl Context {
             bits::<F>(scaled(-F::SCALE)) & !F::SIGN > bits::<F>(limit)
         };
         if status.contains(Status::OVERFLOW) || is_cut {
-            self.found |= OVERFLOW | PRECISION;
+            self.found |= OVERFLOW;
+            if !self.is_overflow_open || has_inexact_fraction() {
+                self.found |= PRECISION;
+            }
             return result;
         }
         let is_tiny = if magnitude == smallest_normal::<F>() {
@@ -141,7 +159,14 @@ impl Context {
             self.found |= UNDERFLOW | PRECISION;
             return result & F::SIGN;
         }
-        if is_tiny && (is_inexact || self.is_underflow_open) {
+        if is_tiny && self.is_underflow_open {
+            self.found |= UNDERFLOW;
+            if has_inexact_fraction() {
+                self.found |= PRECISION;
+            }
+            return result;
+        }
+        if is_tiny && is_inexact {
             self.found |= UNDERFLOW;
         }
         if is_inexact {

@@ -39,9 +39,9 @@ impl Context {
         let round = self.round;
         let wide = soft::<Double>(x);
         let converted = narrow(wide, round);
-        self.rounded::<Single>(converted.value, converted.status, |scale| {
-            narrow(wide.scalbn(scale), round).value
-        }) as u32
+        let scaled = |scale| narrow(wide.scalbn(scale), round).value;
+        let exact = || Status::OK.and(Double::widened(wide));
+        self.rounded::<Single>(converted.value, converted.status, scaled, exact) as u32
     }
 
     /// Half to single: exact. Denormal halves are numbers whatever DAZ says, and are not noted.
@@ -78,8 +78,9 @@ impl Context {
         let wide = soft::<Single>(x);
         let converted = narrow(wide);
         let flushes_to_zero = std::mem::replace(&mut self.flushes_to_zero, false);
-        let result =
-            self.rounded::<Half>(converted.value, converted.status, |scale| narrow(wide.scalbn(scale)).value);
+        let scaled = |scale| narrow(wide.scalbn(scale)).value;
+        let exact = || Status::OK.and(Single::widened(wide));
+        let result = self.rounded::<Half>(converted.value, converted.status, scaled, exact);
         self.flushes_to_zero = flushes_to_zero;
         result as u16
     }

@@ -1,7 +1,7 @@
 //! The two formats, as raw bits in the low part of a `u64`.
 
-use rustc_apfloat::Float;
 use rustc_apfloat::ieee;
+use rustc_apfloat::{Float, FloatConvert, StatusAnd};
 
 /// How a floating-point format lays out its bits.
 pub trait Layout {
@@ -18,6 +18,29 @@ pub trait Layout {
     /// By how many powers of two results are moved away from the edges of the exponents: less than the
     /// exponents' range, and more than the fraction's bits where products and sums are formed.
     const SCALE: i32;
+
+    /// The number in a format that holds the exact products of all others.
+    fn widened(x: Self::Soft) -> ieee::Quad;
+    /// Whether a number has no more bits than this format's fraction, whatever its exponent.
+    fn has_fraction_of(x: ieee::Quad) -> bool;
+}
+
+/// The two methods of [`Layout`] that need the format's own conversions.
+macro_rules! with_quad {
+    () => {
+        fn widened(x: Self::Soft) -> ieee::Quad {
+            x.convert(&mut false).value
+        }
+
+        fn has_fraction_of(x: ieee::Quad) -> bool {
+            if x.is_zero() {
+                return true;
+            }
+            let mut loses = false;
+            let narrow: StatusAnd<Self::Soft> = x.scalbn(-x.ilogb()).convert(&mut loses);
+            narrow.status.is_empty() && !loses
+        }
+    };
 }
 
 /// A floating-point format that SSE calculates in.
@@ -54,6 +77,7 @@ impl Layout for Half {
     const INFINITY: u64 = 0x7c00;
     const DEFAULT_NAN: u64 = 0xfe00;
     const SCALE: i32 = 12;
+    with_quad!();
 }
 
 macro_rules! format {
@@ -65,6 +89,7 @@ macro_rules! format {
             const INFINITY: u64 = <$float>::INFINITY.to_bits() as u64;
             const DEFAULT_NAN: u64 = Self::SIGN | Self::INFINITY | 1 << (Self::FRACTION_BITS - 1);
             const SCALE: i32 = 64;
+            with_quad!();
         }
 
         impl Format for $name {

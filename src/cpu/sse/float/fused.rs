@@ -138,7 +138,8 @@ impl Context {
                 left.mul_add_r(right.scalbn(scale), addend, round).value
             }
         };
-        self.rounded::<F>(exact.value, exact.status, scaled)
+        let wide = || F::widened(left).mul_add(F::widened(right), F::widened(sum));
+        self.rounded::<F>(exact.value, exact.status, scaled, wide)
     }
 }
 
