@@ -3,8 +3,8 @@
 use crate::random::Random;
 use crate::state::{CODE, Registers, SCRATCH, SCRATCH_BYTES};
 use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
-    OpAccess, OpKind, Register, RflagsBits,
+    Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction,
+    InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits,
 };
 
 /// What kind of instructions a case is made of.
@@ -306,6 +306,26 @@ fn is_known_feature(feature: CpuidFeature) -> bool {
                 | MULTIBYTENOP
                 | PREFETCHW
         )
+}
+
+/// The VEX forms that the host and we have; none for other families, whose encodings are not counted.
+pub fn forms(family: Family) -> impl Iterator<Item = Code> {
+    Code::values().filter(move |code| {
+        let features = code.cpuid_features();
+        let is_vector = features.iter().any(|feature| {
+            use CpuidFeature::*;
+            matches!(feature, AVX | AVX2 | FMA | F16C)
+        });
+        let is_known = features.iter().all(|&feature| is_known_feature(feature));
+        let is_gather = format!("{code:?}").contains("gather");
+        let is_family = match family {
+            Family::Avx => is_vector && !is_gather,
+            Family::Gather => is_gather,
+            Family::Integer => !is_vector,
+            Family::Vector | Family::X87 => false,
+        };
+        code.encoding() == EncodingKind::VEX && is_known && is_family
+    })
 }
 
 /// Instructions whose result is not the same on all processors, or that are the system's.

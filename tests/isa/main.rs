@@ -11,8 +11,9 @@ mod random;
 mod state;
 
 use generate::Family;
+use iced_x86::Code;
 use random::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -26,6 +27,7 @@ fn agree(family: Family, cases: u64) {
     let mut native = native::Processor::claim();
     let mut guest = guest::Processor::new();
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut forms: BTreeSet<Code> = BTreeSet::new();
     let mut faults = 0;
     let mut failures = Vec::new();
     for number in 0..cases {
@@ -34,6 +36,7 @@ fn agree(family: Family, cases: u64) {
         let ours = guest.run(&case);
         faults += u64::from(theirs.fault.is_some());
         for instruction in &case.instructions {
+            forms.insert(instruction.code());
             *counts.entry(format!("{:?}", instruction.mnemonic())).or_default() += 1;
         }
         if let Some(difference) = compare::difference(&case, &theirs, &ours) {
@@ -49,6 +52,12 @@ fn agree(family: Family, cases: u64) {
         counts.len(),
         list.join(", ")
     );
+    let expected: Vec<Code> = generate::forms(family).collect();
+    let missing: Vec<String> =
+        expected.iter().filter(|code| !forms.contains(code)).map(|code| format!("{code:?}")).collect();
+    if !expected.is_empty() {
+        println!("{} forms, not run: [{}]", expected.len(), missing.join(", "));
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
