@@ -1,6 +1,7 @@
 //! What does not boot, and what the user is told.
 
 use crate::guest::{Setup, kernel};
+use dinghy::machine::CpuModel;
 
 const MIB: u64 = 1 << 20;
 
@@ -10,6 +11,7 @@ fn setup(kernel: Vec<u8>) -> Setup {
         initrd: None,
         command_line: "console=hvc0".to_owned(),
         memory_bytes: 64 * MIB,
+        cpu_model: CpuModel::default(),
         disks: Vec::new(),
     }
 }
