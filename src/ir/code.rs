@@ -116,6 +116,8 @@ pub enum OpCode {
     Shr8, Shr16, Shr32, Shr64,
     /// `a = b >> c`, signed, as [`Shl8`](OpCode::Shl8).
     Sar8, Sar16, Sar32, Sar64,
+    /// `a = b` shifted by `c`, the count masked as above; leaves the flags.
+    ShlQuiet32, ShlQuiet64, ShrQuiet32, ShrQuiet64, SarQuiet32, SarQuiet64,
     /// `a = b` rotated left by `imm`, 1 to the width less 1; defines CF and OF.
     RolImm8, RolImm16, RolImm32, RolImm64,
     /// As above, leaves the flags.

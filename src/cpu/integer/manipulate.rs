@@ -19,13 +19,10 @@ pub enum BitManipulation {
     CountTrailingZeros,
     Deposit,
     Extract,
-    ShiftLeft,
-    ShiftRight,
-    ShiftRightSigned,
 }
 
 impl BitManipulation {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 9] = [
         Self::ExtractField,
         Self::LowestSetBit,
         Self::MaskToLowestSetBit,
@@ -35,9 +32,6 @@ impl BitManipulation {
         Self::CountTrailingZeros,
         Self::Deposit,
         Self::Extract,
-        Self::ShiftLeft,
-        Self::ShiftRight,
-        Self::ShiftRightSigned,
     ];
 }
 
@@ -87,8 +81,6 @@ pub fn manipulate(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let Some(&kind) = B::ALL.get(usize::from(op.d >> 2)) else { return Err(Exception::InvalidOpcode) };
     let (x, y) = (vcpu.value(op.b, size), vcpu.value(op.c, size));
     let bits = u64::from(size.bits());
-    let count = y & (bits - 1);
-    let signed = ((x << (64 - bits)) as i64) >> (64 - bits);
     let (result, flags) = match kind {
         B::ExtractField => {
             let (start, length) = (y & 0xff, y >> 8 & 0xff);
@@ -123,9 +115,6 @@ pub fn manipulate(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         }
         B::Deposit => (deposited(x, y), None),
         B::Extract => (extracted(x, y), None),
-        B::ShiftLeft => (x << count, None),
-        B::ShiftRight => (x >> count, None),
-        B::ShiftRightSigned => ((signed >> count) as u64, None),
     };
     vcpu.set_value(Reg(op.a), size, result);
     if let Some(flags) = flags {

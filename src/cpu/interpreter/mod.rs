@@ -716,6 +716,20 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             OpCode::SarImmQuiet64 => {
                 quiet!(current, 64, (low!(i64, regs.get(current.b)) >> (current.imm as u32 & 63)) as u64)
             }
+            OpCode::ShlQuiet32 => quiet!(current, 32, regs.get(current.b) << (regs.get(current.c) & 31)),
+            OpCode::ShrQuiet32 => {
+                quiet!(current, 32, (regs.get(current.b) & 0xffff_ffff) >> (regs.get(current.c) & 31))
+            }
+            OpCode::SarQuiet32 => quiet!(
+                current,
+                32,
+                (low!(i32, regs.get(current.b)) >> (regs.get(current.c) & 31)) as i64 as u64
+            ),
+            OpCode::ShlQuiet64 => quiet!(current, 64, regs.get(current.b) << (regs.get(current.c) & 63)),
+            OpCode::ShrQuiet64 => quiet!(current, 64, regs.get(current.b) >> (regs.get(current.c) & 63)),
+            OpCode::SarQuiet64 => {
+                quiet!(current, 64, (low!(i64, regs.get(current.b)) >> (regs.get(current.c) & 63)) as u64)
+            }
             OpCode::RolImm8 => {
                 let result = alu::rol::<8>(regs.get(current.b), current.imm as u32);
                 regs.set_sized::<8>(current.a, result);

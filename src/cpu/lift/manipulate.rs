@@ -14,9 +14,9 @@ pub fn lift(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
         M::Bzhi => two_sources(builder, instruction, B::ZeroHighBits)?,
         M::Pdep => two_sources(builder, instruction, B::Deposit)?,
         M::Pext => two_sources(builder, instruction, B::Extract)?,
-        M::Shlx => two_sources(builder, instruction, B::ShiftLeft)?,
-        M::Shrx => two_sources(builder, instruction, B::ShiftRight)?,
-        M::Sarx => two_sources(builder, instruction, B::ShiftRightSigned)?,
+        M::Shlx => shift(builder, instruction, [OpCode::ShlQuiet32, OpCode::ShlQuiet64])?,
+        M::Shrx => shift(builder, instruction, [OpCode::ShrQuiet32, OpCode::ShrQuiet64])?,
+        M::Sarx => shift(builder, instruction, [OpCode::SarQuiet32, OpCode::SarQuiet64])?,
         M::Blsi => one_source(builder, instruction, B::LowestSetBit)?,
         M::Blsmsk => one_source(builder, instruction, B::MaskToLowestSetBit)?,
         M::Blsr => one_source(builder, instruction, B::ResetLowestSetBit)?,
@@ -63,6 +63,15 @@ fn two_sources(builder: &mut Builder, instruction: &Instruction, kind: B) -> Opt
     let target = Builder::reg(instruction.op_register(0));
     let packed = (kind as u8) << 2 | size as u8;
     builder.call(integer::MANIPULATE_BITS, [target.0, first.0, second.0, packed]);
+    Some(())
+}
+
+fn shift(builder: &mut Builder, instruction: &Instruction, [narrow, wide]: [OpCode; 2]) -> Option<()> {
+    let size = width(instruction, 0)?;
+    let source = builder.source(instruction, 1, size, Reg::T1);
+    let count = Builder::reg(instruction.op_register(2));
+    let target = Builder::reg(instruction.op_register(0));
+    builder.emit3(if size == Width::W32 { narrow } else { wide }, target, source, count);
     Some(())
 }
 
