@@ -1,7 +1,9 @@
 //! Conversions between the formats and integers.
 
 use super::context::{Context, INVALID, PRECISION};
-use super::format::{Double, Format, Half, Layout, Single, bits, is_nan, is_signalling, is_zero, soft};
+use super::format::{
+    Double, Format, Half, Layout, Single, bits, is_denormal, is_nan, is_signalling, is_zero, soft,
+};
 use rustc_apfloat::{Float, FloatConvert, Round, Status, ieee};
 
 impl Context {
@@ -79,7 +81,9 @@ impl Context {
         let converted = narrow(wide);
         let flushes_to_zero = std::mem::replace(&mut self.flushes_to_zero, false);
         let scaled = |scale| narrow(wide.scalbn(scale)).value;
-        let exact = || Status::OK.and(Single::widened(wide));
+        // Denormal singles are too small for an adjusted exponent too; processors call them inexact.
+        let status = if is_denormal::<Single>(x) { Status::INEXACT } else { Status::OK };
+        let exact = || status.and(Single::widened(wide));
         let result = self.rounded::<Half>(converted.value, converted.status, scaled, exact);
         self.flushes_to_zero = flushes_to_zero;
         result as u16
