@@ -60,6 +60,22 @@ fn instructions_come_with_their_models() {
 }
 
 #[test]
+fn hints_of_later_processors_do_nothing() {
+    // RDSSPQ rax, CLDEMOTE [rax], PREFETCHIT0 [rip], ENDBR64, MPX's BNDMK bnd0, [rax].
+    for code in [
+        &[0xf3, 0x48, 0x0f, 0x1e, 0xc8][..],
+        &[0x0f, 0x1c, 0x00],
+        &[0x0f, 0x18, 0x3d, 0, 0, 0, 0],
+        &[0xf3, 0x0f, 0x1e, 0xfa],
+        &[0xf3, 0x0f, 0x1b, 0x00],
+    ] {
+        let hlt = operations(mode(CpuModel::V1), &[])[0];
+        let first = operations(mode(CpuModel::V1), code)[0];
+        assert_eq!((first.code, first.imm), (hlt.code, hlt.imm), "{code:02x?}");
+    }
+}
+
+#[test]
 fn vex_prefixes_are_undefined_in_real_mode() {
     let real = Mode { code_size: CodeSize::Bits16, vex_undefined: true, ..mode(CpuModel::Max) };
     assert!(is_undefined(real, ANDN) && is_undefined(real, VPADDD));
