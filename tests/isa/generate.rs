@@ -176,6 +176,14 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
         operands(random, &mut bytes);
         return bytes;
     }
+    if family == Family::Integer && random.one_in(16) {
+        // POPCNT, TZCNT and LZCNT, which need one of many prefixes.
+        let size = random.pick(&[&[0xf3][..], &[0x66, 0xf3], &[0xf3, 0x48], &[0xf3, 0x4c]]);
+        bytes.extend(size);
+        bytes.extend([0x0f, random.pick(&[0xb8, 0xbc, 0xbd])]);
+        operands(random, &mut bytes);
+        return bytes;
+    }
     let prefixes: &[u8] = match family {
         Family::Integer => &[0x66, 0xf0, 0xf2, 0xf3, 0x66],
         Family::Vector => &[0x66, 0xf2, 0xf3, 0x66, 0xf2, 0xf3],
@@ -219,7 +227,7 @@ fn gather(random: &mut Random, bytes: &mut Vec<u8>) {
     bytes.extend([0xc4, extensions | 2, shape, opcode, 0x44 | register, scale_and_index, displacement]);
 }
 
-/// A VEX prefix of three bytes and an opcode.
+/// A VEX prefix, mostly of three bytes, and an opcode.
 fn vex_opcode(random: &mut Random, family: Family, bytes: &mut Vec<u8>) {
     let (map, opcode) = match family {
         Family::Avx => (random.pick(&[1, 1, 1, 1, 2, 2, 2, 3]), random.next() as u8),
@@ -229,6 +237,11 @@ fn vex_opcode(random: &mut Random, family: Family, bytes: &mut Vec<u8>) {
     let extensions = random.pick(&[0xe0, 0x60, 0xa0, 0x20, 0xc0]);
     let unused_register = 0x78;
     let register = if random.one_in(2) { unused_register } else { (random.next() as u8) & 0x78 };
+    if map == 1 && random.one_in(4) {
+        // Two bytes, in which the inverted bit of the register in ModRM stands where W stands otherwise.
+        let last = (random.next() as u8) & 0x80 | register | random.below(8) as u8;
+        return bytes.extend([0xc5, last, opcode]);
+    }
     let is_wide = random.pick(&[0, 0x80]);
     bytes.extend([0xc4, extensions | map, is_wide | register | random.below(8) as u8, opcode]);
 }
