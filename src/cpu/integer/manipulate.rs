@@ -42,11 +42,10 @@ fn flags_of(result: u64, size: Width, carry: bool) -> LazyFlags {
     LazyFlags::explicit(zero | sign | if carry { CF } else { 0 })
 }
 
-/// CF and ZF, which LZCNT and TZCNT define; the others, undefined, as processors leave them: unchanged.
-fn count_flags(vcpu: &Vcpu, source: u64, result: u64) -> LazyFlags {
+/// CF and ZF, which LZCNT and TZCNT define; the others, undefined, zero.
+fn count_flags(source: u64, result: u64) -> LazyFlags {
     let carry = if source == 0 { CF } else { 0 };
-    let zero = if result == 0 { ZF } else { 0 };
-    LazyFlags::explicit(vcpu.flags.bits() & !(CF | ZF) | carry | zero)
+    LazyFlags::explicit(carry | if result == 0 { ZF } else { 0 })
 }
 
 /// The low bits of `source` spread to the places of the bits that are set in `mask` (PDEP).
@@ -107,11 +106,11 @@ pub fn manipulate(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         }
         B::CountLeadingZeros => {
             let result = u64::from(x.leading_zeros()) - (64 - bits);
-            (result, Some(count_flags(vcpu, x, result)))
+            (result, Some(count_flags(x, result)))
         }
         B::CountTrailingZeros => {
             let result = u64::from(x.trailing_zeros()).min(bits);
-            (result, Some(count_flags(vcpu, x, result)))
+            (result, Some(count_flags(x, result)))
         }
         B::Deposit => (deposited(x, y), None),
         B::Extract => (extracted(x, y), None),
