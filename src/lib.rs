@@ -8,8 +8,10 @@ pub mod mem;
 
 pub mod cpu;
 pub mod devices;
+pub mod net;
 pub mod storage;
 
+pub mod jit;
 pub mod virtio;
 
 pub mod boot;

@@ -1,6 +1,7 @@
 //! The `dinghy` command as a user meets it: arguments, exit codes, messages.
 #![cfg(all(unix, feature = "cli"))]
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -107,6 +108,12 @@ fn wrong_options_are_refused_in_one_sentence() {
         (&["--timeout", "-1"], "-1"),
         (&["--memory", "much"], "much"),
         (&["--disk", ":ro"], "name a file"),
+        (&["--net", "everything"], "everything"),
+        (&["--net", "host", "--publish", "80"], "HOST:GUEST"),
+        (&["--net", "host", "--net-allow", "localhost"], "address"),
+        (&["--publish", "8080:80"], "--net host"),
+        (&["--net-allow", "127.0.0.1"], "--net host"),
+        (&["--net", "host", "--clock", "icount"], "--clock real"),
     ] {
         let message = refusal(&scratch, &[&["run"][..], option].concat());
         assert!(message.contains(word), "{message}");
@@ -251,6 +258,23 @@ fn a_restarted_guest_boots_again_from_its_kernel() {
     let output = scratch.run(&["run", "--kernel", &kernel, "--timeout", "1", "--memory", "64"]);
     assert_eq!(output.status.code(), Some(124));
     assert!(output.stdout.len() > 1 && output.stdout.iter().all(|&byte| byte == b'r'));
+}
+
+#[test]
+fn published_ports_are_taken_while_the_guest_runs_and_again_after_a_restart() {
+    let scratch = Scratch::new("published");
+    // Each boot prints a letter and resets the machine by the keyboard controller.
+    let code = [out_byte(0x3f8, b'r'), out_byte(0x64, 0xfe), HALT.to_vec()].concat();
+    let kernel = scratch.file("vmlinux", &kernel(&code));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let published = format!("{}:80", taken.local_addr().unwrap().port());
+    let arguments = ["run", "--kernel", &kernel, "--net", "host", "--publish", &published];
+    let message = refusal(&scratch, &arguments);
+    assert!(message.contains("cannot listen on 127.0.0.1:"), "{message}");
+    drop(taken);
+    let output = scratch.run(&[&arguments[..], &["--timeout", "1"]].concat());
+    assert_eq!(output.status.code(), Some(124), "{}", stderr(&output));
+    assert!(output.stdout.starts_with(b"rr"));
 }
 
 #[test]

@@ -61,6 +61,21 @@ pub enum FlagsKind {
     CarryOverflow,
 }
 
+impl FlagsKind {
+    /// The kind with a number, as it stands in memory.
+    pub const fn from_number(number: u8) -> Self {
+        match number {
+            1 => Self::Add,
+            2 => Self::Sub,
+            3 => Self::Logic,
+            4 => Self::Inc,
+            5 => Self::Dec,
+            6 => Self::CarryOverflow,
+            _ => Self::Explicit,
+        }
+    }
+}
+
 /// The operands of the last operation that defined the flags.
 ///
 /// `result`, and the `source` of [`FlagsKind::Add`] and [`FlagsKind::Sub`], are shifted left so that the

@@ -9,6 +9,40 @@ use crate::ir::Op;
 /// On an error nothing that the architecture shows has changed, unless the manual says otherwise.
 pub type Helper = fn(&mut Vcpu, &Op) -> Result<(), Exception>;
 
+/// What a helper that works on a few registers does; the others may do anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HelperEffects {
+    /// Registers that it reads, a bit each.
+    pub reads: u32,
+    /// Registers that it writes.
+    pub writes: u32,
+    /// What it does with the arithmetic flags.
+    pub flags: FlagsEffect,
+    /// Whether it may raise an exception, or make the block loop be left.
+    pub may_leave: bool,
+}
+
+/// What a helper does with the arithmetic flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlagsEffect {
+    /// Nothing.
+    None,
+    /// Defines all of them, whatever they were.
+    Defines,
+    /// Changes some, or sometimes none.
+    Changes,
+}
+
+/// What the helper that an operation calls does, if it works on a few registers only.
+pub fn effects(op: &Op) -> Option<HelperEffects> {
+    match op.imm as u32 as usize / HelperId::FAMILY_SIZE as usize {
+        0 => super::integer::effects(op),
+        5 => super::sse::avx::effects(op),
+        2 => super::x87::effects(op),
+        _ => None,
+    }
+}
+
 /// A helper's number: its family and its place in the family's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HelperId(u16);

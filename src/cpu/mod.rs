@@ -3,25 +3,27 @@
 
 mod bus;
 mod code;
+mod compiled;
 mod exception;
-mod flags;
+pub mod flags;
 mod helpers;
 mod integer;
 mod interpreter;
 mod lift;
 mod model;
-mod sse;
+pub(crate) mod sse;
 mod system;
 mod tlb;
 mod vcpu;
 mod x87;
 
 pub use bus::SystemBus;
-pub use code::CodeCache;
+pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, NEVER_HOT, Successor};
+pub use compiled::{BlockStart, CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
-pub use helpers::{Helper, HelperId};
-pub use interpreter::Stop;
+pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};
+pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;
 pub use tlb::{Tlb, TlbEntry};
 pub use vcpu::{Activity, DescriptorTable, Segment, SegmentIndex, Vcpu, Vector};

@@ -4,9 +4,9 @@ use super::code::CodeCache;
 use super::flags::{self, LazyFlags};
 use super::tlb::Tlb;
 use super::x87::X87;
-use super::{CpuModel, Exception, SystemBus};
+use super::{CompiledCode, CpuModel, Exception, Linkage, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
-use crate::mem::GuestMemory;
+use crate::mem::{Addressable, GuestMemory};
 
 /// A vector register: 256 bits as four little-endian quadwords, element 0 lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -119,6 +119,8 @@ pub struct Vcpu {
     pub regs: [u64; Reg::COUNT],
     /// The arithmetic flags.
     pub flags: LazyFlags,
+    /// What compiled code and the run loop tell each other.
+    pub linkage: Linkage,
     /// RFLAGS without the arithmetic flags (they read as zero here); bit 1 is set.
     pub system_flags: u64,
     /// The vector file ([`VectorReg`]).
@@ -157,7 +159,7 @@ pub struct Vcpu {
     pub msr: super::system::Msrs,
 
     /// One TLB a privilege; see [`Tlb`].
-    pub tlbs: [Box<Tlb>; 3],
+    pub tlbs: [Addressable<Tlb>; 3],
     /// Which of [`tlbs`](Self::tlbs) is in force: 0 user, 1 supervisor, 2 supervisor with AC set.
     pub tlb_in_force: usize,
     /// Guest RAM.
@@ -175,6 +177,8 @@ pub struct Vcpu {
     pub must_leave: bool,
     /// The translated blocks.
     pub(in crate::cpu) code: CodeCache,
+    /// The engine that compiles hot blocks, if there is one.
+    pub(in crate::cpu) compiled_code: Option<Box<dyn CompiledCode>>,
     /// What is left of an instruction behind which the block loop must be left.
     pub(in crate::cpu) leaving: Vec<Op>,
     /// The initial APIC ID, as CPUID reports it.
@@ -189,6 +193,7 @@ impl Vcpu {
         let mut vcpu = Self {
             regs: [0; Reg::COUNT],
             flags: LazyFlags::explicit(0),
+            linkage: Linkage::default(),
             system_flags: flags::RESERVED_ONE,
             vectors: [Vector::default(); VectorReg::COUNT],
             mxcsr: 0x1f80,
@@ -206,18 +211,19 @@ impl Vcpu {
             debug: [0; 8],
             xcr0: 1,
             msr: super::system::Msrs::default(),
-            tlbs: [Box::default(), Box::default(), Box::default()],
+            tlbs: [memory.place(Tlb::new()), memory.place(Tlb::new()), memory.place(Tlb::new())],
             tlb_in_force: 1,
-            memory,
             bus,
             instructions: 0,
             activity: Activity::Running,
             interrupt_shadow: false,
             must_leave: false,
-            code: CodeCache::new(),
+            code: CodeCache::new(&memory),
+            compiled_code: None,
             leaving: Vec::new(),
             apic_id,
             model: CpuModel::default(),
+            memory,
         };
         vcpu.reset();
         vcpu
@@ -226,6 +232,31 @@ impl Vcpu {
     /// The cache of translated blocks.
     pub fn code_cache(&self) -> &CodeCache {
         &self.code
+    }
+
+    /// Gives the processor an engine that compiles blocks after `threshold` executions.
+    ///
+    /// The processor must be [placed](GuestMemory::place) where compiled code can reach it.
+    pub fn set_compiled_code(&mut self, engine: Box<dyn CompiledCode>, threshold: i32) {
+        let memory = self.memory.clone();
+        self.code.clear(&memory);
+        self.code.threshold = threshold;
+        self.code.leave_function = engine.leave_function();
+        self.compiled_code = Some(engine);
+    }
+
+    /// Makes the jump cache follow functions that have moved in the table.
+    pub fn move_functions(&mut self, moved: impl Fn(u32) -> Option<u32>) {
+        for entry in self.code.jumps.iter_mut() {
+            if let Some(place) = moved(entry.function) {
+                entry.function = place;
+            }
+        }
+    }
+
+    /// The engine that compiles hot blocks.
+    pub fn compiled_code(&self) -> Option<&dyn CompiledCode> {
+        self.compiled_code.as_deref()
     }
 
     /// Reads an integer register.

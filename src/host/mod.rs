@@ -1,15 +1,19 @@
-//! What the outside world gives a machine: time, randomness, a terminal and block storage.
+//! What the outside world gives a machine: time, randomness, a terminal, block storage and a network.
 //!
 //! Every trait has one implementation for browsers and node (`web`) and one for native programs
 //! (`native`). Nothing below those two rooms reaches the outside in any other way.
 
 mod block;
 mod clock;
+mod code;
 mod entropy;
+mod net;
 
 pub use block::{BlockError, BlockSource, Progress};
 pub use clock::{Clock, InstructionClock, WallTime};
+pub use code::{CodeError, CodeHost, CodeInstance, HelperFunction};
 pub use entropy::RepeatableEntropy;
+pub use net::{Acceptance, Frame, NetBackend, Offload, PartialChecksum, Segmentation};
 
 /// A source of unpredictable bytes, for virtio-rng, `RDRAND` and `RDSEED`.
 pub trait Entropy: Send {

@@ -120,7 +120,9 @@ pub enum OpCode {
     ShlQuiet32, ShlQuiet64, ShrQuiet32, ShrQuiet64, SarQuiet32, SarQuiet64,
     /// `a = b` rotated left by `imm`, 1 to the width less 1; defines CF and OF.
     RolImm8, RolImm16, RolImm32, RolImm64,
-    /// As above, leaves the flags.
+    /// `a = b` rotated right by `imm`, 1 to the width less 1; defines CF and OF.
+    RorImm8, RorImm16, RorImm32, RorImm64,
+    /// `a = b` rotated left by `imm`, 1 to the width less 1; leaves the flags.
     RolImmQuiet32, RolImmQuiet64,
     /// `a = b * c` truncated, signed; defines the flags.
     Imul16, Imul32, Imul64,
@@ -220,6 +222,15 @@ pub enum OpCode {
 impl OpCode {
     /// How many operations there are.
     pub const COUNT: usize = OpCode::TestImmJumpLessOrEqual64 as usize + 1;
+
+    /// The operation with a number.
+    pub const fn from_number(number: u16) -> Option<Self> {
+        if number as usize >= Self::COUNT {
+            return None;
+        }
+        // SAFETY: the discriminants are 0 to COUNT - 1 without gaps, and `number` is one of them.
+        Some(unsafe { core::mem::transmute::<u16, Self>(number) })
+    }
 
     /// The form of this 8-bit operation for another width; only for operations that come in four widths.
     pub const fn sized(self, width: super::Width) -> Self {

@@ -7,11 +7,13 @@
 mod code;
 mod condition;
 mod reg;
+mod shape;
 mod width;
 
 pub use code::OpCode;
 pub use condition::Condition;
 pub use reg::{Reg, VectorReg};
+pub use shape::{Binary, Extension, Right, Shape, Shift};
 pub use width::Width;
 
 /// One micro-operation, 16 bytes.

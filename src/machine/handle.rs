@@ -11,6 +11,7 @@ pub(super) struct Inbox {
     pub console_size: Option<(u16, u16)>,
     pub is_power_button_pressed: bool,
     pub has_storage_progressed: bool,
+    pub has_network_progressed: bool,
 }
 
 /// Sends input to a machine and wakes it.
@@ -57,6 +58,11 @@ impl MachineHandle {
     /// Tells that a block operation that was pending can go on.
     pub fn storage_progressed(&self) {
         self.send(|inbox| inbox.has_storage_progressed = true);
+    }
+
+    /// Tells that the network has something for the guest, or can take what it could not.
+    pub fn network_progressed(&self) {
+        self.send(|inbox| inbox.has_network_progressed = true);
     }
 
     /// Becomes nonzero when the run loop must look. What a host sleeps on while the machine is idle.

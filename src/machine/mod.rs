@@ -16,8 +16,9 @@ pub use crate::cpu::CpuModel;
 use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
-use crate::host::{BlockSource, ConsoleOutput, Entropy};
-use crate::mem::GuestMemory;
+use crate::host::{BlockSource, CodeHost, ConsoleOutput, Entropy, NetBackend};
+use crate::jit::{Engine, EngineOptions, EngineStatistics};
+use crate::mem::{Addressable, GuestMemory};
 use bus::ProcessorBus;
 use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
@@ -51,7 +52,14 @@ pub struct MachineConfig {
     pub console_size: (u16, u16),
     /// Disks, in the order vda, vdb, …
     pub disks: Vec<Box<dyn BlockSource>>,
+    /// What compiles hot code, and when; without it, everything is interpreted.
+    pub code: Option<(CodeHostFactory, EngineOptions)>,
+    /// What is at the other end of the network card's cable; without it there is no card.
+    pub network: Option<Box<dyn NetBackend>>,
 }
+
+/// Makes the host of compiled code for a machine's memory.
+pub type CodeHostFactory = Box<dyn FnOnce(&GuestMemory) -> Box<dyn CodeHost>>;
 
 /// Why a machine could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -95,7 +103,7 @@ pub enum RunOutcome {
 }
 
 /// What a machine has done so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
     /// Guest instructions retired.
     pub instructions: u64,
@@ -105,11 +113,13 @@ pub struct Statistics {
     pub invalidated_blocks: u64,
     /// Blocks in the cache now.
     pub cached_blocks: u64,
+    /// What the engine has compiled, if there is one.
+    pub engine: Option<EngineStatistics>,
 }
 
 /// A virtual machine with one processor.
 pub struct Machine {
-    vcpu: Vcpu,
+    vcpu: Addressable<Vcpu>,
     platform: Platform,
     handle: MachineHandle,
     time: MachineTime,
@@ -146,6 +156,7 @@ impl Machine {
             console_output: watched(config.console_output),
             console_size: config.console_size,
             disks: config.disks,
+            network: config.network,
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;
@@ -167,9 +178,12 @@ impl Machine {
             entropy: config.entropy,
             attention: attention.clone(),
         };
-        let mut vcpu = Vcpu::new(memory, Box::new(bus), 0);
+        let mut vcpu = memory.place(Vcpu::new(memory.clone(), Box::new(bus), 0));
         vcpu.model = config.cpu_model;
         entry::enter_kernel(&mut vcpu, &entry);
+        if let Some((host, options)) = config.code {
+            vcpu.set_compiled_code(Box::new(Engine::new(host(&memory), options)), options.threshold);
+        }
         Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history, look_at: 0 })
     }
 
@@ -241,6 +255,10 @@ impl Machine {
         self.time.clock().now_ns()
     }
 
+    fn engine(&self) -> Option<&Engine> {
+        self.vcpu.compiled_code()?.as_any().downcast_ref()
+    }
+
     /// What the machine has done so far.
     pub fn statistics(&self) -> Statistics {
         let code = self.vcpu.code_cache();
@@ -249,6 +267,7 @@ impl Machine {
             translated_blocks: code.translated,
             invalidated_blocks: code.invalidated,
             cached_blocks: code.len() as u64,
+            engine: self.engine().map(Engine::statistics),
         }
     }
 }

@@ -19,11 +19,12 @@ use crate::devices::power::{DEBUG_EXIT_PORT, DebugExit, PowerSwitch};
 use crate::devices::rtc::{RTC_PORT, RTC_PORT_COUNT, RealTimeClock};
 use crate::devices::serial::{SERIAL_PORT, SERIAL_PORT_COUNT, SerialPort};
 use crate::devices::{BusDevice, InterruptLine};
-use crate::host::{BlockSource, ConsoleOutput, Entropy};
+use crate::host::{BlockSource, ConsoleOutput, Entropy, NetBackend};
 use crate::mem::GuestMemory;
 use crate::virtio::VirtioPci;
 use crate::virtio::blk::BlkDevice;
 use crate::virtio::console::ConsoleDevice;
+use crate::virtio::net::NetDevice;
 use crate::virtio::rng::RngDevice;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
@@ -54,7 +55,7 @@ macro_rules! timed {
     )*};
 }
 
-timed!(Pit, RealTimeClock, PowerManagement);
+timed!(Pit, RealTimeClock, PowerManagement, VirtioPci<NetDevice>);
 
 /// What the host gives to the devices.
 pub(super) struct Backends {
@@ -62,6 +63,7 @@ pub(super) struct Backends {
     pub console_output: Box<dyn ConsoleOutput>,
     pub console_size: (u16, u16),
     pub disks: Vec<Box<dyn BlockSource>>,
+    pub network: Option<Box<dyn NetBackend>>,
     pub entropy: Box<dyn Entropy>,
 }
 
@@ -90,6 +92,7 @@ pub(super) struct Platform {
     serial_backlog: Vec<u8>,
     console: Arc<Mutex<VirtioPci<ConsoleDevice>>>,
     disks: Vec<Arc<Mutex<VirtioPci<BlkDevice>>>>,
+    network: Option<Arc<Mutex<VirtioPci<NetDevice>>>>,
     power_management: Arc<Mutex<PowerManagement>>,
     timed: Vec<Arc<Mutex<dyn Timed>>>,
 }
@@ -139,6 +142,14 @@ impl Platform {
             pci.add(disk.clone())?;
             disks.push(disk);
         }
+        let network = backends
+            .network
+            .map(|backend| Arc::new(Mutex::new(VirtioPci::new(memory.clone(), NetDevice::new(backend)))));
+        let mut timed: Vec<Arc<Mutex<dyn Timed>>> = vec![pit.clone(), rtc.clone(), power_management.clone()];
+        if let Some(network) = &network {
+            pci.add(network.clone())?;
+            timed.push(network.clone());
+        }
 
         let mut memory_bus = Bus::new("memory");
         let mut at =
@@ -155,9 +166,9 @@ impl Platform {
         at(pic::SECOND_PORT, 2, pic.clone())?;
         at(pic::EDGE_LEVEL_PORT, 2, pic.clone())?;
         at(PIT_PORT, 4, pit.clone())?;
-        at(SYSTEM_CONTROL_PORT, 1, pit.clone())?;
+        at(SYSTEM_CONTROL_PORT, 1, pit)?;
         at(SERIAL_PORT, SERIAL_PORT_COUNT, serial.clone())?;
-        at(RTC_PORT, RTC_PORT_COUNT, rtc.clone())?;
+        at(RTC_PORT, RTC_PORT_COUNT, rtc)?;
         at(DATA_PORT, 1, keyboard.clone())?;
         at(COMMAND_PORT, 1, keyboard.clone())?;
         at(SYSTEM_CONTROL_A_PORT, 1, keyboard)?;
@@ -178,7 +189,8 @@ impl Platform {
             serial_backlog: Vec::new(),
             console,
             disks,
-            timed: vec![pit, rtc, power_management.clone()],
+            network,
+            timed,
             power_management,
         })
     }
@@ -203,6 +215,11 @@ impl Platform {
             for disk in &self.disks {
                 lock(disk).resume();
             }
+        }
+        if let Some(network) = &self.network
+            && inbox.has_network_progressed
+        {
+            lock(network).resume();
         }
     }
 

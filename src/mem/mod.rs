@@ -4,4 +4,4 @@ mod address;
 mod ram;
 
 pub use address::{GuestPhysAddr, GuestVirtAddr, PAGE_SIZE};
-pub use ram::{CodeWrite, GuestMemory, MemoryError};
+pub use ram::{Addressable, CodeWrite, GuestMemory, MemoryError};

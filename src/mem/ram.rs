@@ -42,15 +42,42 @@ struct Inner {
     code_writes: Mutex<Vec<CodeWrite>>,
 }
 
+/// A reservation of address space that begins at a multiple of 4 GiB, RAM at its start. The low 32 bits of a
+/// host address within it are the offset there: what generated code, whose addresses have 32 bits, goes by.
 #[cfg(not(target_arch = "wasm32"))]
 struct Backing {
     region: vm_memory::MmapRegion,
+    reservation: (*mut core::ffi::c_void, usize),
+    /// Bytes of the arena that are taken, RAM included.
+    taken: Mutex<usize>,
 }
 
 #[cfg(not(target_arch = "wasm32"))]
 impl Backing {
     fn allocate(size: usize) -> Option<Self> {
-        vm_memory::MmapRegion::new(size).ok().map(|region| Self { region })
+        use rustix::mm::{MapFlags, ProtFlags};
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+        let reserved = 2 * ARENA_BYTES;
+        if size > ARENA_BYTES {
+            return None;
+        }
+        // SAFETY: a new anonymous mapping at an address of the host's choice.
+        let start =
+            unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), reserved, protection, flags) }.ok()?;
+        let base = start.cast::<u8>().wrapping_add((start as usize).wrapping_neg() & (ARENA_BYTES - 1));
+        // SAFETY: the range lies in the mapping, which lives as long as the region.
+        let region = unsafe {
+            vm_memory::MmapRegion::build_raw(
+                base,
+                size,
+                protection.bits() as i32,
+                MapFlags::PRIVATE.bits() as i32,
+            )
+        };
+        // From here on dropping the backing gives the reservation back.
+        let region = region.ok()?;
+        Some(Self { region, reservation: (start, reserved), taken: Mutex::new(size) })
     }
 
     fn base(&self) -> *mut u8 {
@@ -60,7 +87,33 @@ impl Backing {
     fn size(&self) -> usize {
         self.region.size()
     }
+
+    /// Takes `layout` from the arena behind RAM; `None` when it is full.
+    fn take(&self, layout: std::alloc::Layout) -> Option<*mut u8> {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        let offset = taken.checked_next_multiple_of(layout.align().max(64))?;
+        let end = offset.checked_add(layout.size())?;
+        if end > ARENA_BYTES {
+            return None;
+        }
+        *taken = end;
+        Some(self.base().wrapping_add(offset))
+    }
 }
+
+#[cfg(not(target_arch = "wasm32"))]
+impl Drop for Backing {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this backing's own, and nothing that refers to it outlives `Inner`.
+        if let Err(error) = unsafe { rustix::mm::munmap(self.reservation.0, self.reservation.1) } {
+            log::error!("guest memory cannot be given back: {error}");
+        }
+    }
+}
+
+/// The reach of generated code's addresses.
+#[cfg(not(target_arch = "wasm32"))]
+const ARENA_BYTES: usize = 1 << 32;
 
 /// Pages taken from the end of the wasm memory. They are not given back: a wasm memory cannot shrink.
 #[cfg(target_arch = "wasm32")]
@@ -119,6 +172,14 @@ impl GuestMemory {
     /// The host address of guest-physical address zero. RAM is contiguous from there.
     pub fn host_base(&self) -> *mut u8 {
         self.inner.backing.base()
+    }
+
+    /// Puts a value where generated code can reach it.
+    ///
+    /// # Panics
+    /// When 4 GiB hold no more beside RAM: a machine's few values take some 100 KiB.
+    pub fn place<T>(&self, value: T) -> Addressable<T> {
+        Addressable::new(self, value)
     }
 
     /// The native view of RAM for code written against `vm-memory`.
@@ -221,6 +282,84 @@ impl GuestMemory {
             return Vec::new();
         }
         std::mem::take(&mut *self.inner.code_writes.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A value that generated code can address by the low 32 bits of its address. Owned as a box is.
+pub struct Addressable<T> {
+    #[cfg(target_arch = "wasm32")]
+    value: Box<T>,
+    #[cfg(not(target_arch = "wasm32"))]
+    value: std::ptr::NonNull<T>,
+    /// Keeps the arena.
+    #[cfg(not(target_arch = "wasm32"))]
+    _memory: GuestMemory,
+}
+
+#[cfg(target_arch = "wasm32")]
+impl<T> Addressable<T> {
+    fn new(_: &GuestMemory, value: T) -> Self {
+        Self { value: Box::new(value) }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<T> Addressable<T> {
+    #[expect(clippy::expect_used, reason = "how much is placed does not depend on the guest")]
+    fn new(memory: &GuestMemory, value: T) -> Self {
+        let place = memory.inner.backing.take(std::alloc::Layout::new::<T>());
+        let pointer = place.and_then(|place| std::ptr::NonNull::new(place.cast::<T>()));
+        let pointer = pointer.expect("the arena has room beside RAM");
+        // SAFETY: the place is writable, aligned, large enough, and nobody else's.
+        unsafe { pointer.write(value) };
+        Self { value: pointer, _memory: memory.clone() }
+    }
+}
+
+// SAFETY: it owns the value, as a box does.
+#[cfg(not(target_arch = "wasm32"))]
+unsafe impl<T: Send> Send for Addressable<T> {}
+// SAFETY: as above.
+#[cfg(not(target_arch = "wasm32"))]
+unsafe impl<T: Sync> Sync for Addressable<T> {}
+
+impl<T> std::ops::Deref for Addressable<T> {
+    type Target = T;
+
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        &self.value
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        // SAFETY: the value was written at construction and is dropped with `self`.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T> std::ops::DerefMut for Addressable<T> {
+    #[cfg(target_arch = "wasm32")]
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.value
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`; `self` is borrowed mutably.
+        unsafe { self.value.as_mut() }
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<T> Drop for Addressable<T> {
+    fn drop(&mut self) {
+        // SAFETY: the value is live and not used again.
+        unsafe { self.value.drop_in_place() };
     }
 }
 

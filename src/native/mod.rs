@@ -5,7 +5,9 @@ mod clock;
 pub mod command;
 mod entropy;
 mod file_disk;
+mod net;
 
 pub use clock::SystemClock;
 pub use entropy::SystemEntropy;
 pub use file_disk::{FileDisk, FileDiskError};
+pub use net::{HostNetwork, HostNetworkError, NetworkWaker, Published};

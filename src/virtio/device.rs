@@ -82,6 +82,17 @@ impl<'a> DeviceContext<'a> {
             .map_err(DeviceError::in_queue(index))
     }
 
+    /// Gives several chains of queue `index` back, each with its written bytes, so that the driver sees all of
+    /// them or none.
+    ///
+    /// # Errors
+    /// When the used ring cannot be written.
+    pub fn push_used_together(&mut self, index: u16, chains: &[(u16, u32)]) -> Result<(), DeviceError> {
+        self.queue(index)
+            .map_or(Ok(()), |queue| queue.push_used_together(chains))
+            .map_err(DeviceError::in_queue(index))
+    }
+
     /// Tells the driver that the device's configuration structure has changed.
     pub fn config_changed(&mut self) {
         self.has_config_changed = true;

@@ -291,11 +291,23 @@ impl Virtqueue {
     /// # Errors
     /// When the used ring cannot be written.
     pub fn push_used(&mut self, head: u16, written: u32) -> Result<(), QueueError> {
-        let entry = RING_HEADER + self.slot(self.state.next_used) * USED_ENTRY;
-        let element = u64::from(written) << 32 | u64::from(head);
-        self.memory.write(GuestPhysAddr(self.layout().used.0 + entry), &element.to_le_bytes())?;
-        self.state.next_used = self.state.next_used.wrapping_add(1);
-        // The buffers and the entry must be visible before the index that announces them.
+        self.push_used_together(&[(head, written)])
+    }
+
+    /// Gives several chains back, each with its written bytes, so that the driver sees all of them or none.
+    ///
+    /// # Errors
+    /// When the used ring cannot be written.
+    pub fn push_used_together(&mut self, chains: &[(u16, u32)]) -> Result<(), QueueError> {
+        let mut next = self.state.next_used;
+        for (head, written) in chains {
+            let entry = RING_HEADER + self.slot(next) * USED_ENTRY;
+            let element = u64::from(*written) << 32 | u64::from(*head);
+            self.memory.write(GuestPhysAddr(self.layout().used.0 + entry), &element.to_le_bytes())?;
+            next = next.wrapping_add(1);
+        }
+        self.state.next_used = next;
+        // The buffers and the entries must be visible before the index that announces them.
         fence(Ordering::Release);
         let index = GuestPhysAddr(self.layout().used.0 + 2);
         self.memory.write(index, &self.state.next_used.to_le_bytes())?;

@@ -9,7 +9,7 @@ use wasm_bindgen::prelude::*;
 extern "C" {
     /// Milliseconds since the worker began; never goes backwards.
     #[wasm_bindgen(js_namespace = performance, js_name = now)]
-    fn performance_now() -> f64;
+    pub(super) fn performance_now() -> f64;
 
     /// Fills a view of at most 65,536 bytes that is not shared.
     #[wasm_bindgen(js_namespace = crypto, js_name = getRandomValues)]

@@ -1,15 +1,26 @@
 //! The machine as its own worker runs it.
 
+use super::code::WorkerCode;
 use super::disk;
 use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
 use super::options::EngineOptions;
 use super::port::PortState;
 use crate::host::{Entropy, RepeatableEntropy};
-use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, RunOutcome};
+use crate::jit;
+use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, RunOutcome};
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Object, Reflect};
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
+
+/// When to compile, by the name of an engine.
+fn when_to_compile(engine: Option<&str>) -> Option<jit::EngineOptions> {
+    match engine {
+        Some("interp") => None,
+        Some("jit") => Some(jit::EngineOptions::AT_FIRST_SIGHT),
+        _ => Some(jit::EngineOptions::AUTO),
+    }
+}
 
 /// `EngineMachine` of the package's `engine.ts`.
 #[wasm_bindgen(js_name = Machine)]
@@ -56,6 +67,9 @@ impl WebMachine {
             console_output: Box::new(FunctionOutput::new(options.on_console_output())),
             console_size: (options.columns(), options.rows()),
             disks,
+            code: when_to_compile(options.engine().as_deref())
+                .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
+            network: None,
         };
         let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
         Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })
@@ -101,7 +115,22 @@ impl WebMachine {
     pub fn statistics(&self) -> Object {
         let statistics = self.machine.statistics();
         let object = Object::new();
+        let engine = statistics.engine.unwrap_or_default();
         for (name, value) in [
+            ("modulesCompiled", engine.modules_compiled),
+            ("modules", engine.modules),
+            ("regionsCompiled", engine.regions_compiled),
+            ("regions", engine.regions),
+            ("codeBytesCompiled", engine.bytes_compiled),
+            ("codeBytes", engine.bytes),
+            ("instructionsCompiled", engine.instructions_compiled),
+            ("compiledInstructions", engine.instructions),
+            ("compileMilliseconds", (engine.compile_seconds * 1e3) as u64),
+            ("compiledEntries", engine.entries),
+            ("exitsToDispatch", engine.exits_to_dispatch),
+            ("exitsToLook", engine.exits_to_look),
+            ("exitsToResume", engine.exits_to_resume),
+            ("exitsByException", engine.exits_by_exception),
             ("instructions", statistics.instructions),
             ("translatedBlocks", statistics.translated_blocks),
             ("invalidatedBlocks", statistics.invalidated_blocks),

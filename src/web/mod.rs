@@ -2,6 +2,7 @@
 //!
 //! What it exports is described, for those who call it, in the npm package's `engine.ts`.
 
+mod code;
 mod disk;
 mod host;
 mod local;

@@ -19,6 +19,9 @@ extern "C" {
     pub fn command_line(this: &EngineOptions) -> String;
     #[wasm_bindgen(method, getter)]
     pub fn clock(this: &EngineOptions) -> String;
+    /// `auto`, `interp` or `jit`.
+    #[wasm_bindgen(method, getter)]
+    pub fn engine(this: &EngineOptions) -> Option<String>;
     #[wasm_bindgen(method, getter)]
     pub fn columns(this: &EngineOptions) -> u16;
     #[wasm_bindgen(method, getter)]

@@ -1,19 +1,11 @@
 //! What does not boot, and what the user is told.
 
 use crate::guest::{Setup, kernel};
-use dinghy::machine::CpuModel;
 
 const MIB: u64 = 1 << 20;
 
 fn setup(kernel: Vec<u8>) -> Setup {
-    Setup {
-        kernel,
-        initrd: None,
-        command_line: "console=hvc0".to_owned(),
-        memory_bytes: 64 * MIB,
-        cpu_model: CpuModel::default(),
-        disks: Vec::new(),
-    }
+    Setup { kernel, initrd: None, memory_bytes: 64 * MIB, ..Setup::new(Vec::new()) }
 }
 
 /// The sentence that this setup is refused with.

@@ -1,14 +1,18 @@
 //! A machine with a Linux kernel, and what it prints.
 
-use dinghy::host::{BlockSource, ConsoleOutput, RepeatableEntropy};
+use dinghy::host::{BlockSource, ConsoleOutput, NetBackend, RepeatableEntropy};
 use dinghy::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, RunOutcome};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// Instructions between two looks at the console.
 const STEP: u64 = 100_000;
 /// A guest that has not ended after so many instructions never will.
 const PATIENCE: u64 = 8_000_000_000;
+/// Neither will one that sleeps for so long.
+const REAL_PATIENCE: Duration = Duration::from_secs(300);
+const LONGEST_SLEEP_NS: u64 = 100_000_000;
 
 /// What a guest has printed.
 #[derive(Clone, Default)]
@@ -56,6 +60,8 @@ pub struct Setup {
     /// Which processor it sees.
     pub cpu_model: CpuModel,
     pub disks: Vec<Box<dyn BlockSource>>,
+    pub clock: ClockSource,
+    pub network: Option<Box<dyn NetBackend>>,
 }
 
 impl Setup {
@@ -68,11 +74,15 @@ impl Setup {
             memory_bytes: 256 << 20,
             cpu_model: CpuModel::default(),
             disks: Vec::new(),
+            clock: ClockSource::Instructions,
+            network: None,
         }
     }
 
-    /// Builds the machine. Its time is its instruction count, and its random bytes are always the same.
+    /// Builds the machine. Its time is its instruction count unless `clock` says otherwise, and its random
+    /// bytes are always the same.
     pub fn build(self) -> Result<Guest, MachineError> {
+        let is_in_real_time = matches!(self.clock, ClockSource::Real(_));
         let (console, serial) = (Console::default(), Console::default());
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
@@ -80,15 +90,17 @@ impl Setup {
             kernel: self.kernel,
             initrd: self.initrd,
             command_line: self.command_line,
-            clock: ClockSource::Instructions,
+            clock: self.clock,
             entropy: Box::new(RepeatableEntropy::new(1)),
             rng_entropy: Box::new(RepeatableEntropy::new(2)),
             serial_output: Box::new(serial.clone()),
             console_output: Box::new(console.clone()),
             console_size: (80, 24),
             disks: self.disks,
+            code: None,
+            network: self.network,
         })?;
-        Ok(Guest { machine, console, serial, end: None })
+        Ok(Guest { machine, console, serial, end: None, is_in_real_time, started: Instant::now() })
     }
 
     /// Builds the machine, which must go well.
@@ -105,6 +117,8 @@ pub struct Guest {
     /// ttyS0.
     pub serial: Console,
     end: Option<RunOutcome>,
+    is_in_real_time: bool,
+    started: Instant,
 }
 
 impl Guest {
@@ -131,8 +145,16 @@ impl Guest {
         self.machine.statistics().instructions
     }
 
-    fn step(&mut self) {
+    /// Runs on for a moment.
+    pub fn step(&mut self) {
         match self.machine.run(STEP) {
+            // Only the host's time passes without the guest.
+            RunOutcome::Idle { deadline_ns } if self.is_in_real_time => {
+                let wait_ns =
+                    deadline_ns.map_or(LONGEST_SLEEP_NS, |at| at.saturating_sub(self.machine.now_ns()));
+                std::thread::park_timeout(Duration::from_nanos(wait_ns.min(LONGEST_SLEEP_NS)));
+                assert!(self.started.elapsed() < REAL_PATIENCE, "{}", self.story("and no end"));
+            }
             RunOutcome::LimitReached => {
                 assert!(self.instructions() < PATIENCE, "{}", self.story("and no end"));
             }

@@ -21,6 +21,12 @@ impl Initramfs {
         archive.file("init", program)
     }
 
+    /// Adds a folder; `path` has no slash in front.
+    pub fn directory(mut self, path: &str) -> Self {
+        self.add(path, DIRECTORY, &[]);
+        self
+    }
+
     /// Adds an executable file; `path` has no slash in front.
     pub fn file(mut self, path: &str, contents: &[u8]) -> Self {
         self.add(path, EXECUTABLE, contents);

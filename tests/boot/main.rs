@@ -12,6 +12,7 @@ mod guest;
 mod initramfs;
 mod kernels;
 mod models;
+mod network;
 mod program;
 mod repeatable;
 mod shared_disk;

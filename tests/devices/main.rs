@@ -11,5 +11,6 @@ mod console;
 mod guest;
 mod hostile;
 mod interrupts;
+mod net;
 mod pci;
 mod rng;

@@ -104,8 +104,10 @@ fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registe
         extended[32 + index * 16..42 + index * 16].copy_from_slice(&bytes);
     }
     let modes = if random.one_in(3) { random.next() as u32 & 0xe040 } else { 0 };
+    // Mostly as programs have it: some result has been rounded already.
+    let found = random.pick(&[0, 0x20, 0x20, 0x3f]);
     let masks = if random.one_in(8) { random.next() as u32 & 0x1f80 } else { 0x1f80 };
-    extended[24..28].copy_from_slice(&(masks | modes).to_le_bytes());
+    extended[24..28].copy_from_slice(&(masks | modes | found).to_le_bytes());
     for index in 0..16 {
         extended[160 + index * 16..176 + index * 16].copy_from_slice(&random.vector().to_le_bytes());
     }

@@ -1,10 +1,12 @@
 //! Runs sequences on our processor: long mode, paging, privilege 3, exceptions through a real IDT.
 
 use crate::generate::Case;
+use crate::jit_host::WasmtimeHost;
 use crate::state::{CODE, Fault, Outcome, Registers, SCRATCH, SCRATCH_BYTES};
 use dinghy::cpu::{Activity, DescriptorTable, Segment, SegmentIndex, Stop, SystemBus, Vcpu};
 use dinghy::ir::Reg;
-use dinghy::mem::{GuestMemory, GuestPhysAddr};
+use dinghy::jit::{Engine, EngineOptions};
+use dinghy::mem::{Addressable, GuestMemory, GuestPhysAddr};
 
 /// Nothing is outside RAM.
 struct NoDevices;
@@ -68,11 +70,12 @@ const END: u8 = 0xf4;
 
 /// Our processor.
 pub struct Processor {
-    vcpu: Vcpu,
+    vcpu: Addressable<Vcpu>,
 }
 
 impl Processor {
-    pub fn new() -> Self {
+    /// Interprets, or runs everything as compiled code.
+    pub fn new(is_compiled: bool) -> Self {
         let memory = GuestMemory::new(1 << 20).unwrap();
         let put = |address: u64, value: u64| {
             memory.write(GuestPhysAddr(address), &value.to_le_bytes()).unwrap();
@@ -100,7 +103,14 @@ impl Processor {
             put(IDT + vector * 16, handler | u64::from(KERNEL_CODE) << 16 | interrupt_gate);
             memory.write(GuestPhysAddr(handler), &[END]).unwrap();
         }
-        let mut vcpu = Vcpu::new(memory, Box::new(NoDevices), 0);
+        let vcpu = Vcpu::new(memory.clone(), Box::new(NoDevices), 0);
+        let mut vcpu = memory.place(vcpu);
+        if is_compiled {
+            let host = Box::new(WasmtimeHost::new(&memory));
+            let engine = Engine::new(host, EngineOptions::AT_FIRST_SIGHT);
+            let threshold = engine.threshold();
+            vcpu.set_compiled_code(Box::new(engine), threshold);
+        }
         vcpu.cr0 = 0x8000_0033;
         vcpu.cr3 = PML4;
         // PAE, OSFXSR, OSXMMEXCPT, OSXSAVE.
@@ -143,7 +153,8 @@ impl Processor {
         }
         let image: [u8; 160] = case.registers.extended[..160].try_into().unwrap();
         vcpu.x87.load_fxsave(&image, true);
-        let stop = vcpu.run(vcpu.instructions + 1000);
+        let limit = vcpu.instructions + 1000;
+        let stop = vcpu.run(limit);
         assert_eq!(stop, Stop::Halted, "the sequence {:02x?} does not come to its end", case.code);
         self.outcome(case)
     }

@@ -6,6 +6,8 @@
 mod compare;
 mod generate;
 mod guest;
+#[path = "../jit/host.rs"]
+mod jit_host;
 mod native;
 mod random;
 mod state;
@@ -20,12 +22,12 @@ fn setting(name: &str, default: u64) -> u64 {
 }
 
 /// Runs `cases` sequences of a family and compares what both processors made of them.
-fn agree(family: Family, cases: u64) {
+fn agree(family: Family, cases: u64, is_compiled: bool) {
     let seed = setting("DINGHY_ORACLE_SEED", 0x5eed);
     let cases = setting("DINGHY_ORACLE_CASES", cases);
     let mut random = Random::new(seed);
     let mut native = native::Processor::claim();
-    let mut guest = guest::Processor::new();
+    let mut guest = guest::Processor::new(is_compiled);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut forms: BTreeSet<Code> = BTreeSet::new();
     let mut faults = 0;
@@ -63,27 +65,47 @@ fn agree(family: Family, cases: u64) {
 
 #[test]
 fn integer_instructions_agree_with_the_host() {
-    agree(Family::Integer, 30_000);
+    agree(Family::Integer, 30_000, false);
 }
 
 #[test]
 fn vector_instructions_agree_with_the_host() {
-    agree(Family::Vector, 30_000);
+    agree(Family::Vector, 30_000, false);
 }
 
 #[test]
 fn avx_instructions_agree_with_the_host() {
-    agree(Family::Avx, 30_000);
+    agree(Family::Avx, 30_000, false);
 }
 
 #[test]
 fn gathers_agree_with_the_host() {
     if is_x86_feature_detected!("avx2") {
-        agree(Family::Gather, 20_000);
+        agree(Family::Gather, 20_000, false);
     }
 }
 
 #[test]
 fn x87_and_mmx_instructions_agree_with_the_host() {
-    agree(Family::X87, 20_000);
+    agree(Family::X87, 20_000, false);
+}
+
+#[test]
+fn compiled_integer_instructions_agree_with_the_host() {
+    agree(Family::Integer, 2_000, true);
+}
+
+#[test]
+fn compiled_vector_instructions_agree_with_the_host() {
+    agree(Family::Vector, 2_000, true);
+}
+
+#[test]
+fn compiled_avx_instructions_agree_with_the_host() {
+    agree(Family::Avx, 2_000, true);
+}
+
+#[test]
+fn compiled_x87_and_mmx_instructions_agree_with_the_host() {
+    agree(Family::X87, 1_000, true);
 }

@@ -63,6 +63,8 @@ enum Chore {
     Stock,
     /// Make the benchmark's initramfs, build/bench/bench.cpio
     BenchInitramfs,
+    /// Run the benchmark here, in QEMU, in node and in Chromium, and print the table of their times
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -92,6 +94,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Test => test::run_all(),
         Chore::Stock => stock::unpack(),
         Chore::BenchInitramfs => bench::make_initramfs(),
+        Chore::Bench(options) => bench::measure(&options),
     }
 }
 

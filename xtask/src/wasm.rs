@@ -22,6 +22,9 @@ const SHARED_LINK_ARGUMENTS: &[&str] = &[
     "--export=__tls_base",
 ];
 
+/// The table of functions takes the functions that are compiled from the guest's code.
+const LINK_ARGUMENTS: &[&str] = &["--growable-table"];
+
 /// Builds both modules and their JavaScript into `www/pkg`.
 ///
 /// # Errors
@@ -57,6 +60,7 @@ fn compiler_flags(build: Build) -> Result<String> {
         format!("--remap-path-prefix={}=.", workspace::root().display()),
         format!("--remap-path-prefix={}=cargo", cargo_home()?.display()),
     ];
+    flags.extend(LINK_ARGUMENTS.iter().map(|argument| format!("-Clink-arg={argument}")));
     if build == Build::Shared {
         flags.extend(SHARED_LINK_ARGUMENTS.iter().map(|argument| format!("-Clink-arg={argument}")));
     }

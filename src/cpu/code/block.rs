@@ -2,7 +2,7 @@
 
 use crate::ir::Op;
 use crate::mem::GuestPhysAddr;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ptr;
 
 /// Where a block goes on.
@@ -37,7 +37,37 @@ pub struct Block {
     pub mode_bits: u16,
     /// Bits of RIP that branch targets keep: all, or 32 outside 64-bit code.
     pub rip_mask: u64,
+    /// How the block stands with compiled code.
+    pub compiled: Compiled,
 }
+
+/// How a block stands with compiled code.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Executions until the block counts as hot; below zero the interpreter leaves before running it.
+    pub heat: Cell<i32>,
+    /// The compiled function that begins with this block, by its place in the table; 0 for none.
+    pub function: Cell<u32>,
+    /// The budget of instructions that the function needs at its entry.
+    pub needs: Cell<u32>,
+    /// The regions that hold this block, by number.
+    pub regions: RefCell<Vec<u32>>,
+}
+
+impl Compiled {
+    /// A block that is hot after `heat` executions.
+    pub const fn cold(heat: i32) -> Self {
+        Self {
+            heat: Cell::new(heat),
+            function: Cell::new(0),
+            needs: Cell::new(0),
+            regions: RefCell::new(Vec::new()),
+        }
+    }
+}
+
+/// The heat of blocks that are not compiled.
+pub const NEVER_HOT: i32 = i32::MAX;
 
 impl Successor {
     /// A successor `distance` bytes from the start of a block that starts `page_offset` bytes into its page.

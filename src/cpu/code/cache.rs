@@ -1,7 +1,7 @@
 //! Storage and look-up of blocks.
 
-use super::Block;
-use crate::mem::{GuestMemory, GuestPhysAddr};
+use super::{Block, NEVER_HOT};
+use crate::mem::{Addressable, GuestMemory, GuestPhysAddr};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr;
@@ -10,19 +10,24 @@ use std::ptr;
 pub const JUMP_ENTRIES: usize = 4096;
 
 /// A block found by virtual address, valid in one context (address-space epoch, mode and privilege).
+///
+/// Part of the interface of generated code.
 #[derive(Clone, Copy, Debug)]
-#[repr(C)]
+#[repr(C, align(32))]
 pub struct JumpEntry {
     /// RIP of the block.
     pub rip: u64,
     /// The context in which the entry was made.
     pub context: u64,
+    /// The compiled function to go on in, by its place in the table: the block's, or the one that leaves
+    /// for the run loop.
+    pub function: u32,
     /// The block.
     pub block: *const Block,
 }
 
 impl JumpEntry {
-    const EMPTY: Self = Self { rip: 0, context: u64::MAX, block: ptr::null() };
+    const EMPTY: Self = Self { rip: 0, context: u64::MAX, function: 0, block: ptr::null() };
 }
 
 /// Multiplicative hashing: keys are addresses, dense and not chosen by an adversary of ours.
@@ -65,7 +70,15 @@ pub struct CodeCache {
     #[expect(clippy::vec_box, reason = "pointers to dropped blocks must stay good until they are freed")]
     dropped: Vec<Box<Block>>,
     /// Blocks by virtual address.
-    pub jumps: Box<[JumpEntry; JUMP_ENTRIES]>,
+    pub jumps: Addressable<[JumpEntry; JUMP_ENTRIES]>,
+    /// Executions after which a block of 64-bit code counts as hot.
+    pub threshold: i32,
+    /// The function in the table that leaves compiled code for the run loop.
+    pub leave_function: u32,
+    /// How often compiled code of a page was dropped because the page was written.
+    churn: AddressMap<u32>,
+    /// Numbers of the regions that hold blocks which are gone.
+    pub dead_regions: Vec<u32>,
     /// Counts changes after which no entry of `jumps` may be used.
     pub epoch: u64,
     /// Blocks translated so far.
@@ -82,12 +95,16 @@ const MOST_BLOCKS: usize = 400_000;
 
 impl CodeCache {
     /// An empty cache.
-    pub fn new() -> Self {
+    pub fn new(memory: &GuestMemory) -> Self {
         Self {
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
             dropped: Vec::new(),
-            jumps: Box::new([JumpEntry::EMPTY; JUMP_ENTRIES]),
+            jumps: memory.place([JumpEntry::EMPTY; JUMP_ENTRIES]),
+            threshold: NEVER_HOT,
+            leave_function: 0,
+            churn: AddressMap::default(),
+            dead_regions: Vec::new(),
             epoch: 0,
             translated: 0,
             invalidated: 0,
@@ -122,6 +139,7 @@ impl CodeCache {
         let key = Self::key(block.start, block.mode_bits);
         let (start, length, second_page) = (block.start, u64::from(block.length), block.second_page);
         if let Some(previous) = self.blocks.remove(&key) {
+            self.epoch += 1;
             self.unlink(memory, previous);
         }
         let block = self.blocks.entry(key).insert_entry(Box::new(block));
@@ -174,6 +192,10 @@ impl CodeCache {
         for key in &hit {
             if let Some(block) = self.blocks.remove(key) {
                 self.invalidated += 1;
+                if !block.compiled.regions.borrow().is_empty() {
+                    let churn = self.churn.entry(block.start.page()).or_default();
+                    *churn = churn.saturating_add(1);
+                }
                 self.unlink(memory, block);
             }
         }
@@ -210,10 +232,24 @@ impl CodeCache {
                 memory.set_page_holds_code(page, false);
             }
         }
+        self.retire(block);
+    }
+
+    /// Puts a block aside until nothing runs it any more.
+    fn retire(&mut self, block: Box<Block>) {
         for successor in &block.successors {
             successor.link.set(ptr::null());
         }
+        self.dead_regions.append(&mut block.compiled.regions.borrow_mut());
         self.dropped.push(block);
+    }
+
+    /// Executions after which a new block at an address counts as hot: four times as many for each time that
+    /// compiled code of its page was dropped, since code that is written again and again is not worth compiling.
+    pub fn heat_at(&self, address: GuestPhysAddr) -> i32 {
+        let churn = self.churn.get(&address.page()).copied().unwrap_or(0);
+        let factor = 1i32.checked_shl(2 * churn).filter(|_| churn < 15).unwrap_or(i32::MAX);
+        self.threshold.saturating_mul(factor)
     }
 
     /// Drops everything.
@@ -222,11 +258,8 @@ impl CodeCache {
             memory.set_page_holds_code(page, false);
         }
         self.pages.clear();
-        for (_, block) in self.blocks.drain() {
-            for successor in &block.successors {
-                successor.link.set(ptr::null());
-            }
-            self.dropped.push(block);
+        for (_, block) in std::mem::take(&mut self.blocks) {
+            self.retire(block);
         }
         self.epoch += 1;
     }
@@ -247,12 +280,6 @@ impl CodeCache {
     }
 }
 
-impl Default for CodeCache {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// The 64-byte lines of a page that a range touches, a bit each.
 fn lines(offset: u64, length: u64) -> u64 {
     if length == 0 {
@@ -264,7 +291,7 @@ fn lines(offset: u64, length: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Successor;
+    use super::super::{Compiled, Successor};
     use super::*;
 
     fn block(start: u64, length: u16) -> Block {
@@ -277,13 +304,14 @@ mod tests {
             second_page: (start % 4096 + u64::from(length) > 4096).then_some(start / 4096 + 1),
             mode_bits: 0,
             rip_mask: u64::MAX,
+            compiled: Compiled::cold(NEVER_HOT),
         }
     }
 
     #[test]
     fn a_write_to_a_code_page_drops_only_its_own_blocks() {
         let memory = GuestMemory::new(4 * 4096).unwrap();
-        let mut cache = CodeCache::new();
+        let mut cache = CodeCache::new(&memory);
         cache.insert(&memory, block(0x1000, 20));
         cache.insert(&memory, block(0x1014, 20));
         assert!(!cache.invalidate(&memory, GuestPhysAddr(0x1028), 8));
@@ -298,7 +326,7 @@ mod tests {
     fn a_block_across_two_pages_is_dropped_by_a_write_to_either() {
         let memory = GuestMemory::new(4 * 4096).unwrap();
         for address in [0x1ffe, 0x2001] {
-            let mut cache = CodeCache::new();
+            let mut cache = CodeCache::new(&memory);
             let (_, pages) = cache.insert(&memory, block(0x1ffd, 7));
             assert_eq!(pages, [1, 2]);
             assert!(cache.invalidate(&memory, GuestPhysAddr(address), 1));
@@ -310,7 +338,7 @@ mod tests {
     #[test]
     fn links_to_a_dropped_block_are_cut() {
         let memory = GuestMemory::new(4 * 4096).unwrap();
-        let mut cache = CodeCache::new();
+        let mut cache = CodeCache::new(&memory);
         let (target, _) = cache.insert(&memory, block(0x1100, 4));
         let (source, _) = cache.insert(&memory, block(0x1000, 4));
         // SAFETY: the cache owns the block and nothing dropped it yet.

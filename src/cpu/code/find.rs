@@ -84,6 +84,9 @@ impl Vcpu {
             }
         }
         let block = self.translate_block(mode, rip, linear, start)?;
+        if mode.code_size == CodeSize::Bits64 && !mode.is_single_step {
+            block.compiled.heat.set(self.code.heat_at(start));
+        }
         let memory = self.memory.clone();
         let (block, new_pages) = self.code.insert(&memory, block);
         for page in new_pages {
@@ -146,6 +149,11 @@ impl Vcpu {
 impl CodeCache {
     /// Notes a block found by virtual address.
     pub(in crate::cpu) fn remember_jump(&mut self, rip: u64, context: u64, block: *const Block) {
-        self.jumps[Self::jump_index(rip)] = super::JumpEntry { rip, context, block };
+        // SAFETY: the caller has just found the block in the cache.
+        let function = match unsafe { &*block }.compiled.function.get() {
+            0 => self.leave_function,
+            function => function,
+        };
+        self.jumps[Self::jump_index(rip)] = super::JumpEntry { rip, context, function, block };
     }
 }

@@ -6,5 +6,5 @@ mod block;
 mod cache;
 mod find;
 
-pub use block::{Block, Successor};
-pub use cache::{CodeCache, JumpEntry};
+pub use block::{Block, Compiled, NEVER_HOT, Successor};
+pub use cache::{CodeCache, JUMP_ENTRIES, JumpEntry};

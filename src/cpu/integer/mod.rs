@@ -16,7 +16,7 @@ pub use manipulate::BitManipulation;
 pub use rotate::Rotate;
 pub use string::{Repeat, StringOp};
 
-use super::{Exception, Helper, HelperId, SegmentIndex, Vcpu};
+use super::{Exception, FlagsEffect, Helper, HelperEffects, HelperId, SegmentIndex, Vcpu};
 use crate::ir::{Op, Reg, Width};
 
 /// `a` = linear address of the offset in `b` within segment number `c`, for `d` bytes; #GP(0) or #SS(0)
@@ -96,6 +96,38 @@ pub static HELPERS: [Helper; 24] = [
     manipulate::multiply_quietly,
     manipulate::add_with_one_flag,
 ];
+
+const ADC: u8 = Rmw::Adc as u8;
+const SBB: u8 = Rmw::Sbb as u8;
+
+/// What the family's helpers do that work on a few registers only.
+pub fn effects(op: &Op) -> Option<HelperEffects> {
+    use FlagsEffect::{Changes, Defines, None as Nothing};
+    let bit = |number: u8| 1u32 << (number & 31);
+    let (a, b, c) = (bit(op.a), bit(op.b), bit(op.c));
+    let wide = bit(Reg::RAX.0) | bit(Reg::RDX.0);
+    let known = |reads, writes, flags| HelperEffects { reads, writes, flags, may_leave: false };
+    let leaving = |effects: HelperEffects| HelperEffects { may_leave: true, ..effects };
+    Some(match HelperId::integer(op.imm as u8) {
+        MULTIPLY => known(wide | b, wide, Defines),
+        DIVIDE => leaving(known(wide | b, wide, Nothing)),
+        COMPARE_EXCHANGE => leaving(known(bit(Reg::RAX.0) | b | c, a, Nothing)),
+        // Two of the operations read CF.
+        ATOMIC if !matches!(op.d >> 2, ADC | SBB) => leaving(known(b | c, a, Nothing)),
+        BIT_OPERATION => known(a | b | c, if op.d >> 2 == 0 { 0 } else { a }, Changes),
+        BIT_ADDRESS => known(b | c, a, Nothing),
+        BIT_SCAN_FORWARD | BIT_SCAN_REVERSE | POPULATION_COUNT => known(a | b, a, Defines),
+        SET_FLAG => known(0, 0, Changes),
+        ROTATE => known(a | b | c, a, Changes),
+        // PDEP and PEXT leave the flags.
+        MANIPULATE_BITS if op.d >> 2 >= BitManipulation::Deposit as u8 => known(b | c, a, Nothing),
+        MANIPULATE_BITS => known(a | b | c, a, Defines),
+        MULTIPLY_QUIETLY => known(bit(Reg::RDX.0) | b, a | c, Nothing),
+        ADD_WITH_ONE_FLAG => known(b | c, a, Changes),
+        DOUBLE_SHIFT => known(a | b | c | bit(Reg::T2.0), a, Changes),
+        _ => return None,
+    })
+}
 
 /// The width with the number in the low two bits.
 const fn width(number: u8) -> Width {

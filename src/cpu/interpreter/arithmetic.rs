@@ -125,6 +125,14 @@ pub fn rol_flags<const BITS: u32>(before: LazyFlags, result: u64) -> LazyFlags {
     LazyFlags::explicit(before.bits() & !(CF | OF) | carry * CF | overflow * OF)
 }
 
+/// The flags after a rotate to the right by a count other than zero.
+pub fn ror_flags<const BITS: u32>(before: LazyFlags, result: u64) -> LazyFlags {
+    use crate::cpu::flags::{CF, OF};
+    let carry = result >> (BITS - 1) & 1;
+    let overflow = (result >> (BITS - 2) & 1) ^ carry;
+    LazyFlags::explicit(before.bits() & !(CF | OF) | carry * CF | overflow * OF)
+}
+
 /// A rotate to the left by any count.
 #[inline(always)]
 pub fn rol<const BITS: u32>(a: u64, count: u32) -> u64 {

@@ -3,6 +3,7 @@
 //! Hot arms are inlined generic functions; slow paths stand out of line.
 
 mod arithmetic;
+mod resume;
 mod run;
 
 use super::code::{Block, CodeCache, Successor};
@@ -13,6 +14,7 @@ use super::{Exception, Vcpu, Vector, helpers, sse};
 use crate::ir::{Condition, Op, OpCode, Reg, VectorReg};
 use arithmetic as alu;
 
+pub use resume::ExitSite;
 pub use run::Stop;
 
 /// Why the block loop was left. RIP is the next instruction's.
@@ -23,6 +25,8 @@ enum Exit {
     LookupLink(*const Successor),
     /// The next block does not fit into the instruction limit.
     Limit,
+    /// The next block is hot or compiled.
+    Warm,
     /// Interrupts, modes, mappings or translations may have changed.
     Look,
     /// An instruction raised an exception. RIP is the faulting instruction's, or the next one's of a trap.
@@ -205,8 +209,17 @@ fn call_helper(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 }
 
 /// Runs blocks from `block` on until something makes the caller look; at most `limit` instructions are
-/// retired in all (`vcpu.instructions`).
-fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Exit {
+/// retired in all (`vcpu.instructions`). Hot and compiled blocks are run too when `runs_warm` is set.
+///
+/// The first block is entered at the operation at `place`, its instructions counted before.
+fn execute(
+    vcpu: &mut Vcpu,
+    first: *const Block,
+    place: usize,
+    limit: u64,
+    context: u64,
+    runs_warm: bool,
+) -> Exit {
     let regs = Registers(vcpu.regs.as_mut_ptr());
     let mut tlb: *const Tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
     let mut block: &Block;
@@ -217,6 +230,12 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
             // SAFETY: links, jump entries and `first` point to blocks of the cache, which frees none while
             // this loop runs.
             block = unsafe { &*$next };
+            let heat = block.compiled.heat.get().wrapping_sub(1);
+            if heat >= 0 {
+                block.compiled.heat.set(heat);
+            } else if !runs_warm {
+                return Exit::Warm;
+            }
             let count = block.instruction_count();
             vcpu.instructions += count;
             if vcpu.instructions > limit {
@@ -486,7 +505,9 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
         }};
     }
 
-    enter!(first);
+    // SAFETY: as in `enter`.
+    block = unsafe { &*first };
+    op = block.ops[place.min(block.ops.len() - 1)..].as_ptr();
     loop {
         // SAFETY: `op` points into the block's operations or into `vcpu.leaving`; both end with an operation
         // that does not fall through.
@@ -749,6 +770,26 @@ fn execute(vcpu: &mut Vcpu, first: *const Block, limit: u64, context: u64) -> Ex
                 let result = alu::rol::<64>(regs.get(current.b), current.imm as u32);
                 regs.set_sized::<64>(current.a, result);
                 vcpu.flags = alu::rol_flags::<64>(vcpu.flags, result);
+            }
+            OpCode::RorImm8 => {
+                let result = alu::rol::<8>(regs.get(current.b), 8 - current.imm as u32);
+                regs.set_sized::<8>(current.a, result);
+                vcpu.flags = alu::ror_flags::<8>(vcpu.flags, result);
+            }
+            OpCode::RorImm16 => {
+                let result = alu::rol::<16>(regs.get(current.b), 16 - current.imm as u32);
+                regs.set_sized::<16>(current.a, result);
+                vcpu.flags = alu::ror_flags::<16>(vcpu.flags, result);
+            }
+            OpCode::RorImm32 => {
+                let result = alu::rol::<32>(regs.get(current.b), 32 - current.imm as u32);
+                regs.set_sized::<32>(current.a, result);
+                vcpu.flags = alu::ror_flags::<32>(vcpu.flags, result);
+            }
+            OpCode::RorImm64 => {
+                let result = alu::rol::<64>(regs.get(current.b), 64 - current.imm as u32);
+                regs.set_sized::<64>(current.a, result);
+                vcpu.flags = alu::ror_flags::<64>(vcpu.flags, result);
             }
             OpCode::RolImmQuiet32 => {
                 quiet!(current, 32, u64::from(low!(u32, regs.get(current.b)).rotate_left(current.imm as u32)))

@@ -1,9 +1,9 @@
 //! The loop around the block loop: interrupts, exceptions, look-ups.
 
 use super::{Exit, execute};
-use crate::cpu::code::CodeCache;
+use crate::cpu::code::{Block, CodeCache, NEVER_HOT};
 use crate::cpu::system::InterruptKind;
-use crate::cpu::{Activity, Exception, Vcpu, flags};
+use crate::cpu::{Activity, CompiledExit, Exception, Vcpu, flags};
 use crate::ir::Reg;
 
 /// Why [`Vcpu::run`] returned.
@@ -17,6 +17,9 @@ pub enum Stop {
     Shutdown,
 }
 
+/// The largest budget that compiled code is given.
+const MOST_BUDGET: u64 = 1 << 30;
+
 /// DR6.BS: a single step.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
 
@@ -27,6 +30,7 @@ impl Vcpu {
         loop {
             self.must_leave = false;
             self.drop_overwritten_code();
+            self.drop_dead_regions();
             self.code.free_dropped();
             if self.activity == Activity::Shutdown {
                 return Stop::Shutdown;
@@ -39,6 +43,10 @@ impl Vcpu {
             }
             if self.instructions >= limit {
                 return Stop::Limit;
+            }
+            if let Some(mut engine) = self.compiled_code.take() {
+                engine.settle(self);
+                self.compiled_code = Some(engine);
             }
             if let Err(exception) = self.run_until_look(limit) {
                 log::trace!("{exception} at rip {:#x}", self.reg(Reg::RIP));
@@ -73,7 +81,7 @@ impl Vcpu {
         let runs_one_block = std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step;
         let mut link_from: Option<*const super::Successor> = None;
         loop {
-            let context = self.jump_context(mode);
+            let mut context = self.jump_context(mode);
             let rip = self.reg(Reg::RIP);
             let entry = self.code.jumps[CodeCache::jump_index(rip)];
             let block = if entry.rip == rip && entry.context == context {
@@ -84,21 +92,58 @@ impl Vcpu {
                 if self.jump_context(mode) != context {
                     link_from = None;
                 }
-                let context = self.jump_context(mode);
+                context = self.jump_context(mode);
                 self.code.remember_jump(rip, context, block);
                 block
             };
-            if let Some(successor) = link_from.take() {
+            self.drop_dead_regions();
+            let mut block = block;
+            let mut place = None;
+            if !runs_one_block {
+                match self.run_compiled(block, context, limit) {
+                    None => {}
+                    Some(CompiledExit::Continue) if self.instructions < limit => {
+                        link_from = None;
+                        continue;
+                    }
+                    Some(CompiledExit::Resume { block: start, place: resumed }) => {
+                        let Some(found) = self.code.get(start.address, start.mode_bits) else {
+                            // Compiled code is gone before its blocks are.
+                            log::error!("the block that compiled code was left in is gone");
+                            self.activity = Activity::Shutdown;
+                            break;
+                        };
+                        (block, place, link_from) = (found, Some(resumed), None);
+                    }
+                    Some(CompiledExit::Raised(exception)) => return Err(exception),
+                    Some(CompiledExit::Continue | CompiledExit::Look) => break,
+                }
+            }
+            // A block that runs over the page's end is checked at each look-up.
+            // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
+            let is_linkable = unsafe { &*block }.second_page.is_none();
+            if let Some(successor) = link_from.take().filter(|_| is_linkable) {
                 // SAFETY: the successor belongs to the block that ran last. Blocks are freed only at the top
                 // of `run`, and a dropped block is never entered again.
                 unsafe { &*successor }.link.set(block);
             }
             // SAFETY: as above.
             let count = unsafe { &*block }.instruction_count();
-            let fits = self.instructions + count;
-            let until = if runs_one_block { fits } else { limit.max(fits) };
-            let context = self.jump_context(mode);
-            match execute(self, block, until, context) {
+            if place.is_none() {
+                self.instructions += count;
+            }
+            let until = if runs_one_block { self.instructions } else { limit.max(self.instructions) };
+            // SAFETY: as above.
+            let compiled = &unsafe { &*block }.compiled;
+            let heat = compiled.heat.get();
+            if heat > 0 {
+                compiled.heat.set(heat - 1);
+            }
+            let is_compiled = compiled.function.get() != 0;
+            // SAFETY: as above. A compiled block runs here when the function needs more than the limit leaves.
+            let runs_warm = runs_one_block || place.is_none() && is_compiled;
+            match execute(self, block, place.unwrap_or(0), until, context, runs_warm) {
+                Exit::Warm => {}
                 Exit::Lookup if !runs_one_block && self.instructions < limit => {}
                 Exit::LookupLink(successor) if !runs_one_block && self.instructions < limit => {
                     link_from = Some(successor);
@@ -111,5 +156,61 @@ impl Vcpu {
             return Err(Exception::Debug(DR6_SINGLE_STEP));
         }
         Ok(())
+    }
+
+    /// Runs the compiled code that begins with a block at RIP, if there is some and the limit leaves it
+    /// room; has hot blocks compiled.
+    fn run_compiled(&mut self, block: *const Block, context: u64, limit: u64) -> Option<CompiledExit> {
+        // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
+        let compiled = &unsafe { &*block }.compiled;
+        if compiled.heat.get() > 0 {
+            return None;
+        }
+        let Some(mut engine) = self.compiled_code.take() else {
+            compiled.heat.set(NEVER_HOT);
+            return None;
+        };
+        if compiled.function.get() == 0 {
+            engine.note_hot(self, block);
+            if compiled.function.get() == 0 {
+                // It waits for its turn, or cannot be compiled.
+                compiled.heat.set(NEVER_HOT);
+            }
+        }
+        let function = compiled.function.get();
+        let budget = limit.saturating_sub(self.instructions).min(MOST_BUDGET);
+        let mut exit = None;
+        if function != 0 && budget >= u64::from(compiled.needs.get()) {
+            let rip = self.reg(Reg::RIP);
+            let entry = &mut self.code.jumps[CodeCache::jump_index(rip)];
+            if entry.rip == rip && entry.context == context {
+                entry.function = function;
+            }
+            self.linkage.context = context;
+            self.linkage.jumps = (&raw const *self.code.jumps) as usize as u32;
+            self.linkage.tlb = self.tlb_address();
+            self.linkage.budget = budget as i32;
+            self.linkage.end = self.instructions + budget;
+            exit = Some(engine.run(self, function));
+        }
+        self.compiled_code = Some(engine);
+        exit
+    }
+
+    /// Low 32 bits of the address of the TLB in force, as compiled code knows it.
+    pub fn tlb_address(&self) -> u32 {
+        (&raw const *self.tlbs[self.tlb_in_force]) as usize as u32
+    }
+
+    /// Has the engine forget the regions whose blocks are gone.
+    fn drop_dead_regions(&mut self) {
+        if self.code.dead_regions.is_empty() {
+            return;
+        }
+        let dead = std::mem::take(&mut self.code.dead_regions);
+        if let Some(mut engine) = self.compiled_code.take() {
+            engine.drop_regions(self, &dead);
+            self.compiled_code = Some(engine);
+        }
     }
 }

@@ -15,7 +15,7 @@ mod string;
 pub use address::linear_address;
 pub use builder::{Builder, CodeSize, Lifted, Mode};
 
-use super::code::{Block, Successor};
+use super::code::{Block, Compiled, NEVER_HOT, Successor};
 use super::{CpuModel, integer, sse, system, x87};
 use crate::ir::OpCode;
 use crate::mem::GuestPhysAddr;
@@ -91,6 +91,7 @@ pub fn block(
         second_page,
         mode_bits: mode.bits(),
         rip_mask,
+        compiled: Compiled::cold(NEVER_HOT),
     })
 }
 

@@ -47,6 +47,13 @@ fn drop_dead_flags(ops: &mut [Op]) {
                     };
                 } else if are_dead && keeps_flags_that_are_dead(op.code) {
                     op.code = quiet_twin(op.code).unwrap_or(op.code);
+                } else if are_dead && matches!(op.code, OpCode::RorImm32 | OpCode::RorImm64) {
+                    // The same to the left.
+                    let (code, bits) = match op.code {
+                        OpCode::RorImm32 => (OpCode::RolImmQuiet32, 32),
+                        _ => (OpCode::RolImmQuiet64, 64),
+                    };
+                    (op.code, op.imm) = (code, bits - op.imm);
                 } else {
                     are_dead = false;
                 }

@@ -63,6 +63,9 @@ fn rotate(builder: &mut Builder, instruction: &Instruction, kind: Rotate) -> Opt
         Some(count @ 1..) if count < size.bits() && kind == Rotate::Rol => {
             builder.emit_imm(OpCode::RolImm8.sized(size), value, value, count as i32);
         }
+        Some(count @ 1..) if count < size.bits() && kind == Rotate::Ror => {
+            builder.emit_imm(OpCode::RorImm8.sized(size), value, value, count as i32);
+        }
         _ => {
             let count = match count {
                 Some(count) => {

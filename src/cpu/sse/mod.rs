@@ -21,6 +21,22 @@ pub const AVX_OPERATION: i32 = 1 << 9;
 /// Set in the numbers of [`crypto`]'s vector operations.
 pub const CRYPTO_OPERATION: i32 = 1 << 10;
 
+/// Whether a vector operation's number is of [`avx`] or [`crypto`].
+pub const fn is_avx_or_crypto(number: i32) -> bool {
+    number & (AVX_OPERATION | CRYPTO_OPERATION) != 0
+}
+
+/// Whether a vector operation that works on 256 bits, or is of [`avx`] or [`crypto`], writes an integer
+/// register or the flags.
+pub fn writes_integers(number: i32) -> bool {
+    use integer::Operation as I;
+    match integer::Operation::from_number(number) {
+        Some(operation) => matches!(operation, I::Mask8 | I::Mask32 | I::Mask64 | I::Test),
+        None => avx::Operation::from_number(number)
+            .is_some_and(|operation| matches!(operation, avx::Operation::TestSigns32 | avx::Operation::TestSigns64)),
+    }
+}
+
 /// The family's own helpers by place: those of integer lanes.
 pub static HELPERS: &[Helper] = integer::HELPERS;
 

@@ -22,7 +22,8 @@ mod state;
 mod transcendental;
 mod wide;
 
-use super::{Helper, HelperId};
+use super::{FlagsEffect, Helper, HelperEffects, HelperId};
+use crate::ir::{Op, Reg};
 use arithmetic::{add, divide, multiply, square_root, subtract};
 use exponent::Quotient;
 use operands::combine_memory;
@@ -200,7 +201,25 @@ helpers! {
     MMX_FROM_DOUBLES = mmx_convert::from_doubles;
 }
 
-fn remainder(vcpu: &mut super::Vcpu, op: &crate::ir::Op, quotient: Quotient) -> Result<(), super::Exception> {
+/// What the family's helpers do with the integer registers: those of the floating-point unit take operands in T1
+/// and T4 only. They note the instruction's address, so RIP must stand in memory.
+pub fn effects(op: &Op) -> Option<HelperEffects> {
+    let place = op.imm as u8;
+    if place <= Place::WAIT as u8 || place >= Place::MMX_EMPTY as u8 {
+        return None;
+    }
+    let bit = |register: Reg| 1u32 << register.0;
+    let is_read = place == Place::READ_CONTROL as u8 || place == Place::READ_STATUS as u8;
+    let uses_flags = place == Place::COMPARE_TO_FLAGS as u8 || place == Place::MOVE_IF as u8;
+    Some(HelperEffects {
+        reads: bit(Reg::T1) | bit(Reg::T4),
+        writes: if is_read { bit(Reg::T4) } else { 0 },
+        flags: if uses_flags { FlagsEffect::Changes } else { FlagsEffect::None },
+        may_leave: true,
+    })
+}
+
+fn remainder(vcpu: &mut super::Vcpu, op: &Op, quotient: Quotient) -> Result<(), super::Exception> {
     on_stack(vcpu, op, |x87| {
         x87.reduce(|environment, a, b| exponent::remainder(environment, a, b, quotient));
     })

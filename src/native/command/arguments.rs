@@ -1,6 +1,8 @@
 //! The command line of `dinghy`.
 
 use crate::machine::CpuModel;
+use crate::native::Published;
+use crate::net::Destinations;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -59,6 +61,19 @@ pub struct RunArguments {
     #[arg(long, value_enum, default_value_t = ClockArgument::Real)]
     pub clock: ClockArgument,
 
+    /// The guest's network
+    #[arg(long = "net", value_enum, default_value_t = NetworkArgument::None)]
+    pub network: NetworkArgument,
+
+    /// Let 127.0.0.1:HOST reach the guest's TCP port GUEST; may be given again
+    #[arg(long = "publish", value_name = "HOST:GUEST")]
+    pub published: Vec<Published>,
+
+    /// Let the guest reach these addresses, which are not public; 127.0.0.1 is host.dinghy.internal there; may be
+    /// given again
+    #[arg(long = "net-allow", value_name = "ADDRESS[/BITS][:PORT]")]
+    pub network_allowed: Vec<Destinations>,
+
     /// Give up after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub timeout: Option<Duration>,
@@ -110,6 +125,15 @@ pub enum ClockArgument {
     Real,
     /// The number of instructions
     Icount,
+}
+
+/// What the guest's network is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum NetworkArgument {
+    /// No network card
+    None,
+    /// Connections go out from this computer
+    Host,
 }
 
 /// A disk as the command line names it.

@@ -1,13 +1,14 @@
 //! One run of the command: machines, one after another while the guest restarts.
 
-use super::arguments::{ClockArgument, RunArguments};
+use super::arguments::{ClockArgument, NetworkArgument, RunArguments};
 use super::files::{FileError, Files};
 use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
-use crate::host::{Entropy, RepeatableEntropy};
+use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, RunOutcome};
-use crate::native::{SystemClock, SystemEntropy};
+use crate::native::{HostNetwork, HostNetworkError, NetworkWaker, SystemClock, SystemEntropy};
+use crate::net::Policy;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -33,6 +34,15 @@ pub enum SessionError {
     /// The operating system has no randomness.
     #[error("the operating system gives no random bytes: {0}")]
     Entropy(#[from] getrandom::Error),
+    /// The guest cannot have the network that was asked for.
+    #[error(transparent)]
+    Network(#[from] HostNetworkError),
+    /// The outside does not keep to counted time.
+    #[error("--net host needs --clock real: the network does not keep to a time that is counted")]
+    NetworkInCountedTime,
+    /// Ports or addresses for a network that is not there.
+    #[error("--publish and --net-allow need --net host")]
+    NoNetwork,
     /// The terminal cannot be used.
     #[error("cannot use the terminal: {0}")]
     Terminal(#[source] io::Error),
@@ -44,7 +54,14 @@ pub enum SessionError {
 impl SessionError {
     /// Whether other arguments or files would help.
     pub fn is_by_arguments(&self) -> bool {
-        matches!(self, Self::File(_) | Self::Machine(_))
+        matches!(
+            self,
+            Self::File(_)
+                | Self::Machine(_)
+                | Self::NetworkInCountedTime
+                | Self::NoNetwork
+                | Self::Network(HostNetworkError::Listen { .. })
+        )
     }
 }
 
@@ -75,6 +92,7 @@ pub struct Session {
     cpu_model: CpuModel,
     clock: ClockArgument,
     timeout: Option<Duration>,
+    network: Option<HostNetwork>,
     instructions: u64,
 }
 
@@ -84,12 +102,14 @@ impl Session {
     /// # Errors
     /// When they do not make a machine.
     pub fn new(arguments: &RunArguments) -> Result<Self, SessionError> {
+        let network = network(arguments)?;
         Ok(Self {
             files: Files::open(arguments)?,
             memory_bytes: arguments.memory.saturating_mul(MIB),
             cpu_model: arguments.cpu.into(),
             clock: arguments.clock,
             timeout: arguments.timeout,
+            network,
             instructions: 0,
         })
     }
@@ -142,6 +162,8 @@ impl Session {
                 ClockArgument::Icount => Box::new(RepeatableEntropy::new(seed)),
             })
         };
+        let network = self.network.as_ref().map(start_network).transpose()?;
+        let (network, network_waker) = network.unzip();
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
             cpu_model: self.cpu_model,
@@ -155,9 +177,46 @@ impl Session {
             console_output: Box::new(output.clone()),
             console_size: terminal::size().unwrap_or(DEFAULT_SIZE),
             disks: self.files.disks.iter().map(|disk| Box::new(disk.clone()) as _).collect(),
+            code: None,
+            network,
         })?;
+        if let Some(waker) = network_waker {
+            waker.connect(machine.handle(), std::thread::current());
+        }
         Ok(machine)
     }
+}
+
+/// The network that `arguments` ask for.
+fn network(arguments: &RunArguments) -> Result<Option<HostNetwork>, SessionError> {
+    match arguments.network {
+        NetworkArgument::None if arguments.published.is_empty() && arguments.network_allowed.is_empty() => {
+            Ok(None)
+        }
+        NetworkArgument::None => Err(SessionError::NoNetwork),
+        NetworkArgument::Host if arguments.clock == ClockArgument::Icount => {
+            Err(SessionError::NetworkInCountedTime)
+        }
+        NetworkArgument::Host => Ok(Some(HostNetwork {
+            policy: Policy::new(arguments.network_allowed.clone()),
+            published: arguments.published.clone(),
+            name_server: None,
+        })),
+    }
+}
+
+fn start_network(network: &HostNetwork) -> Result<(Box<dyn NetBackend>, NetworkWaker), SessionError> {
+    let mut seed = [0; 8];
+    getrandom::fill(&mut seed)?;
+    let (gateway, waker, addresses) = network.start(u64::from_le_bytes(seed))?;
+    for (published, address) in network.published.iter().zip(addresses) {
+        match published.host_port {
+            // Nobody knows which one it is.
+            0 => eprintln!("dinghy: {address} leads to the guest's port {}", published.guest_port),
+            _ => log::info!("{address} leads to the guest's port {}", published.guest_port),
+        }
+    }
+    Ok((Box::new(gateway), waker))
 }
 
 /// Runs one machine to its end; `None` when the guest wants a restart.

@@ -1,7 +1,7 @@
 //! Masked moves, gathers, and the two instructions that zero registers.
 
 use super::place;
-use crate::cpu::{Exception, Helper, HelperId, SegmentIndex, Vcpu, Vector};
+use crate::cpu::{Exception, FlagsEffect, Helper, HelperEffects, HelperId, SegmentIndex, Vcpu, Vector};
 use crate::ir::{Op, Reg};
 
 /// The helpers by place.
@@ -18,6 +18,12 @@ pub const STORE_MASKED: HelperId = HelperId::avx(1);
 pub const GATHER: HelperId = HelperId::avx(2);
 /// Zeroes the vector registers that the mode can name; only their upper halves when `d` is 0.
 pub const ZERO: HelperId = HelperId::avx(3);
+
+/// What VZEROUPPER does: nothing that an integer register or the low half of a vector register shows.
+pub fn effects(op: &Op) -> Option<HelperEffects> {
+    let quiet = HelperEffects { reads: 0, writes: 0, flags: FlagsEffect::None, may_leave: false };
+    (op.imm == ZERO.number() && op.d == 0).then_some(quiet)
+}
 
 /// The operation is of 256 bits: its result, or its indices if they are larger.
 pub const IS_WIDE: u8 = 1 << 2;

@@ -17,9 +17,9 @@ pub enum Arithmetic {
 }
 
 /// MXCSR's bits but for the flags other than PE.
-const QUICK_MASK: u32 = 0xffe0;
+pub const QUICK_MASK: u32 = 0xffe0;
 /// All exceptions masked, to nearest, neither DAZ nor FTZ, and PE set already.
-const QUICK: u32 = 0x1fa0;
+pub const QUICK: u32 = 0x1fa0;
 
 /// Whether results whose operands and value are normal numbers cannot change MXCSR.
 #[inline(always)]

@@ -22,6 +22,7 @@ pub use vex::lift_vex;
 use crate::cpu::{Exception, Helper, Vcpu};
 use crate::ir::{Op, OpCode, Reg, VectorReg};
 use arithmetic::{Arithmetic, is_quick, quick};
+pub use arithmetic::{QUICK as MXCSR_QUICK, QUICK_MASK as MXCSR_QUICK_MASK};
 pub use context::Context;
 use context::rounding;
 pub use format::{Double, Format, Layout, Single};

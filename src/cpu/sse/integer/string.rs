@@ -56,12 +56,40 @@ fn aggregated(control: u8, count: usize, pattern: &[i32], text: &[i32]) -> u32 {
     (0..count).filter(|&place| holds(place)).map(|place| 1 << place).sum()
 }
 
+/// A bit for each byte of `x` that equals the byte of `y` at its place.
+#[inline]
+fn equal_bytes(x: Halves, y: Halves) -> u32 {
+    let half = |difference: u64| {
+        const LOW: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+        // The highest bit of a byte is set where the byte is zero; no byte carries into the next.
+        let zero = !(((difference & LOW) + LOW) | difference | LOW);
+        ((zero >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56) as u32
+    };
+    half(x[0] ^ y[0]) | half(x[1] ^ y[1]) << 8
+}
+
+/// As [`aggregated`] for bytes whose signs do not matter: "equal any" and "equal each".
+#[inline]
+fn aggregated_bytes(control: u8, x: Halves, y: Halves, pattern_length: usize, text_length: usize) -> u32 {
+    let first = |count: usize| (1u32 << count) - 1;
+    let (pattern, text) = (first(pattern_length), first(text_length));
+    if control >> 2 & 3 == 2 {
+        // Behind both ends everything is equal, behind one of them nothing.
+        return equal_bytes(x, y) & pattern & text | !(pattern | text) & 0xffff;
+    }
+    let any = (0..pattern_length).fold(0, |found, place| {
+        let element = x[place / 8] >> (place % 8 * 8) & 0xff;
+        found | equal_bytes([element * 0x0101_0101_0101_0101; 2], y)
+    });
+    any & text
+}
+
 /// Compares `x` (the pattern) with `y` (the text) and sets the flags, and ECX or XMM0.
 #[inline(never)]
 pub fn compare(vcpu: &mut Vcpu, op: &Op, operation: Operation, x: Halves, y: Halves) {
     let control = op.d;
     let elements = Elements::of(control);
-    let (pattern, text) = (elements.split(x), elements.split(y));
+    let are_bytes = elements.bits == 8 && control >> 2 & 1 == 0;
     let is_explicit = matches!(operation, Operation::StringExplicitIndex | Operation::StringExplicitMask);
     let (pattern_length, text_length) = if is_explicit {
         let is_64 = op.disp != 0;
@@ -69,11 +97,19 @@ pub fn compare(vcpu: &mut Vcpu, op: &Op, operation: Operation, x: Halves, y: Hal
             elements.explicit_length(vcpu.reg(Reg::RAX), is_64),
             elements.explicit_length(vcpu.reg(Reg::RDX), is_64),
         )
+    } else if elements.bits == 8 {
+        let length = |x| (equal_bytes(x, [0; 2]) | 1 << 16).trailing_zeros() as usize;
+        (length(x), length(y))
     } else {
-        (elements.implicit_length(&pattern), elements.implicit_length(&text))
+        (elements.implicit_length(&elements.split(x)), elements.implicit_length(&elements.split(y)))
     };
     let all = u32::MAX >> (32 - elements.count);
-    let found = aggregated(control, elements.count, &pattern[..pattern_length], &text[..text_length]);
+    let found = if are_bytes {
+        aggregated_bytes(control, x, y, pattern_length, text_length)
+    } else {
+        let (pattern, text) = (elements.split(x), elements.split(y));
+        aggregated(control, elements.count, &pattern[..pattern_length], &text[..text_length])
+    };
     let result = match control >> 4 & 3 {
         1 => found ^ all,
         3 => found ^ ((1 << text_length) - 1),

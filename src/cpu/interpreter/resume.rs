@@ -1,0 +1,84 @@
+//! Going on where compiled code was left in the middle of a block.
+
+use super::{Exit, addresses_stack_segment, execute};
+use crate::cpu::code::{Block, Compiled, NEVER_HOT, Successor};
+use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
+use crate::ir::{Op, OpCode, Reg};
+use crate::mem::GuestPhysAddr;
+
+/// An operation at which compiled code can be left.
+#[derive(Clone, Debug)]
+pub struct ExitSite {
+    /// The operation.
+    pub op: Op,
+    /// Offset of the following instruction from the start of the block.
+    pub next: u16,
+    /// Instructions of the block from this one on, itself included.
+    pub left: u16,
+    /// What is left of the instruction behind the operation.
+    pub rest: Box<[Op]>,
+}
+
+impl Vcpu {
+    /// Leaves a block at an operation that has raised an exception, or behind its instruction when there is
+    /// none. RIP is the block's; all of its instructions are counted.
+    pub fn leave_at(&mut self, site: &ExitSite, exception: Option<Exception>) -> CompiledExit {
+        let Some(exception) = exception else {
+            if !site.rest.is_empty() {
+                return self.finish_instruction(site);
+            }
+            self.instructions -= u64::from(site.left) - 1;
+            self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(site.next)));
+            return CompiledExit::Look;
+        };
+        let is_stack_fault =
+            exception == Exception::GeneralProtection(0) && addresses_stack_segment(self, &site.op);
+        let (offset, retired) =
+            if exception.is_trap() { (site.next, 1) } else { (site.op.pc, 0) };
+        self.instructions -= u64::from(site.left) - retired;
+        self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(offset)));
+        CompiledExit::Raised(if is_stack_fault { Exception::StackFault(0) } else { exception })
+    }
+
+    /// Runs an operation that calls a helper, on the registers in memory.
+    ///
+    /// # Errors
+    /// What the instruction raises.
+    pub fn execute_helper(&mut self, op: &Op) -> Result<(), Exception> {
+        match op.code {
+            OpCode::Vector | OpCode::Vector256 => sse::execute(self, op),
+            OpCode::Call | OpCode::CallAndExit => helpers::call(self, op),
+            _ => Err(Exception::InvalidOpcode),
+        }
+    }
+
+    fn finish_instruction(&mut self, site: &ExitSite) -> CompiledExit {
+        let leave = Op {
+            code: OpCode::Leave,
+            pc: site.op.pc,
+            a: 0,
+            b: 0,
+            c: 0,
+            d: 0,
+            disp: i32::from(site.next),
+            imm: 0,
+        };
+        let block = Block {
+            ops: site.rest.iter().copied().chain([leave]).collect(),
+            instruction_offsets: Box::new([site.op.pc]),
+            successors: [Successor::new(0, 0), Successor::new(0, 0)],
+            start: GuestPhysAddr(0),
+            length: site.next,
+            second_page: None,
+            mode_bits: 0,
+            rip_mask: u64::MAX,
+            compiled: Compiled::cold(NEVER_HOT),
+        };
+        // The instruction is counted as the block's only one.
+        self.instructions -= u64::from(site.left) - 1;
+        match execute(self, &raw const block, 0, u64::MAX, u64::MAX, true) {
+            Exit::Raised(exception) => CompiledExit::Raised(exception),
+            _ => CompiledExit::Look,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The engine that runs generated WebAssembly.
+
+/// A function of ours that generated code calls through the table. All take the address of the vCPU first.
+#[derive(Clone, Copy, Debug)]
+pub enum HelperFunction {
+    /// The shape of compiled regions: nesting depth, RIP; returns the RIP to go on at.
+    Region(extern "C" fn(*mut u8, u32, u64) -> u64),
+    /// An operation as two halves; returns 0 to go on.
+    Call(extern "C" fn(*mut u8, u64, u64) -> u32),
+    /// A condition's number; returns 1 when it holds.
+    Condition(extern "C" fn(*mut u8, u32) -> u32),
+}
+
+/// Why a module could not be installed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the host refused generated code: {0}")]
+pub struct CodeError(pub String);
+
+/// An installed module, by the host's number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CodeInstance(pub u32);
+
+/// Compiles and runs generated modules.
+///
+/// A module imports from `e`: memory `m`, table `t` (of functions) and the constant global `s`, the table's place
+/// of its first function. It puts its functions into the table itself.
+pub trait CodeHost: Send {
+    /// Whether the memory is shared between threads.
+    fn has_shared_memory(&self) -> bool;
+
+    /// The place in the table of a function of ours.
+    fn helper(&mut self, function: HelperFunction) -> u32;
+
+    /// Makes room in the table for `count` more functions; returns the first place.
+    ///
+    /// # Errors
+    /// When the table cannot grow.
+    fn grow(&mut self, count: u32) -> Result<u32, CodeError>;
+
+    /// Compiles a module and puts it in place.
+    ///
+    /// # Errors
+    /// When the host refuses it: out of memory, or an invalid module, which would be a mistake of the generator.
+    fn install(&mut self, module: &[u8], first_slot: u32) -> Result<CodeInstance, CodeError>;
+
+    /// Lets go of a module and clears `count` places in the table from `first_slot` on.
+    fn remove(&mut self, instance: CodeInstance, first_slot: u32, count: u32);
+
+    /// Seconds since some moment, for statistics.
+    fn seconds(&self) -> f64;
+
+    /// Calls a region: the RIP to go on at.
+    ///
+    /// # Safety
+    /// `function` is the place of an installed region, and `vcpu` the address of the vCPU it is made for, which
+    /// nobody else uses during the call.
+    unsafe fn call(&mut self, function: u32, vcpu: *mut u8, rip: u64) -> u64;
+}

@@ -1,0 +1,223 @@
+//! What generated code and the vCPU agree on: offsets, and the functions of ours that it calls.
+
+use super::emit::{LEFT_ON_THE_WAY, Onward, Site};
+use crate::cpu::{BlockStart, CompiledExit, Exception, LazyFlags, Linkage, Vcpu};
+use crate::host::{CodeHost, HelperFunction};
+use crate::ir::{Condition, Op, OpCode, Reg};
+
+/// Offsets into [`Vcpu`], in bytes.
+pub mod offset {
+    use super::{LazyFlags, Linkage, Vcpu};
+    use std::mem::offset_of;
+
+    /// The integer register file.
+    pub const REGS: usize = offset_of!(Vcpu, regs);
+    /// The vector file.
+    pub const VECTORS: usize = offset_of!(Vcpu, vectors);
+    /// MXCSR.
+    pub const MXCSR: usize = offset_of!(Vcpu, mxcsr);
+    const LINKAGE: usize = offset_of!(Vcpu, linkage);
+    /// See [`Linkage`].
+    pub const CONTEXT: usize = LINKAGE + offset_of!(Linkage, context);
+    /// See [`Linkage`].
+    pub const TLB: usize = LINKAGE + offset_of!(Linkage, tlb);
+    /// See [`Linkage`].
+    pub const JUMPS: usize = LINKAGE + offset_of!(Linkage, jumps);
+    /// See [`Linkage`].
+    pub const BUDGET: usize = LINKAGE + offset_of!(Linkage, budget);
+    /// See [`Linkage`].
+    pub const EXIT_SITE: usize = LINKAGE + offset_of!(Linkage, exit_site);
+    /// See [`Linkage`].
+    pub const EXIT_REGION: usize = LINKAGE + offset_of!(Linkage, exit_region);
+    /// See [`Linkage`].
+    pub const EXIT_RIP: usize = LINKAGE + offset_of!(Linkage, exit_rip);
+    /// See [`Linkage`].
+    pub const SAVED: usize = LINKAGE + offset_of!(Linkage, saved);
+    /// See [`Linkage`].
+    pub const FLAGS_KIND: usize = LINKAGE + offset_of!(Linkage, flags_kind);
+    /// See [`Linkage`].
+    pub const FLAGS_LEFT: usize = LINKAGE + offset_of!(Linkage, flags_left);
+    /// See [`Linkage`].
+    pub const FLAGS_RESULT: usize = LINKAGE + offset_of!(Linkage, flags_result);
+    /// See [`Linkage`].
+    pub const FLAGS_SOURCE: usize = LINKAGE + offset_of!(Linkage, flags_source);
+    /// See [`Linkage`].
+    pub const FLAGS_OVERLAY: usize = LINKAGE + offset_of!(Linkage, flags_overlay);
+    const FLAGS: usize = offset_of!(Vcpu, flags);
+    /// [`LazyFlags::result`].
+    pub const LAZY_RESULT: usize = FLAGS + offset_of!(LazyFlags, result);
+    /// [`LazyFlags::source`].
+    pub const LAZY_SOURCE: usize = FLAGS + offset_of!(LazyFlags, source);
+    /// [`LazyFlags::kind`], and behind it the width.
+    pub const LAZY_KIND: usize = FLAGS + offset_of!(LazyFlags, kind);
+    const _: () = assert!(offset_of!(LazyFlags, width) == offset_of!(LazyFlags, kind) + 1);
+}
+
+/// The places of our functions in the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Slots {
+    /// Operations of the vCPU.
+    pub call: u32,
+    /// Operations on vector registers, which at most raise an exception beside.
+    pub vector: u32,
+    /// Conditions on flags in memory.
+    pub condition: u32,
+    /// Puts CF and OF over the flags in memory.
+    pub overlay: u32,
+    /// Goes out to the run loop.
+    pub leave: u32,
+}
+
+impl Slots {
+    /// Asks the host for the places.
+    pub fn new(host: &mut dyn CodeHost) -> Self {
+        Self {
+            call: host.helper(HelperFunction::Call(call)),
+            vector: host.helper(HelperFunction::Call(vector)),
+            condition: host.helper(HelperFunction::Condition(condition)),
+            overlay: host.helper(HelperFunction::Condition(overlay)),
+            leave: host.helper(HelperFunction::Region(leave_at_once)),
+        }
+    }
+}
+
+/// The vCPU that generated code runs on.
+///
+/// # Safety
+/// `vcpu` must be the address that the code was called with.
+unsafe fn vcpu_at<'a>(vcpu: *mut u8) -> &'a mut Vcpu {
+    // SAFETY: generated code hands on the address that `CodeHost::call` was given, of a vCPU that its caller
+    // does not touch during the call.
+    unsafe { &mut *vcpu.cast::<Vcpu>() }
+}
+
+/// 0 to go on, 1 to leave.
+fn status(vcpu: &mut Vcpu, done: Result<(), Exception>) -> u32 {
+    match done {
+        Ok(()) => u32::from(vcpu.must_leave),
+        Err(exception) => {
+            vcpu.linkage.pending = Some(exception);
+            1
+        }
+    }
+}
+
+/// The operation that two numbers stand for.
+fn operation(low: u64, high: u64) -> Option<Op> {
+    Some(Op {
+        code: OpCode::from_number(low as u16)?,
+        pc: (low >> 16) as u16,
+        a: (low >> 32) as u8,
+        b: (low >> 40) as u8,
+        c: (low >> 48) as u8,
+        d: (low >> 56) as u8,
+        disp: high as i32,
+        imm: (high >> 32) as i32,
+    })
+}
+
+/// Unlike [`call`] with nothing written back but vector registers and what the operation reads.
+extern "C" fn vector(vcpu: *mut u8, low: u64, high: u64) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    let done = operation(low, high).ok_or(Exception::InvalidOpcode).and_then(|op| vcpu.execute_helper(&op));
+    match done {
+        Ok(()) => 0,
+        Err(exception) => {
+            vcpu.linkage.pending = Some(exception);
+            1
+        }
+    }
+}
+
+extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    let Some(op) = operation(low, high) else { return status(vcpu, Err(Exception::InvalidOpcode)) };
+    vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
+    let done = vcpu.execute_helper(&op);
+    vcpu.linkage.tlb = vcpu.tlb_address();
+    status(vcpu, done)
+}
+
+extern "C" fn condition(vcpu: *mut u8, code: u32) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    u32::from(vcpu.flags.holds(Condition::from_code(code as u8)))
+}
+
+/// Puts CF and OF over the flags in memory: bits 0 and 1 of `bits`, those of them that bits 8 and 9 name.
+extern "C" fn overlay(vcpu: *mut u8, bits: u32) -> u32 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    vcpu.flags = overlaid(vcpu.flags, bits);
+    0
+}
+
+/// The flags with CF and OF replaced, as [`Slots::overlay`] takes them.
+pub fn overlaid(flags: LazyFlags, bits: u32) -> LazyFlags {
+    use crate::cpu::flags::{CF, OF};
+    let mask = |bits: u32| if bits & 1 != 0 { CF } else { 0 } | if bits & 2 != 0 { OF } else { 0 };
+    LazyFlags::explicit(flags.bits() & !mask(bits >> 8) | mask(bits))
+}
+
+extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {
+    rip
+}
+
+/// Puts the state right behind a call of generated code that returned `rip`; `site` finds the site of a region,
+/// both by their numbers, and with it the start of the block whose number it names.
+pub fn leave<'a>(
+    vcpu: &mut Vcpu,
+    rip: u64,
+    site: impl FnOnce(u32, usize) -> Option<(&'a Site, Option<BlockStart>)>,
+) -> CompiledExit {
+    vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
+    let number = std::mem::take(&mut vcpu.linkage.exit_site);
+    let exception = vcpu.linkage.pending.take();
+    if rip != LEFT_ON_THE_WAY as u64 || number == 0 {
+        vcpu.set_reg(Reg::RIP, rip);
+        return CompiledExit::Continue;
+    }
+    let Some((site, block)) = site(vcpu.linkage.exit_region, number as usize - 1) else {
+        return lost(vcpu, "the site is unknown");
+    };
+    for register in 0..Reg::COUNT {
+        if site.dirty & 1 << register != 0 {
+            vcpu.regs[register] = vcpu.linkage.saved[register];
+        }
+    }
+    if let Some(flags) = site.flags.lazy(vcpu.flags, &vcpu.linkage) {
+        vcpu.flags = flags;
+    }
+    let start = vcpu.linkage.exit_rip.wrapping_add(site.distance as u64);
+    match &site.onward {
+        // The helper has set RIP itself.
+        Onward::Helper(helper) if exception.is_none() && helper.op.code == OpCode::CallAndExit => {
+            CompiledExit::Look
+        }
+        Onward::Helper(helper) => {
+            vcpu.set_reg(Reg::RIP, start);
+            vcpu.leave_at(helper, exception)
+        }
+        Onward::Block | Onward::Unseen => {
+            vcpu.set_reg(Reg::RIP, start);
+            CompiledExit::Continue
+        }
+        Onward::Redo { place, .. } => {
+            vcpu.set_reg(Reg::RIP, start);
+            match block {
+                Some(block) => CompiledExit::Resume { block, place: *place },
+                None => lost(vcpu, "the block is unknown"),
+            }
+        }
+    }
+}
+
+/// Only a mistake of the generator leads here: the guest's state is lost.
+#[cold]
+fn lost(vcpu: &mut Vcpu, why: &str) -> CompiledExit {
+    log::error!("generated code left at {} of region {}: {why}", vcpu.linkage.exit_site, vcpu.linkage.exit_region);
+    vcpu.activity = crate::cpu::Activity::Shutdown;
+    CompiledExit::Look
+}

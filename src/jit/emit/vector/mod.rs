@@ -1,0 +1,209 @@
+//! Vector registers: the vCPU's memory always holds them; within a straight stretch of code their low halves
+//! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
+
+mod float;
+mod integer;
+mod shuffle;
+
+use super::{Emitter, ENTRY, VALUE, VCPU, at};
+use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
+use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
+use crate::jit::abi::offset;
+use crate::jit::flow::RegSet;
+
+/// Locals of 128 bits that no register has, before those of the registers.
+const SCRATCH: u32 = 1;
+
+/// What a vector operation that is emitted directly does beside its work on vector registers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct VectorEffects {
+    /// Integer registers that it reads.
+    pub reads: RegSet,
+    /// Integer registers that it writes.
+    pub writes: RegSet,
+    /// It sets all flags.
+    pub defines_flags: bool,
+    /// It may raise an exception.
+    pub may_exit: bool,
+}
+
+/// What a vector operation that is emitted directly does; `None` for those that a helper runs.
+pub fn vector_effects(op: &Op) -> Option<VectorEffects> {
+    Some(Direct::of(op)?.effects(op))
+}
+
+/// How an operation is emitted.
+enum Direct {
+    Integer(integer::Direct),
+    Float(float::Direct),
+    /// By a call that works on vector registers only.
+    Slow,
+}
+
+impl Direct {
+    fn of(op: &Op) -> Option<Self> {
+        if op.code == OpCode::Vector256 || sse::is_avx_or_crypto(op.imm) {
+            return (!sse::writes_integers(op.imm)).then_some(Self::Slow);
+        }
+        match IntegerOperation::from_number(op.imm) {
+            Some(operation) => integer::Direct::of(operation, op).map(Self::Integer),
+            None => Some(Self::Float(float::Direct::of(FloatOperation::from_number(op.imm)?, op))),
+        }
+    }
+
+    fn effects(&self, op: &Op) -> VectorEffects {
+        match self {
+            Self::Integer(direct) => direct.effects(op),
+            Self::Float(direct) => direct.effects(op),
+            Self::Slow => VectorEffects { may_exit: true, ..VectorEffects::default() },
+        }
+    }
+}
+
+/// Which vector registers have locals, and which of these hold what memory does.
+#[derive(Default)]
+pub struct VectorLocals {
+    /// Registers in the order of their locals.
+    order: Vec<u8>,
+    /// Registers whose local is right, here.
+    valid: u32,
+}
+
+impl VectorLocals {
+    /// How many locals of 128 bits the function needs.
+    pub fn count(&self) -> u32 {
+        SCRATCH + self.order.len() as u32
+    }
+
+    /// Registers whose local is right, here.
+    pub fn valid(&self) -> u32 {
+        self.valid
+    }
+
+    /// From here on only the locals of `valid` are right.
+    pub fn keep(&mut self, valid: u32) {
+        self.valid = valid;
+    }
+
+    fn place(&mut self, number: u8) -> u32 {
+        let place = self.order.iter().position(|&other| other == number).unwrap_or_else(|| {
+            self.order.push(number);
+            self.order.len() - 1
+        });
+        SCRATCH + place as u32
+    }
+}
+
+/// The offset of a vector register in the vCPU.
+pub(super) fn vector_offset(number: u8) -> usize {
+    offset::VECTORS + 32 * usize::from(number).min(VectorReg::COUNT - 1)
+}
+
+impl Emitter<'_> {
+    /// The local of a vector register.
+    fn vector_local(&mut self, number: u8) -> u32 {
+        self.first_vector() + self.vectors.place(number)
+    }
+
+    /// The local of 128 bits that no register has.
+    fn scratch(&self) -> u32 {
+        self.first_vector()
+    }
+
+    /// Puts a vector register's low 128 bits on the stack.
+    fn get_vector(&mut self, number: u8) {
+        let local = self.cached_vector(number);
+        self.wasm().local_get(local);
+    }
+
+    /// The local of a vector register, made right. Code that only some ways run must not be the first to ask.
+    pub(super) fn cached_vector(&mut self, number: u8) -> u32 {
+        let local = self.vector_local(number);
+        if self.vectors.valid & 1 << number == 0 {
+            self.reload_vector(number);
+        }
+        local
+    }
+
+    /// Reads a vector register again, which our code has written.
+    fn reload_vector(&mut self, number: u8) {
+        let local = self.vector_local(number);
+        self.wasm().local_get(VCPU).v128_load(at(vector_offset(number))).local_set(local);
+        self.vectors.valid |= 1 << number;
+    }
+
+    /// Takes a vector register's low 128 bits from the stack.
+    fn set_vector(&mut self, number: u8) {
+        let local = self.vector_local(number);
+        let mut wasm = self.wasm();
+        wasm.local_set(local).local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
+        self.vectors.valid |= 1 << number;
+    }
+
+    /// Loads, stores and moves of vector registers.
+    pub(super) fn vector_move(&mut self, op: &Op) {
+        match op.code.shape() {
+            Shape::VectorLoad { bytes, is_aligned } => {
+                self.address(op);
+                if is_aligned {
+                    self.check_alignment(bytes);
+                }
+                self.readable(bytes.into(), false);
+                if bytes == 32 {
+                    let upper = vector_offset(op.a) + 16;
+                    let mut wasm = self.wasm();
+                    wasm.local_set(ENTRY).local_get(VCPU).local_get(ENTRY).v128_load(at(16));
+                    wasm.v128_store(at(upper)).local_get(ENTRY);
+                }
+                let mut wasm = self.wasm();
+                match bytes {
+                    4 => wasm.v128_load32_zero(at(0)),
+                    8 => wasm.v128_load64_zero(at(0)),
+                    _ => wasm.v128_load(at(0)),
+                };
+                self.set_vector(op.a);
+            }
+            Shape::VectorStore { bytes: bytes @ (16 | 32), is_aligned } => {
+                self.address(op);
+                if is_aligned {
+                    self.check_alignment(bytes);
+                }
+                self.store_vector(op.a, bytes);
+            }
+            Shape::VectorClearUpper => {
+                let upper = vector_offset(op.a) + 16;
+                self.wasm().local_get(VCPU).v128_const(0).v128_store(at(upper));
+            }
+            Shape::VectorMove { bytes: 32 } => {
+                self.get_vector(op.b);
+                self.set_vector(op.a);
+                let (from, to) = (vector_offset(op.b) + 16, vector_offset(op.a) + 16);
+                self.wasm().local_get(VCPU).local_get(VCPU).v128_load(at(from)).v128_store(at(to));
+            }
+            Shape::VectorStore { bytes, .. } => {
+                self.address(op);
+                self.get_vector(op.a);
+                self.wasm().i64x2_extract_lane(0).local_set(VALUE);
+                self.store(if bytes == 4 { Width::W32 } else { Width::W64 });
+            }
+            _ => {
+                self.get_vector(op.b);
+                self.set_vector(op.a);
+            }
+        }
+    }
+
+    /// An operation that is emitted directly; whether it is one.
+    pub(super) fn vector(&mut self, op: &Op) -> bool {
+        match Direct::of(op) {
+            Some(Direct::Integer(direct)) => self.integer_lanes(&direct, op),
+            Some(Direct::Float(direct)) => self.float_lanes(&direct, op),
+            Some(Direct::Slow) => {
+                self.vector_slowly(op);
+                self.reload_vector(op.a);
+            }
+            None => return false,
+        }
+        true
+    }
+}

@@ -1,0 +1,441 @@
+//! What is compiled: the queue of hot blocks, the installed modules and regions, and the way into them.
+
+use super::abi::{self, Slots};
+use super::emit::{self, Function, Onward, Site};
+use super::module;
+use super::region::Region;
+use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, Vcpu};
+use crate::host::{CodeHost, CodeInstance};
+use std::any::Any;
+use std::collections::HashMap;
+
+/// When blocks are compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineOptions {
+    /// Executions after which a block is compiled.
+    pub threshold: i32,
+    /// Hot blocks that are compiled together.
+    pub batch: usize,
+    /// Instructions after which a smaller batch is compiled too.
+    pub patience: u64,
+}
+
+impl EngineOptions {
+    /// For speed.
+    pub const AUTO: Self = Self { threshold: 40, batch: 64, patience: 1_000_000 };
+    /// Everything is compiled when it is first seen: for tests.
+    pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0 };
+}
+
+/// What the engine has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct EngineStatistics {
+    /// Modules compiled so far.
+    pub modules_compiled: u64,
+    /// Modules installed now.
+    pub modules: u64,
+    /// Regions compiled so far.
+    pub regions_compiled: u64,
+    /// Regions installed now.
+    pub regions: u64,
+    /// Bytes of the modules compiled so far.
+    pub bytes_compiled: u64,
+    /// Bytes of the functions installed now.
+    pub bytes: u64,
+    /// Guest instructions that the compiled regions hold, so far.
+    pub instructions_compiled: u64,
+    /// Seconds spent on emitting and installing.
+    pub compile_seconds: f64,
+    /// Instructions retired in compiled code.
+    pub instructions: u64,
+    /// Ways into compiled code.
+    pub entries: u64,
+    /// Ways out to code that is not compiled.
+    pub exits_to_dispatch: u64,
+    /// Ways out because something may have changed.
+    pub exits_to_look: u64,
+    /// Ways out by an exception.
+    pub exits_by_exception: u64,
+    /// Ways out to the interpreter for an access that the TLB does not serve.
+    pub exits_to_resume: u64,
+}
+
+struct Installed {
+    /// The blocks that it holds; the first is its entry.
+    blocks: Box<[BlockStart]>,
+    sites: Box<[Site]>,
+    module: u32,
+    /// Its function, for modules that are packed anew.
+    body: Box<[u8]>,
+    number_at: usize,
+}
+
+struct InstalledModule {
+    instance: CodeInstance,
+    first_slot: u32,
+    count: u32,
+    live: u32,
+    /// How often its functions were packed anew.
+    generation: u32,
+}
+
+/// Modules of a generation that are packed into one of the next. Calls between modules cost several times what
+/// they cost within one, so there shall be few; but packing anew costs the engine's compilers their work again: in
+/// a shell's loop 12 % of the time when all generations had 8.
+const fn fanout(generation: u32) -> usize {
+    if generation == 0 { 8 } else { 32 }
+}
+
+/// How often a way out to unseen code is taken until the region is compiled again with that code in it.
+const TAKEN_OFTEN: u32 = 200;
+
+/// The engine that compiles hot blocks.
+pub struct Engine {
+    host: Box<dyn CodeHost>,
+    slots: Slots,
+    options: EngineOptions,
+    queue: Vec<BlockStart>,
+    /// Whether something waits to be compiled, since `queued_at`.
+    is_waiting: bool,
+    queued_at: u64,
+    /// Regions by their place in the table.
+    regions: HashMap<u32, Installed>,
+    modules: HashMap<u32, InstalledModule>,
+    next_module: u32,
+    /// Places in the table that no module uses: first and count.
+    free: Vec<(u32, u32)>,
+    /// Regions to be compiled again.
+    outgrown: Vec<u32>,
+    statistics: EngineStatistics,
+}
+
+impl Engine {
+    /// An engine that has compiled nothing yet.
+    pub fn new(mut host: Box<dyn CodeHost>, options: EngineOptions) -> Self {
+        let slots = Slots::new(&mut *host);
+        Self {
+            host,
+            slots,
+            options,
+            queue: Vec::new(),
+            is_waiting: false,
+            queued_at: 0,
+            regions: HashMap::new(),
+            modules: HashMap::new(),
+            next_module: 0,
+            free: Vec::new(),
+            outgrown: Vec::new(),
+            statistics: EngineStatistics::default(),
+        }
+    }
+
+    /// Executions after which blocks are noted as hot.
+    pub fn threshold(&self) -> i32 {
+        self.options.threshold
+    }
+
+    /// What the engine has done.
+    pub fn statistics(&self) -> EngineStatistics {
+        EngineStatistics {
+            modules: self.modules.len() as u64,
+            regions: self.regions.len() as u64,
+            ..self.statistics
+        }
+    }
+
+    fn compile_queue(&mut self, vcpu: &mut Vcpu) {
+        let begun = self.host.seconds();
+        self.is_waiting = false;
+        let outgrown = std::mem::take(&mut self.outgrown);
+        for &slot in &outgrown {
+            if let Some(region) = self.regions.get(&slot) {
+                self.queue.extend(region.blocks.first());
+                self.drop_region(vcpu, slot);
+            }
+        }
+        if !outgrown.is_empty() {
+            let leave = self.slots.leave;
+            vcpu.move_functions(|function| outgrown.contains(&function).then_some(leave));
+        }
+        let mut emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)> = Vec::new();
+        for key in std::mem::take(&mut self.queue) {
+            let cache = vcpu.code_cache();
+            let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
+            if block.compiled.function.get() != 0 {
+                continue;
+            }
+            let region = Region::discover(cache, block);
+            let function = emit::function(&region, &self.slots);
+            let blocks = region.nodes.iter().map(|node| start_of(node.block)).collect();
+            let counts = region.nodes.iter().map(|node| node.block.instruction_count());
+            self.statistics.instructions_compiled += counts.sum::<u64>();
+            emitted.push((key, blocks, function));
+        }
+        if !emitted.is_empty() {
+            self.install(vcpu, emitted);
+            self.merge(vcpu);
+        }
+        self.statistics.compile_seconds += self.host.seconds() - begun;
+    }
+
+    fn install(&mut self, vcpu: &mut Vcpu, emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)>) {
+        let mut installed = Vec::with_capacity(emitted.len());
+        for (key, blocks, function) in emitted {
+            if let Some(block) = vcpu.code_cache().get(key.address, key.mode_bits) {
+                block.compiled.needs.set(function.needs);
+            }
+            let Function { body, number_at, sites, .. } = function;
+            self.statistics.bytes += body.len() as u64;
+            let (sites, body) = (sites.into(), body.into());
+            installed.push(Installed { blocks, sites, module: 0, body, number_at });
+        }
+        self.statistics.regions_compiled += installed.len() as u64;
+        if let Some(regions) = self.pack(vcpu, installed, 0) {
+            // They wait for better times; their blocks are interpreted.
+            for region in regions {
+                self.statistics.bytes -= region.body.len() as u64;
+            }
+        }
+    }
+
+    /// Installs regions as one module. Gives them back when the host refuses it.
+    fn pack(
+        &mut self,
+        vcpu: &mut Vcpu,
+        mut regions: Vec<Installed>,
+        generation: u32,
+    ) -> Option<Vec<Installed>> {
+        let count = regions.len() as u32;
+        let Some(first_slot) = self.take_slots(count) else { return Some(regions) };
+        for (number, region) in (0..).zip(&mut regions) {
+            let bytes = emit::Number(number).bytes();
+            if let Some(place) = region.body.get_mut(region.number_at..region.number_at + bytes.len()) {
+                place.copy_from_slice(&bytes);
+            }
+        }
+        let bodies = regions.iter().map(|region| &*region.body);
+        let bytes = module::encode(bodies, self.host.has_shared_memory());
+        let instance = match self.host.install(&bytes, first_slot) {
+            Ok(instance) => instance,
+            Err(error) => {
+                log::error!("{error}");
+                self.give_back(first_slot, count);
+                return Some(regions);
+            }
+        };
+        let module = self.next_module;
+        self.next_module += 1;
+        self.modules.insert(module, InstalledModule { instance, first_slot, count, live: count, generation });
+        self.statistics.modules_compiled += 1;
+        self.statistics.bytes_compiled += bytes.len() as u64;
+        let cache = vcpu.code_cache();
+        for (slot, region) in (first_slot..).zip(regions) {
+            for (place, key) in region.blocks.iter().enumerate() {
+                let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
+                block.compiled.regions.borrow_mut().push(slot);
+                if place == 0 {
+                    block.compiled.function.set(slot);
+                    block.compiled.heat.set(0);
+                }
+            }
+            self.regions.insert(slot, Installed { module, ..region });
+        }
+        None
+    }
+
+    /// Packs the modules of a generation into one when there are enough of them.
+    fn merge(&mut self, vcpu: &mut Vcpu) {
+        for generation in 0.. {
+            let members: Vec<u32> = self
+                .modules
+                .iter()
+                .filter(|(_, module)| module.generation == generation)
+                .map(|(&number, _)| number)
+                .collect();
+            if members.is_empty() && generation > 0 {
+                return;
+            }
+            if members.len() < fanout(generation) {
+                continue;
+            }
+            let mut slots: Vec<u32> = self
+                .regions
+                .iter()
+                .filter(|(_, region)| members.contains(&region.module))
+                .map(|(&slot, _)| slot)
+                .collect();
+            // Neighbours in memory belong together.
+            slots.sort_by_key(|slot| self.regions.get(slot).and_then(|region| region.blocks.first()).map(|key| key.address));
+            let regions: Vec<Installed> = slots.iter().filter_map(|slot| self.regions.remove(slot)).collect();
+            for (slot, region) in slots.iter().zip(&regions) {
+                self.unlink(vcpu, *slot, region);
+            }
+            let first = self.next_module;
+            match self.pack(vcpu, regions, generation + 1) {
+                None => {
+                    let place = self.modules.get(&first).map_or(0, |module| module.first_slot);
+                    let moved: HashMap<u32, u32> = slots.iter().copied().zip(place..).collect();
+                    vcpu.move_functions(|function| moved.get(&function).copied());
+                    self.outgrown = self.outgrown.iter().filter_map(|slot| moved.get(slot).copied()).collect();
+                }
+                Some(refused) => {
+                    let leave = self.slots.leave;
+                    let gone: Vec<u32> = slots.clone();
+                    vcpu.move_functions(|function| gone.contains(&function).then_some(leave));
+                    self.outgrown.clear();
+                    for region in refused {
+                        self.statistics.bytes -= region.body.len() as u64;
+                    }
+                }
+            }
+            for number in members {
+                self.remove_module(number);
+            }
+        }
+    }
+
+    fn remove_module(&mut self, number: u32) {
+        if let Some(module) = self.modules.remove(&number) {
+            self.host.remove(module.instance, module.first_slot, module.count);
+            self.give_back(module.first_slot, module.count);
+        }
+    }
+
+    /// Takes a region out of its blocks.
+    fn unlink(&self, vcpu: &Vcpu, slot: u32, region: &Installed) {
+        let cache = vcpu.code_cache();
+        for key in &region.blocks {
+            let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
+            block.compiled.regions.borrow_mut().retain(|&other| other != slot);
+            if block.compiled.function.get() == slot {
+                block.compiled.function.set(0);
+                block.compiled.heat.set(cache.heat_at(key.address));
+            }
+        }
+    }
+
+    /// A range of places in the table.
+    fn take_slots(&mut self, count: u32) -> Option<u32> {
+        const GROWTH: u32 = 512;
+        loop {
+            if let Some(place) = self.free.iter().position(|&(_, free)| free >= count) {
+                let (first, free) = self.free.swap_remove(place);
+                if free > count {
+                    self.free.push((first + count, free - count));
+                }
+                return Some(first);
+            }
+            let growth = count.max(GROWTH);
+            match self.host.grow(growth) {
+                Ok(first) => self.give_back(first, growth),
+                Err(error) => {
+                    log::error!("{error}");
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// Returns a range of places, joined with its neighbours.
+    fn give_back(&mut self, first: u32, count: u32) {
+        let (mut first, mut count) = (first, count);
+        while let Some(place) = self
+            .free
+            .iter()
+            .position(|&(other, free)| other + free == first || first + count == other)
+        {
+            let (other, free) = self.free.swap_remove(place);
+            first = first.min(other);
+            count += free;
+        }
+        self.free.push((first, count));
+    }
+
+    fn drop_region(&mut self, vcpu: &mut Vcpu, slot: u32) {
+        let Some(region) = self.regions.remove(&slot) else { return };
+        self.statistics.bytes -= region.body.len() as u64;
+        self.unlink(vcpu, slot, &region);
+        self.outgrown.retain(|&other| other != slot);
+        let Some(module) = self.modules.get_mut(&region.module) else { return };
+        module.live -= 1;
+        if module.live == 0 {
+            self.remove_module(region.module);
+        }
+    }
+}
+
+fn start_of(block: &Block) -> BlockStart {
+    BlockStart { address: block.start, mode_bits: block.mode_bits }
+}
+
+impl CompiledCode for Engine {
+    fn leave_function(&self) -> u32 {
+        self.slots.leave
+    }
+
+    fn note_hot(&mut self, vcpu: &mut Vcpu, block: *const Block) {
+        // SAFETY: the caller has just found the block in the cache, which frees none while it runs.
+        let block = unsafe { &*block };
+        if !self.is_waiting {
+            self.is_waiting = true;
+            self.queued_at = vcpu.instructions;
+        }
+        self.queue.push(start_of(block));
+        if self.queue.len() >= self.options.batch {
+            self.compile_queue(vcpu);
+        }
+    }
+
+    fn settle(&mut self, vcpu: &mut Vcpu) {
+        if !self.is_waiting && !self.outgrown.is_empty() {
+            self.is_waiting = true;
+            self.queued_at = vcpu.instructions;
+        }
+        if self.is_waiting && vcpu.instructions - self.queued_at >= self.options.patience {
+            self.compile_queue(vcpu);
+        }
+    }
+
+    fn run(&mut self, vcpu: &mut Vcpu, function: u32) -> CompiledExit {
+        let before = vcpu.instructions;
+        let rip = vcpu.reg(crate::ir::Reg::RIP);
+        // SAFETY: the run loop took the place from a block of this engine, whose region is installed, and the vCPU
+        // is not touched until the call returns.
+        let rip = unsafe { self.host.call(function, (&raw mut *vcpu).cast(), rip) };
+        let (regions, outgrown) = (&mut self.regions, &mut self.outgrown);
+        let exit = abi::leave(vcpu, rip, |slot, number| {
+            let region = regions.get_mut(&slot)?;
+            let site = region.sites.get_mut(number)?;
+            match site.onward {
+                Onward::Unseen => {
+                    site.taken += 1;
+                    if site.taken == TAKEN_OFTEN {
+                        outgrown.push(slot);
+                    }
+                    Some((&*site, None))
+                }
+                Onward::Redo { node, .. } => Some((&*site, region.blocks.get(node).copied())),
+                Onward::Block | Onward::Helper(_) => Some((&*site, None)),
+            }
+        });
+        self.statistics.entries += 1;
+        self.statistics.instructions += vcpu.instructions - before;
+        match exit {
+            CompiledExit::Continue => self.statistics.exits_to_dispatch += 1,
+            CompiledExit::Look => self.statistics.exits_to_look += 1,
+            CompiledExit::Raised(_) => self.statistics.exits_by_exception += 1,
+            CompiledExit::Resume { .. } => self.statistics.exits_to_resume += 1,
+        }
+        exit
+    }
+
+    fn drop_regions(&mut self, vcpu: &mut Vcpu, regions: &[u32]) {
+        for &slot in regions {
+            self.drop_region(vcpu, slot);
+        }
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

@@ -1,0 +1,45 @@
+//! A batch of functions as a WebAssembly module.
+
+use super::emit::types;
+use wasm_encoder::{
+    CodeSection, ConstExpr, ElementSection, Elements, EntityType, FunctionSection, GlobalType,
+    ImportSection, MemoryType, Module, RefType, TableType, TypeSection, ValType,
+};
+use std::borrow::Cow;
+
+/// The module with functions of these bodies, in their order. It enters them into the table at the place that
+/// the global `s` tells.
+pub fn encode<'a>(bodies: impl ExactSizeIterator<Item = &'a [u8]>, has_shared_memory: bool) -> Vec<u8> {
+    use ValType::{I32, I64};
+    let count = bodies.len() as u32;
+    let mut signatures = TypeSection::new();
+    // In the order of `types`.
+    signatures.ty().function([I32, I32, I64], [I64]);
+    signatures.ty().function([I32, I64, I64], [I32]);
+    signatures.ty().function([I32, I32], [I32]);
+    let mut imports = ImportSection::new();
+    let memory = MemoryType {
+        minimum: 0,
+        maximum: has_shared_memory.then_some(65536),
+        memory64: false,
+        shared: has_shared_memory,
+        page_size_log2: None,
+    };
+    let table =
+        TableType { element_type: RefType::FUNCREF, table64: false, minimum: 0, maximum: None, shared: false };
+    imports.import("e", "m", EntityType::Memory(memory));
+    imports.import("e", "t", EntityType::Table(table));
+    imports.import("e", "s", EntityType::Global(GlobalType { val_type: I32, mutable: false, shared: false }));
+    let mut functions = FunctionSection::new();
+    let mut code = CodeSection::new();
+    for body in bodies {
+        functions.function(types::REGION);
+        code.raw(body);
+    }
+    let mut elements = ElementSection::new();
+    let numbers: Vec<u32> = (0..count).collect();
+    elements.active(None, &ConstExpr::global_get(0), Elements::Functions(Cow::Owned(numbers)));
+    let mut module = Module::new();
+    module.section(&signatures).section(&imports).section(&functions).section(&elements).section(&code);
+    module.finish()
+}

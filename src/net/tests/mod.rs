@@ -1,0 +1,11 @@
+//! The gateway between a TCP/IP client at the guest's end of the cable and an outside that does what it is
+//! told.
+
+mod frames;
+mod guest;
+mod outside;
+mod tcp;
+mod udp;
+
+use guest::Guest;
+use outside::Outside;
