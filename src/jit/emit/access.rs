@@ -107,14 +107,14 @@ impl Emitter<'_> {
     /// Takes an address from the stack and stores 16 or 32 bytes of vector register `number` there.
     pub(super) fn store_vector(&mut self, number: u8, bytes: u8) {
         let local = self.cached_vector(number);
+        let upper = if bytes == 32 { Some(self.cached_vector(number | super::vector::UPPER)) } else { None };
         self.host_address(bytes.into(), offset_of!(TlbEntry, write_tag));
-        if bytes == 32 {
-            let upper = super::vector::vector_offset(number) + 16;
-            let mut wasm = self.wasm();
-            wasm.local_set(ENTRY).local_get(ENTRY).local_get(super::VCPU).v128_load(at(upper)).v128_store(at(16));
-            wasm.local_get(ENTRY);
+        let mut wasm = self.wasm();
+        if let Some(upper) = upper {
+            // The TLB's entry has served.
+            wasm.local_tee(ENTRY).local_get(upper).v128_store(at(16)).local_get(ENTRY);
         }
-        self.wasm().local_get(local).v128_store(at(0));
+        wasm.local_get(local).v128_store(at(0));
     }
 
     /// Leaves for the interpreter, which raises #GP(0), when the address on the stack is not a multiple of

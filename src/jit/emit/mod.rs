@@ -553,6 +553,8 @@ impl Emitter<'_> {
             self.wasm().drop();
         }
         self.load_registers(known.writes & self.live_after());
+        // VZEROUPPER is such a helper.
+        self.vectors.forget_upper_halves();
     }
 
     /// The temporaries that the operations of this instruction before the current one have written.
