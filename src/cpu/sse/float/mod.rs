@@ -432,7 +432,8 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
                 lanes[lane / 4] |= u64::from(half) << (16 * (lane & 3));
             }
             context.finish(vcpu)?;
-            vcpu.vectors[place(op.a)].0 = lanes;
+            let written = quadwords(op);
+            vcpu.vectors[place(op.a)].0[..written].copy_from_slice(&lanes[..written]);
         }
         O::SiToSs | O::SiToSd => {
             let (mut context, _) = conversion(vcpu, false);
