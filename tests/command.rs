@@ -122,6 +122,20 @@ fn wrong_options_are_refused_in_one_sentence() {
 }
 
 #[test]
+fn compiled_code_is_left_to_the_command_in_node() {
+    let scratch = Scratch::new("engines");
+    let kernel = scratch.file("vmlinux", &kernel(&[out_byte(0x3f8, b'e'), POWER_OFF.to_vec()].concat()));
+    let message = refusal(&scratch, &["run", "--kernel", &kernel, "--engine", "jit"]);
+    assert!(message.contains("WebAssembly"), "{message}");
+    assert!(message.contains("node www/bin/dinghy.mjs run --engine jit"), "{message}");
+    for engine in ["interp", "auto"] {
+        let output = scratch.run(&["run", "--kernel", &kernel, "--engine", engine]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(output.stdout, b"e");
+    }
+}
+
+#[test]
 fn missing_files_are_named() {
     let scratch = Scratch::new("missing");
     let message = refusal(&scratch, &["run"]);

@@ -6,7 +6,7 @@ use crate::mem::GuestPhysAddr;
 use std::collections::HashMap;
 
 /// Blocks in a region at most.
-pub const MOST_NODES: usize = 64;
+pub const MOST_NODES: usize = 48;
 /// Operations in a region at most. Functions above some 10 KiB of wasm take the engine's optimising compiler
 /// long, and a third of such a region is cold.
 const MOST_OPS: usize = 800;
@@ -109,8 +109,10 @@ impl<'a> Region<'a> {
                 }
                 match found.get(&start) {
                     Some(&number) => Target::Node(number),
-                    None if cache.get(GuestPhysAddr(start), entry.mode_bits).is_none() => Target::Unseen(distance),
-                    None => Target::Outside(distance),
+                    None => match cache.get(GuestPhysAddr(start), entry.mode_bits) {
+                        Some(block) if is_warm(cache, block) => Target::Outside(distance),
+                        _ => Target::Unseen(distance),
+                    },
                 }
             };
             let [first, second] = steps(node.block);
@@ -152,5 +154,11 @@ fn neighbour<'a>(cache: &'a CodeCache, block: &Block, step: i64) -> Option<&'a B
         return None;
     }
     let next = cache.get(GuestPhysAddr(block.start.0.wrapping_add(step as u64)), block.mode_bits)?;
-    next.second_page.is_none().then_some(next)
+    (next.second_page.is_none() && is_warm(cache, next)).then_some(next)
+}
+
+/// Whether a block has run often enough to belong to a region: an eighth of what makes one hot. What ran once or
+/// twice on the way, as the start of a program does, would be three quarters of all that is compiled.
+fn is_warm(cache: &CodeCache, block: &Block) -> bool {
+    block.compiled.has_run(cache.threshold / 8)
 }

@@ -3,7 +3,7 @@
 use super::local::Local;
 use crate::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
 use js_sys::WebAssembly::{Global, Instance, Memory, Module, Table};
-use js_sys::{Function, Object, Reflect, Uint8Array};
+use js_sys::{Function, Object, Reflect, SharedArrayBuffer, Uint8Array};
 use std::collections::HashMap;
 use wasm_bindgen::prelude::*;
 
@@ -11,6 +11,7 @@ use wasm_bindgen::prelude::*;
 pub struct WorkerCode {
     table: Local<Table>,
     memory: Local<Memory>,
+    has_shared_memory: bool,
     instances: HashMap<u32, Local<Instance>>,
     next: u32,
     /// What stands at the places that no module uses.
@@ -25,9 +26,12 @@ fn refused(error: JsValue) -> CodeError {
 impl WorkerCode {
     /// This worker's table and memory.
     pub fn new() -> Self {
+        let memory: Memory = wasm_bindgen::memory().unchecked_into();
         Self {
             table: Local::new(wasm_bindgen::function_table().unchecked_into()),
-            memory: Local::new(wasm_bindgen::memory().unchecked_into()),
+            // The stable compiler, which does not know the feature `atomics` by name, does not tell.
+            has_shared_memory: memory.buffer().is_instance_of::<SharedArrayBuffer>(),
+            memory: Local::new(memory),
             instances: HashMap::new(),
             next: 0,
             empty: Local::new(None),
@@ -52,7 +56,7 @@ impl WorkerCode {
 
 impl CodeHost for WorkerCode {
     fn has_shared_memory(&self) -> bool {
-        cfg!(target_feature = "atomics")
+        self.has_shared_memory
     }
 
     fn helper(&mut self, function: HelperFunction) -> u32 {

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
 /// When to compile, by the name of an engine.
-fn when_to_compile(engine: Option<&str>) -> Option<jit::EngineOptions> {
+fn when_to_compile(engine: Option<&str>) -> Result<Option<jit::EngineOptions>, Error> {
     match engine {
-        Some("interp") => None,
-        Some("jit") => Some(jit::EngineOptions::AT_FIRST_SIGHT),
-        _ => Some(jit::EngineOptions::AUTO),
+        Some("interp") => Ok(None),
+        Some("jit") => Ok(Some(jit::EngineOptions::AT_FIRST_SIGHT)),
+        Some("auto") | None => Ok(Some(jit::EngineOptions::AUTO)),
+        Some(name) => Err(Error::new(&format!("there is no engine \"{name}\": use auto, interp or jit"))),
     }
 }
 
@@ -67,7 +68,7 @@ impl WebMachine {
             console_output: Box::new(FunctionOutput::new(options.on_console_output())),
             console_size: (options.columns(), options.rows()),
             disks,
-            code: when_to_compile(options.engine().as_deref())
+            code: when_to_compile(options.engine().as_deref())?
                 .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
             network: None,
         };

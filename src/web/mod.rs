@@ -3,6 +3,7 @@
 //! What it exports is described, for those who call it, in the npm package's `engine.ts`.
 
 mod code;
+mod console_log;
 mod disk;
 mod host;
 mod local;
@@ -16,10 +17,11 @@ pub use port::WebPort;
 use crate::storage::CHUNK_BYTES;
 use wasm_bindgen::prelude::*;
 
-/// Makes a panic's message appear on the console instead of a bare `unreachable`.
+/// Makes errors appear on the console, and a panic's message instead of a bare `unreachable`.
 #[wasm_bindgen(start)]
 pub fn start() {
     console_error_panic_hook::set_once();
+    console_log::start();
 }
 
 /// This instance's memory (a `WebAssembly.Memory`), for further instances on it.

@@ -1,6 +1,6 @@
 //! Disks whose bytes JavaScript has, read by a driver that polls.
 
-use crate::host::{Guest, Setup, object};
+use crate::host::{ENGINES, Guest, Setup, object};
 use crate::program::{Program, SCRATCH};
 use iced_x86::code_asm::{al, ax, byte_ptr, dword_ptr, dx, eax, qword_ptr, r8, r8d, rax, rbx, word_ptr};
 use js_sys::{Array, Object, Uint8Array};
@@ -125,8 +125,8 @@ impl Chunked {
     }
 
     /// Boots a program that reads `sector`, and runs until it waits for the chunk.
-    fn start(&self, sector: u64) -> Guest {
-        let mut setup = Setup::new(read_sector(sector));
+    fn start(&self, sector: u64, engine: &'static str) -> Guest {
+        let mut setup = Setup::new(read_sector(sector)).on(engine);
         setup.disks.push(self.disk.clone());
         let mut guest = setup.start();
         guest.run_until(|_| !self.requests.borrow().is_empty());
@@ -140,21 +140,23 @@ impl Chunked {
 fn a_chunk_that_arrives_at_the_port_reaches_the_program() {
     let chunk_bytes = dinghy::web::chunk_bytes() as u64;
     let size = 2 * chunk_bytes + 4 * SECTOR_BYTES;
-    let chunked = Chunked::new(size);
     let sector = 2 * chunk_bytes / SECTOR_BYTES + 3;
-    let mut guest = chunked.start(sector);
-    assert_eq!(chunked.requests.take(), [2.0]);
     let last = contents(2 * chunk_bytes..size);
-    guest.port.complete_chunk(0, 2.0, &Uint8Array::from(last.as_slice())).unwrap();
-    assert_eq!(guest.run_to_end(), "exited");
-    assert_eq!(guest.machine.exit_code(), READ_WELL);
-    assert_eq!(guest.serial.take(), vec![sector as u8; SECTOR_BYTES as usize]);
+    for engine in ENGINES {
+        let chunked = Chunked::new(size);
+        let mut guest = chunked.start(sector, engine);
+        assert_eq!(chunked.requests.take(), [2.0], "{engine}");
+        guest.port.complete_chunk(0, 2.0, &Uint8Array::from(last.as_slice())).unwrap();
+        assert_eq!(guest.run_to_end(), "exited", "{engine}");
+        assert_eq!(guest.machine.exit_code(), READ_WELL, "{engine}");
+        assert_eq!(guest.serial.take(), vec![sector as u8; SECTOR_BYTES as usize], "{engine}");
+    }
 }
 
 #[wasm_bindgen_test]
 fn a_chunk_that_cannot_be_had_is_an_error_to_the_program() {
     let chunked = Chunked::new(1 << 20);
-    let mut guest = chunked.start(1);
+    let mut guest = chunked.start(1, "auto");
     let mut failures = 0;
     loop {
         for index in chunked.requests.take() {

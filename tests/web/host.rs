@@ -12,6 +12,9 @@ const STEP: f64 = 100_000.0;
 /// A program that has not ended after so many steps never will.
 const PATIENCE: u32 = 1000;
 
+/// What can execute a guest: the programs do the same with each.
+pub const ENGINES: [&str; 3] = ["interp", "auto", "jit"];
+
 /// What the guest has printed on one of its consoles.
 pub struct Output {
     bytes: Rc<RefCell<Vec<u8>>>,
@@ -50,12 +53,19 @@ pub struct Setup {
     pub kernel: Vec<u8>,
     pub memory_bytes: f64,
     pub clock: &'static str,
+    /// One of [`ENGINES`].
+    pub engine: &'static str,
     pub disks: Vec<Object>,
 }
 
 impl Setup {
     pub fn new(kernel: Vec<u8>) -> Self {
-        Self { kernel, memory_bytes: f64::from(64 << 20), clock: "icount", disks: Vec::new() }
+        Self { kernel, memory_bytes: f64::from(64 << 20), clock: "icount", engine: "auto", disks: Vec::new() }
+    }
+
+    /// With another engine.
+    pub fn on(self, engine: &'static str) -> Self {
+        Self { engine, ..self }
     }
 
     /// Builds the machine, or tells what it says to the user.
@@ -66,6 +76,7 @@ impl Setup {
             ("kernel", Uint8Array::from(self.kernel.as_slice()).into()),
             ("commandLine", "".into()),
             ("clock", self.clock.into()),
+            ("engine", self.engine.into()),
             ("columns", 80.into()),
             ("rows", 24.into()),
             ("disks", self.disks.into_iter().collect::<Array>().into()),
@@ -115,9 +126,10 @@ impl Guest {
             .unwrap_or_else(|| panic!("the program has not ended"))
     }
 
-    /// Instructions so far, as the statistics say.
-    pub fn instructions(&self) -> f64 {
+    /// One of the statistics.
+    pub fn figure(&self, name: &str) -> f64 {
         let statistics = self.machine.statistics();
-        Reflect::get(&statistics, &"instructions".into()).unwrap().as_f64().unwrap()
+        let value = Reflect::get(&statistics, &name.into()).unwrap();
+        value.as_f64().unwrap_or_else(|| panic!("the statistics have no {name}"))
     }
 }

@@ -8,6 +8,7 @@
 mod consoles;
 mod disks;
 mod endings;
+mod engines;
 mod host;
 mod program;
 mod refusals;

@@ -40,6 +40,12 @@ fn memory_out_of_range_is_refused() {
 }
 
 #[wasm_bindgen_test]
+fn an_engine_that_there_is_not_is_refused() {
+    let sentence = refusal(Setup::new(Program::new().exit(0).finish()).on("jet"));
+    assert_eq!(sentence, "there is no engine \"jet\": use auto, interp or jit");
+}
+
+#[wasm_bindgen_test]
 fn a_disk_of_part_of_a_sector_is_refused() {
     let mut setup = Setup::new(Program::new().exit(0).finish());
     setup.disks.push(object(&[("kind", "chunked".into()), ("sizeBytes", 1000.into())]));

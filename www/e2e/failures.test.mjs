@@ -10,11 +10,11 @@ let browser;
 before(async () => (browser = await launch()));
 after(() => browser.close());
 
-/** The panel's sentence on a page that was served with `options`. */
-async function panelText(options, picture) {
+/** The panel's sentence on a page that was served with `options`, opened with `search` in its address. */
+async function panelText(options, picture, search = "") {
   const server = await serve({ isolated: true, ...options });
   try {
-    const page = await open(browser, server.address);
+    const page = await open(browser, `${server.address}${search}`);
     await page.locator("#panel").waitFor({ timeout: 30_000 });
     const text = await page.locator("#panel-text").innerText();
     await screenshot(page, picture);
@@ -37,6 +37,11 @@ test("a missing kernel is named, with what to do", async () => {
 test("a server without byte ranges is named, with what to do", async () => {
   const text = await panelText({ replaced: { ...kernel, ...disk } }, "no-ranges");
   assert.match(text, /does not answer byte ranges; serve it from one that does/);
+});
+
+test("an engine that there is not is named, with those that there are", async () => {
+  const text = await panelText({}, "no-engine", "?engine=jet");
+  assert.equal(text, 'There is no engine "jet"; use auto or interp or jit.');
 });
 
 test("the terminal and the buttons stay on a phone's screen", async () => {

@@ -33,6 +33,13 @@ export type RunOutcome =
  */
 export type ClockSource = "real" | "icount";
 
+/**
+ * What executes guest code: the interpreter alone (`"interp"`); compiled code for what is hot, and the
+ * interpreter for the rest (`"auto"`); or compiled code from a region's first execution on (`"jit"`), which
+ * makes a module of each and is meant for tests of small programs: a whole Linux exhausts the host with it.
+ */
+export type EngineChoice = "auto" | "interp" | "jit";
+
 /** A disk whose contents arrive in chunks later; writes go to a copy-on-write overlay in memory. */
 export interface ChunkedDisk {
   kind: "chunked";
@@ -80,6 +87,8 @@ export interface EngineOptions {
   commandLine: string;
   /** Where time comes from. */
   clock: ClockSource;
+  /** What executes guest code; `"auto"` if not given. */
+  engine?: EngineChoice | undefined;
   /** Size of the virtio console's terminal. */
   columns: number;
   /** Size of the virtio console's terminal. */
@@ -92,10 +101,45 @@ export interface EngineOptions {
   onSerialOutput(bytes: Uint8Array): void;
 }
 
-/** Figures of a machine, for the status line and `--stats`. */
+/**
+ * Figures of a machine, for the status line and `--stats`. They count from power-on, unless they say
+ * "now". Those of compiled code are zero with the engine `"interp"`.
+ */
 export interface EngineStatistics {
-  /** Guest instructions retired since power-on. */
+  /** Guest instructions retired, by whatever executed them. */
   instructions: number;
+  /** Blocks that the interpreter has translated to its own form. */
+  translatedBlocks: number;
+  /** Translated blocks that were dropped because the guest changed their bytes. */
+  invalidatedBlocks: number;
+  /** Translated blocks that are kept now. */
+  cachedBlocks: number;
+  /** WebAssembly modules compiled. */
+  modulesCompiled: number;
+  /** Modules that are installed now. */
+  modules: number;
+  /** Regions of guest code compiled; a module holds several. */
+  regionsCompiled: number;
+  /** Regions that are installed now. */
+  regions: number;
+  /** Bytes of the modules compiled. */
+  codeBytesCompiled: number;
+  /** Bytes of the functions that are installed now. */
+  codeBytes: number;
+  /** Guest instructions that the compiled regions hold, however often each is executed. */
+  instructionsCompiled: number;
+  /** Guest instructions retired in compiled code; a part of `instructions`. */
+  compiledInstructions: number;
+  /** Milliseconds spent on emitting modules and installing them. */
+  compileMilliseconds: number;
+  /** Entries into compiled code. */
+  compiledEntries: number;
+  /** Exits from compiled code to code that is not compiled. */
+  exitsToDispatch: number;
+  /** Exits because the machine had to look at its timers, interrupts or input. */
+  exitsToLook: number;
+  /** Exits because an instruction raised an exception. */
+  exitsByException: number;
 }
 
 /** A machine, in the worker that runs its vCPU. */

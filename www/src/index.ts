@@ -13,7 +13,7 @@
 
 import { chooseBuild, type Build } from "./features.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
-import { type BootOptions, checkMemory, DEFAULT_COMMAND_LINE, DEFAULT_MEMORY_MIB } from "./options.js";
+import { type BootOptions, checkEngine, checkMemory, DEFAULT_COMMAND_LINE, DEFAULT_MEMORY_MIB } from "./options.js";
 import type { BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
@@ -52,6 +52,7 @@ function bootMessage(options: BootOptions): BootMessage {
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     memoryMiB,
     clock: options.clock ?? "real",
+    engine: checkEngine(options.engine ?? "auto"),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     io: undefined,
   };

@@ -173,7 +173,7 @@ export class Machine {
         this.#outputs[message.device].push(message.bytes);
         break;
       case "status":
-        this.#events.emit("status", message);
+        this.#events.emit("status", message.status);
         break;
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);

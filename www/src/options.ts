@@ -1,8 +1,8 @@
 /** What a machine is booted from, as a user of the package states it. */
 
-import type { ClockSource } from "./engine.js";
+import type { ClockSource, EngineChoice, EngineStatistics } from "./engine.js";
 
-export type { ClockSource } from "./engine.js";
+export type { ClockSource, EngineChoice, EngineStatistics } from "./engine.js";
 
 /** A file that is read whole: an address to download it from, or its bytes. */
 export type ImageSource = string | URL | Uint8Array;
@@ -27,6 +27,8 @@ export interface BootOptions {
   memoryMiB?: number;
   /** Where the guest's time comes from; `"real"` if not given. */
   clock?: ClockSource;
+  /** What executes guest code; `"auto"` if not given. */
+  engine?: EngineChoice;
   /** Size of the terminal at the start; 80 × 24 if not given. */
   size?: TerminalSize;
   /** Told of each phase of the start, from the first download on. */
@@ -62,8 +64,8 @@ export interface Exit {
 
 /** Figures of a running machine, about twice a second. */
 export interface Status {
-  /** Guest instructions retired since power-on. */
-  instructions: number;
+  /** What the machine has counted. */
+  statistics: EngineStatistics;
   /** Millions of guest instructions a second since the last status; an idle guest retires few. */
   mips: number;
   /** Seconds since power-on. */
@@ -85,6 +87,19 @@ export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 panic=-1";
 /** A failure that the user can do something about; its message is one clear sentence that says what. */
 export class DinghyError extends Error {
   override name = "DinghyError";
+}
+
+/** The names of the engines. */
+export const ENGINES: readonly EngineChoice[] = ["auto", "interp", "jit"];
+
+/** Checks the name of an engine, which may come from code without types or from an address.
+ * @throws DinghyError if no engine has it. */
+export function checkEngine(name: string): EngineChoice {
+  const found = ENGINES.find((engine) => engine === name);
+  if (found === undefined) {
+    throw new DinghyError(`There is no engine "${name}"; use ${ENGINES.join(" or ")}.`);
+  }
+  return found;
 }
 
 /** Checks a memory size.

@@ -8,7 +8,7 @@ import { inputDevice } from "../lib/node/run.js";
 
 test("every option reaches its place", () => {
   const words =
-    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine interp " +
+    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit " +
     "--clock icount --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     kernel: "k",
@@ -20,6 +20,7 @@ test("every option reaches its place", () => {
     ],
     memoryMiB: 512,
     clock: "icount",
+    engine: "jit",
     timeoutSeconds: 1.5,
     stats: true,
   });
@@ -29,6 +30,7 @@ test("what is not named has a default", () => {
   const parsed = parseCommand(["run"]);
   assert.equal(parsed.memoryMiB, 1024);
   assert.equal(parsed.clock, "real");
+  assert.equal(parsed.engine, "auto");
   assert.equal(parsed.timeoutSeconds, undefined);
 });
 
@@ -39,7 +41,7 @@ for (const [words, sentence] of [
   [["run", "--memory", "lots"], /whole number of MiB, not "lots"/],
   [["run", "--memory", "16"], /16 MiB of memory; give it a whole number from 64 to 3072/],
   [["run", "--memory", "9999"], /9999 MiB/],
-  [["run", "--engine", "jet"], /--engine cannot be "jet"; use interp/],
+  [["run", "--engine", "jet"], /--engine cannot be "jet"; use auto or interp or jit/],
   [["run", "--clock", "sun"], /--clock cannot be "sun"; use real or icount/],
   [["run", "--timeout", "0"], /positive number of seconds, not "0"/],
   [["run", "--timeout", "-1"], /--help/],

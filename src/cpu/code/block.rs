@@ -46,6 +46,8 @@ pub struct Block {
 pub struct Compiled {
     /// Executions until the block counts as hot; below zero the interpreter leaves before running it.
     pub heat: Cell<i32>,
+    /// What `heat` began with.
+    pub first_heat: Cell<i32>,
     /// The compiled function that begins with this block, by its place in the table; 0 for none.
     pub function: Cell<u32>,
     /// The budget of instructions that the function needs at its entry.
@@ -55,10 +57,23 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// Makes the block count as hot after `heat` executions.
+    pub fn cool(&self, heat: i32) {
+        self.heat.set(heat);
+        self.first_heat.set(heat);
+    }
+
+    /// Whether the block has run `executions` times, is hot or compiled.
+    pub fn has_run(&self, executions: i32) -> bool {
+        let heat = self.heat.get();
+        self.function.get() != 0 || heat == NEVER_HOT || self.first_heat.get().saturating_sub(heat) >= executions
+    }
+
     /// A block that is hot after `heat` executions.
     pub const fn cold(heat: i32) -> Self {
         Self {
             heat: Cell::new(heat),
+            first_heat: Cell::new(heat),
             function: Cell::new(0),
             needs: Cell::new(0),
             regions: RefCell::new(Vec::new()),

@@ -75,8 +75,9 @@ pub struct CodeCache {
     pub threshold: i32,
     /// The function in the table that leaves compiled code for the run loop.
     pub leave_function: u32,
-    /// How often compiled code of a page was dropped because the page was written.
-    churn: AddressMap<u32>,
+    /// How often compiled code of a page was dropped in a row because the page was written, and how many blocks
+    /// had been translated at the last time.
+    churn: AddressMap<(u32, u64)>,
     /// Numbers of the regions that hold blocks which are gone.
     pub dead_regions: Vec<u32>,
     /// Counts changes after which no entry of `jumps` may be used.
@@ -92,6 +93,10 @@ unsafe impl Send for CodeCache {}
 
 /// Blocks kept at most, about 1.2 KiB each with their operations; past that the cache starts over.
 const MOST_BLOCKS: usize = 400_000;
+
+/// Blocks translated between two drops of a page's code that count as one row: what writes its own code
+/// translates few in between, and a page that is used for another program meanwhile many.
+const ROW: u64 = 2_000;
 
 impl CodeCache {
     /// An empty cache.
@@ -193,8 +198,9 @@ impl CodeCache {
             if let Some(block) = self.blocks.remove(key) {
                 self.invalidated += 1;
                 if !block.compiled.regions.borrow().is_empty() {
-                    let churn = self.churn.entry(block.start.page()).or_default();
-                    *churn = churn.saturating_add(1);
+                    let (count, at) = self.churn.entry(block.start.page()).or_default();
+                    *count = if self.translated - *at > ROW { 1 } else { count.saturating_add(1) };
+                    *at = self.translated;
                 }
                 self.unlink(memory, block);
             }
@@ -247,7 +253,10 @@ impl CodeCache {
     /// Executions after which a new block at an address counts as hot: four times as many for each time that
     /// compiled code of its page was dropped, since code that is written again and again is not worth compiling.
     pub fn heat_at(&self, address: GuestPhysAddr) -> i32 {
-        let churn = self.churn.get(&address.page()).copied().unwrap_or(0);
+        let churn = match self.churn.get(&address.page()) {
+            Some(&(count, at)) if self.translated - at <= ROW => count,
+            _ => 0,
+        };
         let factor = 1i32.checked_shl(2 * churn).filter(|_| churn < 15).unwrap_or(i32::MAX);
         self.threshold.saturating_mul(factor)
     }

@@ -85,7 +85,7 @@ impl Vcpu {
         }
         let block = self.translate_block(mode, rip, linear, start)?;
         if mode.code_size == CodeSize::Bits64 && !mode.is_single_step {
-            block.compiled.heat.set(self.code.heat_at(start));
+            block.compiled.cool(self.code.heat_at(start));
         }
         let memory = self.memory.clone();
         let (block, new_pages) = self.code.insert(&memory, block);

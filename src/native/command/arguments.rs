@@ -54,7 +54,7 @@ pub struct RunArguments {
     pub cpu: CpuArgument,
 
     /// What executes the guest's instructions
-    #[arg(long, value_enum, default_value_t = Engine::Interp)]
+    #[arg(long, value_enum, default_value_t = Engine::Auto)]
     pub engine: Engine,
 
     /// The machine's time: the host's, or counted instructions for runs that repeat exactly
@@ -116,6 +116,10 @@ impl From<CpuArgument> for CpuModel {
 pub enum Engine {
     /// The interpreter
     Interp,
+    /// The fastest that is there, which natively is the interpreter
+    Auto,
+    /// Compiled code alone: only the command in node has it
+    Jit,
 }
 
 /// Where the machine's time comes from.

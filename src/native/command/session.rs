@@ -1,6 +1,6 @@
 //! One run of the command: machines, one after another while the guest restarts.
 
-use super::arguments::{ClockArgument, NetworkArgument, RunArguments};
+use super::arguments::{ClockArgument, Engine, NetworkArgument, RunArguments};
 use super::files::{FileError, Files};
 use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
@@ -25,6 +25,12 @@ const MIB: u64 = 1 << 20;
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum SessionError {
+    /// An engine that there is not.
+    #[error(
+        "the native command has nothing to run compiled code in, which is WebAssembly: use --engine auto or interp, \
+         or node www/bin/dinghy.mjs run --engine jit"
+    )]
+    NoCompiledCode,
     /// The files do not make a machine.
     #[error(transparent)]
     File(#[from] FileError),
@@ -56,7 +62,8 @@ impl SessionError {
     pub fn is_by_arguments(&self) -> bool {
         matches!(
             self,
-            Self::File(_)
+            Self::NoCompiledCode
+                | Self::File(_)
                 | Self::Machine(_)
                 | Self::NetworkInCountedTime
                 | Self::NoNetwork
@@ -100,9 +107,13 @@ impl Session {
     /// Opens the files that `arguments` name.
     ///
     /// # Errors
-    /// When they do not make a machine.
+    /// When they do not make a machine, or `arguments` ask for an engine that there is not.
     pub fn new(arguments: &RunArguments) -> Result<Self, SessionError> {
         let network = network(arguments)?;
+        match arguments.engine {
+            Engine::Interp | Engine::Auto => {}
+            Engine::Jit => return Err(SessionError::NoCompiledCode),
+        }
         Ok(Self {
             files: Files::open(arguments)?,
             memory_bytes: arguments.memory.saturating_mul(MIB),
@@ -177,6 +188,7 @@ impl Session {
             console_output: Box::new(output.clone()),
             console_size: terminal::size().unwrap_or(DEFAULT_SIZE),
             disks: self.files.disks.iter().map(|disk| Box::new(disk.clone()) as _).collect(),
+            // Compiled code is WebAssembly, and nothing here runs that.
             code: None,
             network,
         })?;

@@ -2,7 +2,15 @@
 
 import { parseArgs } from "node:util";
 
-import { checkMemory, type ClockSource, DEFAULT_MEMORY_MIB, DinghyError, MEMORY_LIMITS_MIB } from "../options.js";
+import {
+  checkMemory,
+  type ClockSource,
+  DEFAULT_MEMORY_MIB,
+  DinghyError,
+  type EngineChoice,
+  ENGINES,
+  MEMORY_LIMITS_MIB,
+} from "../options.js";
 import { reason } from "../worker/download.js";
 import type { DiskFile } from "./protocol.js";
 
@@ -16,6 +24,7 @@ export interface RunArguments {
   disks: DiskFile[];
   memoryMiB: number;
   clock: ClockSource;
+  engine: EngineChoice;
   timeoutSeconds: number | undefined;
   stats: boolean;
 }
@@ -32,7 +41,8 @@ Options:
   --disk FILE[:ro]     disk image, vda first; writes go to the file, unless :ro
                        (default, without --initrd: the Docker guest, its writes kept in memory)
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
-  --engine interp      how guest code is executed
+  --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
+                       hot (default); jit, compiled code at first sight, for small programs
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --timeout SECONDS    give up after this time, with exit code 124
@@ -58,7 +68,6 @@ export function parseCommand(words: readonly string[]): RunArguments | "help" {
   }
   const values = optionValues(rest);
   if (values.help) return "help";
-  choice("--engine", values.engine ?? "interp", ["interp"]);
   return {
     kernel: values.kernel,
     initrd: values.initrd,
@@ -66,6 +75,7 @@ export function parseCommand(words: readonly string[]): RunArguments | "help" {
     disks: (values.disk ?? []).map(diskFile),
     memoryMiB: memory(values.memory),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
+    engine: choice("--engine", values.engine ?? "auto", ENGINES),
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
     stats: values.stats ?? false,
   };

@@ -14,7 +14,14 @@ import { existsSync } from "node:fs";
 import { Worker } from "node:worker_threads";
 
 import { checkedSize, Machine as AnyMachine, type Backend } from "../machine.js";
-import { type BootOptions, checkMemory, DEFAULT_COMMAND_LINE, DEFAULT_MEMORY_MIB, DinghyError } from "../options.js";
+import {
+  type BootOptions,
+  checkEngine,
+  checkMemory,
+  DEFAULT_COMMAND_LINE,
+  DEFAULT_MEMORY_MIB,
+  DinghyError,
+} from "../options.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
 import type { DiskFile, NodeBoot, NodeMessage } from "./protocol.js";
@@ -50,6 +57,7 @@ export class Machine extends AnyMachine {
       commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
       memoryMiB,
       clock: options.clock ?? "real",
+      engine: checkEngine(options.engine ?? "auto"),
       size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
     checkBuilt();

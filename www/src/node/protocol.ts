@@ -1,6 +1,6 @@
 /** The messages between node's main thread and the worker that runs the vCPU. */
 
-import type { ClockSource } from "../engine.js";
+import type { ClockSource, EngineChoice } from "../engine.js";
 import type { TerminalSize } from "../options.js";
 import type { Attachment, MachineMessage } from "../worker/protocol.js";
 
@@ -19,6 +19,7 @@ export interface NodeBoot {
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
+  engine: EngineChoice;
   size: TerminalSize;
 }
 

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { DinghyError, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
 import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
+import { Totals } from "./statistics.js";
 import { attachTerminal } from "./terminal.js";
 
 /** The command's exit codes. */
@@ -45,18 +46,17 @@ export async function main(words: readonly string[]): Promise<number> {
 async function run(parsed: RunArguments): Promise<number> {
   const options = bootOptions(parsed);
   const startedAt = performance.now();
-  const total: Totals = { instructions: 0 };
+  const total = new Totals();
   const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
   let exitCode = await runOnce(options, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
   while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
-  if (parsed.stats) printStatistics(total.instructions, (performance.now() - startedAt) / 1000);
+  if (parsed.stats) {
+    const { user, system } = process.cpuUsage();
+    const seconds = { wall: (performance.now() - startedAt) / 1000, cpu: (user + system) / 1e6 };
+    process.stderr.write(`${total.line(seconds)}\n`);
+  }
   return exitCode;
-}
-
-/** Figures over all boots of a run. */
-interface Totals {
-  instructions: number;
 }
 
 /** Boots once. Returns the exit code, or that the guest wants to be booted again. */
@@ -88,7 +88,7 @@ async function runOnce(
   });
   clearTimeout(timer);
   terminal.detach();
-  total.instructions += last?.instructions ?? 0;
+  if (last) total.add(last.statistics);
   switch (exit.reason) {
     case "powered-off":
       return EXIT_CODES.poweredOff;
@@ -114,13 +114,6 @@ function explain({ reason, lastLines }: Exit): void {
   process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
 }
 
-function printStatistics(instructions: number, wallSeconds: number): void {
-  const { user, system } = process.cpuUsage();
-  const cpuSeconds = (user + system) / 1e6;
-  const mips = instructions / cpuSeconds / 1e6;
-  process.stderr.write(`${JSON.stringify({ instructions, wallSeconds, cpuSeconds, mips })}\n`);
-}
-
 /** Completes the arguments with the kernel and the guest that come with dinghy. */
 export function bootOptions(parsed: RunArguments): NodeBootOptions {
   const usesGuest = parsed.disks.length === 0 && parsed.initrd === undefined;
@@ -136,6 +129,7 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
     commandLine: parsed.append ?? COMMAND_LINE + root,
     memoryMiB: parsed.memoryMiB,
     clock: parsed.clock,
+    engine: parsed.engine,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
 }

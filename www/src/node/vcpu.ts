@@ -32,6 +32,7 @@ function run(boot: NodeBoot): void {
     initrd,
     commandLine: boot.commandLine,
     clock: boot.clock,
+    engine: boot.engine,
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,

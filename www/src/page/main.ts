@@ -2,7 +2,7 @@
 
 import "./style.css";
 
-import { chooseBuild, DEFAULT_MEMORY_MIB, type Exit, Machine, type Phase } from "dinghy";
+import { checkEngine, chooseBuild, DEFAULT_MEMORY_MIB, type Exit, Machine, type Phase } from "dinghy";
 
 import { isolate } from "./isolation.js";
 import { openTerminal } from "./terminal.js";
@@ -54,6 +54,7 @@ async function boot(): Promise<void> {
     machine = await Machine.boot({
       kernel: IMAGES.kernel,
       disks: [IMAGES.guest],
+      engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
       size: { columns: terminal.cols, rows: terminal.rows },
       onPhase: showPhase,
     });

@@ -1,7 +1,7 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
-import type { ClockSource } from "../engine.js";
-import type { ExitReason, TerminalSize } from "../options.js";
+import type { ClockSource, EngineChoice } from "../engine.js";
+import type { ExitReason, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
@@ -12,6 +12,7 @@ export interface BootMessage {
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
+  engine: EngineChoice;
   size: TerminalSize;
   /** The way to the I/O worker; absent where one worker does everything. */
   io: MessagePort | undefined;
@@ -28,7 +29,7 @@ export type MachineMessage =
   | { type: "download"; loadedBytes: number; totalBytes: number | undefined }
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
-  | { type: "status"; instructions: number; mips: number; uptimeSeconds: number }
+  | { type: "status"; status: Status }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 

@@ -88,17 +88,17 @@ class Slices {
   }
 
   #report(now: number): void {
-    const { instructions } = this.machine.statistics();
-    const retired = instructions - this.#reportedInstructions;
+    const statistics = this.machine.statistics();
+    const retired = statistics.instructions - this.#reportedInstructions;
     const elapsedMs = Math.max(now - this.#reportedAt, 0.001);
-    this.#reportedInstructions = instructions;
+    this.#reportedInstructions = statistics.instructions;
     this.#reportedAt = now;
-    this.post({
-      type: "status",
-      instructions,
+    const status = {
+      statistics,
       mips: retired / elapsedMs / 1000,
       uptimeSeconds: (now - this.#startedAt) / 1000,
-    });
+    };
+    this.post({ type: "status", status });
   }
 }
 

@@ -49,6 +49,7 @@ export async function start(
     initrd,
     commandLine: boot.commandLine,
     clock: boot.clock,
+    engine: boot.engine,
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks: disks.map(({ sizeBytes }, disk) => ({
