@@ -66,7 +66,7 @@ pub struct BlockStart {
     /// Guest-physical address of its first byte.
     pub address: GuestPhysAddr,
     /// The mode that it was translated for, as bits.
-    pub mode_bits: u8,
+    pub mode_bits: u16,
 }
 
 /// An engine that compiles hot blocks.

@@ -37,6 +37,7 @@ pub enum FlagsEffect {
 pub fn effects(op: &Op) -> Option<HelperEffects> {
     match op.imm as u32 as usize / HelperId::FAMILY_SIZE as usize {
         0 => super::integer::effects(op),
+        5 => super::sse::avx::effects(op),
         2 => super::x87::effects(op),
         _ => None,
     }
@@ -74,6 +75,11 @@ impl HelperId {
         Self(4 * Self::FAMILY_SIZE + place as u16)
     }
 
+    /// Helper `place` of AVX.
+    pub const fn avx(place: u8) -> Self {
+        Self(5 * Self::FAMILY_SIZE + place as u16)
+    }
+
     /// The number for [`Op::imm`].
     pub const fn number(self) -> i32 {
         self.0 as i32
@@ -89,7 +95,8 @@ pub fn call(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         1 => &super::system::HELPERS,
         2 => &super::x87::HELPERS,
         3 => super::sse::HELPERS,
-        _ => super::sse::float::HELPERS,
+        4 => super::sse::float::HELPERS,
+        _ => super::sse::avx::HELPERS,
     };
     family[number % HelperId::FAMILY_SIZE as usize](vcpu, op)
 }

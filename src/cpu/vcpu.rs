@@ -4,7 +4,7 @@ use super::code::CodeCache;
 use super::flags::{self, LazyFlags};
 use super::tlb::Tlb;
 use super::x87::X87;
-use super::{CompiledCode, Exception, Linkage, SystemBus};
+use super::{CompiledCode, CpuModel, Exception, Linkage, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
 use crate::mem::{Addressable, GuestMemory};
 
@@ -25,6 +25,19 @@ impl Vector {
     pub const fn set_low(&mut self, value: u128) {
         self.0[0] = value as u64;
         self.0[1] = (value >> 64) as u64;
+    }
+
+    /// The upper 128 bits.
+    #[inline(always)]
+    pub const fn high(&self) -> u128 {
+        self.0[2] as u128 | (self.0[3] as u128) << 64
+    }
+
+    /// Writes the upper 128 bits and keeps the low half.
+    #[inline(always)]
+    pub const fn set_high(&mut self, value: u128) {
+        self.0[2] = value as u64;
+        self.0[3] = (value >> 64) as u64;
     }
 }
 
@@ -170,6 +183,8 @@ pub struct Vcpu {
     pub(in crate::cpu) leaving: Vec<Op>,
     /// The initial APIC ID, as CPUID reports it.
     pub apic_id: u32,
+    /// Which instructions there are. Chosen before the processor runs: translations are not made anew.
+    pub model: CpuModel,
 }
 
 impl Vcpu {
@@ -207,6 +222,7 @@ impl Vcpu {
             compiled_code: None,
             leaving: Vec::new(),
             apic_id,
+            model: CpuModel::default(),
             memory,
         };
         vcpu.reset();

@@ -116,6 +116,8 @@ pub enum OpCode {
     Shr8, Shr16, Shr32, Shr64,
     /// `a = b >> c`, signed, as [`Shl8`](OpCode::Shl8).
     Sar8, Sar16, Sar32, Sar64,
+    /// `a = b` shifted by `c`, the count masked as above; leaves the flags.
+    ShlQuiet32, ShlQuiet64, ShrQuiet32, ShrQuiet64, SarQuiet32, SarQuiet64,
     /// `a = b` rotated left by `imm`, 1 to the width less 1; defines CF and OF.
     RolImm8, RolImm16, RolImm32, RolImm64,
     /// `a = b` rotated right by `imm`, 1 to the width less 1; defines CF and OF.
@@ -138,14 +140,29 @@ pub enum OpCode {
     VectorLoad128,
     /// As above; a misaligned address raises #GP(0).
     VectorLoad128Aligned,
+    /// Vector register `a` (256 bits) `= [b + (c << d) + disp]`.
+    VectorLoad256,
+    /// As above; a misaligned address raises #GP(0).
+    VectorLoad256Aligned,
     /// `[b + (c << d) + disp] =` the low part of vector register `a`.
     VectorStore32, VectorStore64, VectorStore128,
     /// As above; a misaligned address raises #GP(0).
     VectorStore128Aligned,
+    /// `[b + (c << d) + disp] =` vector register `a` (256 bits).
+    VectorStore256,
+    /// As above; a misaligned address raises #GP(0).
+    VectorStore256Aligned,
     /// Vector register `a = b` (128 bits; the upper half of `a` stays).
     VectorMove128,
+    /// Vector register `a = b` (256 bits).
+    VectorMove256,
+    /// Zeroes the upper 128 bits of vector register `a`.
+    VectorClearUpper,
     /// Vector operation number `imm & 0xffff` (see `cpu::sse`): vector registers `a` (destination), `b`, `c`; an immediate byte in `d`.
+    /// On the low 128 bits; the upper half of `a` stays.
     Vector,
+    /// As [`Vector`](OpCode::Vector), on 256 bits.
+    Vector256,
     /// Helper number `imm` (see `cpu::helpers`) with `a`, `b`, `c`, `d` and `disp` as its operands. It may raise an exception.
     Call,
     /// As [`Call`](OpCode::Call), with which the block ends: the helper has set [`Reg::RIP`](super::Reg::RIP) to the next instruction.

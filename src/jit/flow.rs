@@ -111,9 +111,9 @@ pub fn effects(op: &Op) -> Effects {
             (result.reads, result.writes) = (bit(op.b) | bit(op.c) | two(width), bit(op.a));
             result.defines_flags = !is_quiet;
         }
-        Shape::Shift { width, .. } => {
+        Shape::Shift { width, is_quiet, .. } => {
             (result.reads, result.writes) = (bit(op.b) | bit(op.c) | two(width), bit(op.a));
-            (result.passes_flags, result.defines_flags) = (true, true);
+            (result.passes_flags, result.defines_flags) = (!is_quiet, !is_quiet);
         }
         Shape::RotateImmediate { width, is_quiet, .. } => {
             (result.reads, result.writes) = (bit(op.b) | two(width), bit(op.a));
@@ -129,8 +129,8 @@ pub fn effects(op: &Op) -> Effects {
         Shape::VectorLoad { .. } | Shape::VectorStore { .. } => {
             (result.reads, result.may_exit) = (address, true);
         }
-        Shape::VectorMove => {}
-        Shape::Vector => {
+        Shape::VectorMove { .. } | Shape::VectorClearUpper => {}
+        Shape::Vector | Shape::Vector256 => {
             if let Some(direct) = super::emit::vector_effects(op) {
                 (result.reads, result.writes) = (direct.reads, direct.writes);
                 (result.defines_flags, result.may_exit) = (direct.defines_flags, direct.may_exit);

@@ -12,6 +12,7 @@ pub use platform::PlatformError;
 pub use time::ClockSource;
 
 use crate::boot::{self, BootError, BootRequest};
+pub use crate::cpu::CpuModel;
 use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::power::PowerRequest;
@@ -30,6 +31,8 @@ use time::MachineTime;
 pub struct MachineConfig {
     /// Bytes of RAM: a multiple of 4 KiB, 64 MiB to 3 GiB.
     pub memory_bytes: u64,
+    /// Which processor the guest sees.
+    pub cpu_model: CpuModel,
     /// A vmlinux (ELF64) or a bzImage.
     pub kernel: Vec<u8>,
     /// An initramfs image.
@@ -180,6 +183,7 @@ impl Machine {
             attention: attention.clone(),
         };
         let mut vcpu = memory.place(Vcpu::new(memory.clone(), Box::new(bus), 0));
+        vcpu.model = config.cpu_model;
         entry::enter_kernel(&mut vcpu, &entry);
         if let Some((host, options)) = config.code {
             vcpu.set_compiled_code(Box::new(Engine::new(host(&memory), options)), options.threshold);

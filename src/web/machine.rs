@@ -7,7 +7,7 @@ use super::options::EngineOptions;
 use super::port::PortState;
 use crate::host::{Entropy, RepeatableEntropy};
 use crate::jit;
-use crate::machine::{ClockSource, CodeHostFactory, Machine, MachineConfig, RunOutcome};
+use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, RunOutcome};
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Object, Reflect};
 use std::sync::Arc;
@@ -57,6 +57,8 @@ impl WebMachine {
         };
         let config = MachineConfig {
             memory_bytes: options.memory_bytes() as u64,
+            // Compiled code calls a helper for most 256-bit operations: programs that choose by CPUID are faster with 128.
+            cpu_model: CpuModel::V2,
             kernel: options.kernel().to_vec(),
             initrd: options.initrd().map(|bytes| bytes.to_vec()),
             command_line: options.command_line(),

@@ -2,7 +2,9 @@
 
 use dinghy::host::{BlockSource, ConsoleOutput, NetBackend, RepeatableEntropy};
 use dinghy::jit::EngineOptions;
-use dinghy::machine::{ClockSource, CodeHostFactory, Machine, MachineConfig, MachineError, RunOutcome};
+use dinghy::machine::{
+    ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, MachineError, RunOutcome,
+};
 use dinghy::virtio::p9::Share;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -59,6 +61,8 @@ pub struct Setup {
     pub initrd: Option<Vec<u8>>,
     pub command_line: String,
     pub memory_bytes: u64,
+    /// Which processor it sees.
+    pub cpu_model: CpuModel,
     pub disks: Vec<Box<dyn BlockSource>>,
     pub clock: ClockSource,
     pub network: Option<Box<dyn NetBackend>>,
@@ -75,6 +79,7 @@ impl Setup {
             initrd: Some(initrd),
             command_line: "console=hvc0".to_owned(),
             memory_bytes: 256 << 20,
+            cpu_model: CpuModel::default(),
             disks: Vec::new(),
             clock: ClockSource::Instructions,
             network: None,
@@ -90,6 +95,7 @@ impl Setup {
         let (console, serial) = (Console::default(), Console::default());
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
+            cpu_model: self.cpu_model,
             kernel: self.kernel,
             initrd: self.initrd,
             command_line: self.command_line,

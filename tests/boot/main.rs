@@ -11,6 +11,7 @@ mod endings;
 mod guest;
 mod initramfs;
 mod kernels;
+mod models;
 mod network;
 mod program;
 mod repeatable;

@@ -18,6 +18,7 @@ pub mod number {
     pub const PREAD64: u64 = 17;
     pub const PWRITE64: u64 = 18;
     pub const NANOSLEEP: u64 = 35;
+    pub const FORK: u64 = 57;
     pub const EXECVE: u64 = 59;
     pub const EXIT: u64 = 60;
     pub const FCNTL: u64 = 72;
@@ -126,6 +127,31 @@ impl Program {
         let path = format!("{path}\0");
         let flags = if is_writable { 2 } else { 0 };
         self.call(number::OPEN, &[Argument::Bytes(path.as_bytes()), Argument::Number(flags)]).keep()
+    }
+
+    /// Fills a YMM register with what is [kept](Self::keep).
+    pub fn fill_vector_with_kept(mut self) -> Self {
+        self.assembler.vmovq(xmm7, r12).unwrap();
+        self.assembler.vpbroadcastq(ymm7, xmm7).unwrap();
+        self
+    }
+
+    /// Prints `text` and ends the machine unless [the register](Self::fill_vector_with_kept) is as it was.
+    pub fn expect_vector_as_kept(mut self, text: &str) -> Self {
+        let assembler = &mut self.assembler;
+        assembler.vmovq(xmm6, r12).unwrap();
+        assembler.vpbroadcastq(ymm6, xmm6).unwrap();
+        assembler.vpcmpeqq(ymm6, ymm6, ymm7).unwrap();
+        assembler.vmovmskpd(eax, ymm6).unwrap();
+        self.expect(0b1111, text)
+    }
+
+    /// Sleeps.
+    pub fn sleep(self, nanoseconds: u64) -> Self {
+        let mut interval = 0u64.to_le_bytes().to_vec();
+        interval.extend(nanoseconds.to_le_bytes());
+        self.call(number::NANOSLEEP, &[Argument::Bytes(&interval), Argument::Number(0)])
+            .expect(0, "cannot sleep\n")
     }
 
     /// Switches the machine off or restarts it.

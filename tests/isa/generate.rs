@@ -3,8 +3,8 @@
 use crate::random::Random;
 use crate::state::{CODE, Registers, SCRATCH, SCRATCH_BYTES};
 use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
-    OpAccess, OpKind, Register, RflagsBits,
+    Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction,
+    InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits,
 };
 
 /// What kind of instructions a case is made of.
@@ -13,6 +13,10 @@ pub enum Family {
     Integer,
     Vector,
     X87,
+    /// VEX forms on XMM and YMM registers.
+    Avx,
+    /// One gather each.
+    Gather,
 }
 
 /// A sequence with its initial state.
@@ -26,6 +30,11 @@ pub struct Case {
 }
 
 impl Case {
+    /// Whether it is a gather.
+    pub fn is_gather(&self) -> bool {
+        self.instructions.iter().any(Instruction::is_vsib)
+    }
+
     /// The flags that are undefined when the sequence ends, or faults at an offset.
     pub fn undefined_flags_at(&self, offset: Option<u64>) -> u64 {
         let place = offset.and_then(|offset| {
@@ -97,11 +106,37 @@ fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registe
     let modes = if random.one_in(3) { random.next() as u32 & 0xe040 } else { 0 };
     // Mostly as programs have it: some result has been rounded already.
     let found = random.pick(&[0, 0x20, 0x20, 0x3f]);
-    extended[24..28].copy_from_slice(&(0x1f80 | modes | found).to_le_bytes());
+    let masks = if random.one_in(8) { random.next() as u32 & 0x1f80 } else { 0x1f80 };
+    extended[24..28].copy_from_slice(&(masks | modes | found).to_le_bytes());
     for index in 0..16 {
         extended[160 + index * 16..176 + index * 16].copy_from_slice(&random.vector().to_le_bytes());
     }
+    if is_x86_feature_detected!("avx") {
+        for index in 0..16 {
+            registers.set_upper_half(index, random.vector());
+        }
+    }
+    if family == Family::Gather {
+        for index in 0..16 {
+            registers.set_vector(index, indices(random));
+            registers.set_upper_half(index, indices(random));
+        }
+    }
     registers
+}
+
+/// Small signed numbers, which as a mask are as often chosen as not: quadwords, whose halves are small too,
+/// and now and then doublewords, which as a quadword lead far away.
+fn indices(random: &mut Random) -> u128 {
+    let small = |random: &mut Random| random.below(129) as i64 - 64;
+    let quadword = |random: &mut Random| {
+        if random.one_in(8) {
+            small(random) as u32 as u64 | (small(random) as u32 as u64) << 32
+        } else {
+            small(random) as u64
+        }
+    };
+    u128::from(quadword(random)) | u128::from(quadword(random)) << 64
 }
 
 /// An 80-bit number, often special.
@@ -134,10 +169,27 @@ fn scratch(random: &mut Random) -> Vec<u8> {
 /// Fifteen random bytes whose start is likely to be an instruction of the family.
 fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24);
+    if family == Family::Gather {
+        gather(random, &mut bytes);
+        return bytes;
+    }
+    if family == Family::Avx || family == Family::Integer && random.one_in(4) {
+        vex_opcode(random, family, &mut bytes);
+        operands(random, &mut bytes);
+        return bytes;
+    }
+    if family == Family::Integer && random.one_in(16) {
+        // POPCNT, TZCNT and LZCNT, which need one of many prefixes.
+        let size = random.pick(&[&[0xf3][..], &[0x66, 0xf3], &[0xf3, 0x48], &[0xf3, 0x4c]]);
+        bytes.extend(size);
+        bytes.extend([0x0f, random.pick(&[0xb8, 0xbc, 0xbd])]);
+        operands(random, &mut bytes);
+        return bytes;
+    }
     let prefixes: &[u8] = match family {
         Family::Integer => &[0x66, 0xf0, 0xf2, 0xf3, 0x66],
         Family::Vector => &[0x66, 0xf2, 0xf3, 0x66, 0xf2, 0xf3],
-        Family::X87 => &[0x66],
+        Family::X87 | Family::Avx | Family::Gather => &[0x66],
     };
     let prefix_odds = if family == Family::Vector { 4 } else { 1 };
     if random.below(5) < prefix_odds {
@@ -150,19 +202,54 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
         Family::Integer => match random.below(4) {
             0 | 1 => bytes.push(random.next() as u8),
             2 => bytes.extend([0x0f, random.next() as u8]),
-            _ => bytes.extend([0x0f, 0x38, 0xf0 | random.below(2) as u8]),
+            _ => bytes.extend([0x0f, 0x38, 0xf0 | random.pick(&[0, 1, 6])]),
         },
         Family::Vector => match random.below(8) {
             0 => bytes.extend([0x0f, 0x38, random.next() as u8]),
             1 => bytes.extend([0x0f, 0x3a, random.next() as u8]),
             _ => bytes.extend([0x0f, random.next() as u8]),
         },
-        Family::X87 => match random.below(4) {
+        Family::X87 | Family::Avx | Family::Gather => match random.below(4) {
             0 => bytes.extend([0x0f, random.next() as u8]),
             _ => bytes.push(0xd8 | random.below(8) as u8),
         },
     }
-    // A ModRM byte: registers, RBX with a displacement, or RBX and R15 with a displacement.
+    operands(random, &mut bytes);
+    bytes
+}
+
+/// VPGATHERDD and its kin, from RBX on.
+fn gather(random: &mut Random, bytes: &mut Vec<u8>) {
+    let extensions = (random.next() as u8) & 0xc0 | 0x20;
+    let shape = (random.next() as u8) & 0xfc | 1;
+    let opcode = 0x90 + random.below(4) as u8;
+    let register = (random.below(8) as u8) << 3;
+    let scale_and_index = (random.next() as u8) & 0xf8 | 3;
+    let displacement = random.next() as u8;
+    bytes.extend([0xc4, extensions | 2, shape, opcode, 0x44 | register, scale_and_index, displacement]);
+}
+
+/// A VEX prefix, mostly of three bytes, and an opcode.
+fn vex_opcode(random: &mut Random, family: Family, bytes: &mut Vec<u8>) {
+    let (map, opcode) = match family {
+        Family::Avx => (random.pick(&[1, 1, 1, 1, 2, 2, 2, 3]), random.next() as u8),
+        _ => random.pick(&[(2, 0xf2), (2, 0xf3), (2, 0xf5), (2, 0xf6), (2, 0xf7), (3, 0xf0)]),
+    };
+    // Both bits of the operand's registers count as none when they are set.
+    let extensions = random.pick(&[0xe0, 0x60, 0xa0, 0x20, 0xc0]);
+    let unused_register = 0x78;
+    let register = if random.one_in(2) { unused_register } else { (random.next() as u8) & 0x78 };
+    if map == 1 && random.one_in(4) {
+        // Two bytes, in which the inverted bit of the register in ModRM stands where W stands otherwise.
+        let last = (random.next() as u8) & 0x80 | register | random.below(8) as u8;
+        return bytes.extend([0xc5, last, opcode]);
+    }
+    let is_wide = random.pick(&[0, 0x80]);
+    bytes.extend([0xc4, extensions | map, is_wide | register | random.below(8) as u8, opcode]);
+}
+
+/// A ModRM byte: registers, RBX with a displacement, or RBX and R15 with a displacement; and more bytes.
+fn operands(random: &mut Random, bytes: &mut Vec<u8>) {
     let register = (random.below(8) as u8) << 3;
     let displacement = random.pick(&[0i8, 0, 8, 16, 32, -16, 48, 64, -64, 3, -7, 127]) as u8;
     match random.below(5) {
@@ -177,7 +264,6 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
         bytes.push(random.integer() as u8);
     }
     bytes.truncate(15);
-    bytes
 }
 
 struct Sequence {
@@ -191,34 +277,70 @@ struct Sequence {
     factory: InstructionInfoFactory,
 }
 
-/// The features of x86-64-v2.
+/// The features of x86-64-v2, and those beyond that the host has.
 fn is_known_feature(feature: CpuidFeature) -> bool {
     use CpuidFeature::*;
-    matches!(
-        feature,
-        INTEL8086
-            | INTEL186
-            | INTEL286
-            | INTEL386
-            | INTEL486
-            | X64
-            | CMOV
-            | CX8
-            | CMPXCHG16B
-            | FPU
-            | FPU287
-            | FPU387
-            | MMX
-            | SSE
-            | SSE2
-            | SSE3
-            | SSSE3
-            | SSE4_1
-            | SSE4_2
-            | POPCNT
-            | MULTIBYTENOP
-            | PREFETCHW
-    )
+    let is_on_host = match feature {
+        AVX => is_x86_feature_detected!("avx"),
+        AVX2 => is_x86_feature_detected!("avx2"),
+        FMA => is_x86_feature_detected!("fma"),
+        F16C => is_x86_feature_detected!("f16c"),
+        BMI1 => is_x86_feature_detected!("bmi1"),
+        BMI2 => is_x86_feature_detected!("bmi2"),
+        LZCNT => is_x86_feature_detected!("lzcnt"),
+        MOVBE => is_x86_feature_detected!("movbe"),
+        ADX => is_x86_feature_detected!("adx"),
+        AES => is_x86_feature_detected!("aes"),
+        PCLMULQDQ => is_x86_feature_detected!("pclmulqdq"),
+        SHA => is_x86_feature_detected!("sha"),
+        _ => false,
+    };
+    is_on_host
+        || matches!(
+            feature,
+            INTEL8086
+                | INTEL186
+                | INTEL286
+                | INTEL386
+                | INTEL486
+                | X64
+                | CMOV
+                | CX8
+                | CMPXCHG16B
+                | FPU
+                | FPU287
+                | FPU387
+                | MMX
+                | SSE
+                | SSE2
+                | SSE3
+                | SSSE3
+                | SSE4_1
+                | SSE4_2
+                | POPCNT
+                | MULTIBYTENOP
+                | PREFETCHW
+        )
+}
+
+/// The VEX forms that the host and we have; none for other families, whose encodings are not counted.
+pub fn forms(family: Family) -> impl Iterator<Item = Code> {
+    Code::values().filter(move |code| {
+        let features = code.cpuid_features();
+        let is_vector = features.iter().any(|feature| {
+            use CpuidFeature::*;
+            matches!(feature, AVX | AVX2 | FMA | F16C)
+        });
+        let is_known = features.iter().all(|&feature| is_known_feature(feature));
+        let is_gather = format!("{code:?}").contains("gather");
+        let is_family = match family {
+            Family::Avx => is_vector && !is_gather,
+            Family::Gather => is_gather,
+            Family::Integer => !is_vector,
+            Family::Vector | Family::X87 => false,
+        };
+        code.encoding() == EncodingKind::VEX && is_known && is_family
+    })
 }
 
 /// Instructions whose result is not the same on all processors, or that are the system's.
@@ -227,7 +349,8 @@ fn is_excluded(instruction: &Instruction) -> bool {
     let mnemonic = instruction.mnemonic();
     matches!(
         mnemonic,
-        Rcpps | Rcpss | Rsqrtps | Rsqrtss // approximations
+        Rcpps | Rcpss | Rsqrtps | Rsqrtss | Vrcpps | Vrcpss | Vrsqrtps | Vrsqrtss // approximations
+            | Vldmxcsr | Vmaskmovdqu
             | Popf | Popfq | Pushf | Pushfq | Enter | Leave | Rdtsc | Cpuid | Rdpmc
             | Sgdt | Sidt | Sldt | Str | Smsw | Lar | Lsl | Verr | Verw
             | Syscall | Sysenter | Int | Int1 | Int3 | Into | Ud0 | Ud1 | Ud2
@@ -244,8 +367,7 @@ fn is_excluded(instruction: &Instruction) -> bool {
 impl Sequence {
     fn add_if_fit(&mut self, bytes: &[u8]) {
         let ip = CODE + self.code.len() as u64;
-        let mut decoder =
-            Decoder::with_ip(64, bytes, ip, DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD);
+        let mut decoder = Decoder::with_ip(64, bytes, ip, DecoderOptions::NONE);
         let instruction = decoder.decode();
         if instruction.is_invalid() || !self.is_fit(&instruction) {
             return;
@@ -277,8 +399,17 @@ impl Sequence {
                 Mnemonic::Cvtsd2si | Mnemonic::Cvttsd2si | Mnemonic::Cvtss2si | Mnemonic::Cvttss2si
             );
             let is_vector = is_conversion
-                || (0..instruction.op_count()).any(|index| instruction.op_register(index).is_xmm())
-                || matches!(instruction.mnemonic(), Mnemonic::Stmxcsr | Mnemonic::Movnti);
+                || (0..instruction.op_count()).any(|index| {
+                    instruction.op_register(index).is_xmm() || instruction.op_register(index).is_ymm()
+                })
+                || matches!(
+                    instruction.mnemonic(),
+                    Mnemonic::Stmxcsr
+                        | Mnemonic::Movnti
+                        | Mnemonic::Vstmxcsr
+                        | Mnemonic::Vzeroupper
+                        | Mnemonic::Vzeroall
+                );
             let is_x87 = features.iter().any(|feature| {
                 matches!(feature, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387)
             }) || (0..instruction.op_count())
@@ -286,7 +417,7 @@ impl Sequence {
                 || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
             match self.family {
                 Family::Integer => !is_vector && !is_x87,
-                Family::Vector => is_vector && !is_x87,
+                Family::Vector | Family::Avx | Family::Gather => is_vector && !is_x87,
                 Family::X87 => is_x87,
             }
         };
@@ -312,6 +443,11 @@ impl Sequence {
         });
         if names_segment {
             return false;
+        }
+        if self.family == Family::Gather {
+            // What it loads would be the next one's indices.
+            self.is_closed = true;
+            return true;
         }
         let info = self.factory.info(instruction);
         for memory in info.used_memory() {

@@ -113,8 +113,9 @@ impl Processor {
         }
         vcpu.cr0 = 0x8000_0033;
         vcpu.cr3 = PML4;
-        // PAE, OSFXSR, OSXMMEXCPT.
-        vcpu.cr4 = 1 << 5 | 1 << 9 | 1 << 10;
+        // PAE, OSFXSR, OSXMMEXCPT, OSXSAVE.
+        vcpu.cr4 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 18;
+        vcpu.xcr0 = 7;
         vcpu.msr.efer = 1 << 8 | 1 << 10;
         vcpu.gdtr = DescriptorTable { base: GDT, limit: 0x2f };
         vcpu.idtr = DescriptorTable { base: IDT, limit: 0x1ff };
@@ -148,6 +149,7 @@ impl Processor {
         vcpu.mxcsr = case.registers.mxcsr();
         for index in 0..16 {
             vcpu.vectors[index].set_low(case.registers.vector(index));
+            vcpu.vectors[index].set_high(case.registers.upper_half(index));
         }
         let image: [u8; 160] = case.registers.extended[..160].try_into().unwrap();
         vcpu.x87.load_fxsave(&image, true);
@@ -181,8 +183,8 @@ impl Processor {
         registers.extended[..160].copy_from_slice(&image);
         registers.extended[24..28].copy_from_slice(&vcpu.mxcsr.to_le_bytes());
         for (index, vector) in vcpu.vectors[..16].iter().enumerate() {
-            let at = 160 + index * 16;
-            registers.extended[at..at + 16].copy_from_slice(&vector.low().to_le_bytes());
+            registers.set_vector(index, vector.low());
+            registers.set_upper_half(index, vector.high());
         }
         let mut scratch = vec![0; SCRATCH_BYTES];
         vcpu.memory.read(GuestPhysAddr(SCRATCH_FRAME), &mut scratch).unwrap();

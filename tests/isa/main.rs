@@ -13,8 +13,9 @@ mod random;
 mod state;
 
 use generate::Family;
+use iced_x86::Code;
 use random::Random;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -28,6 +29,7 @@ fn agree(family: Family, cases: u64, is_compiled: bool) {
     let mut native = native::Processor::claim();
     let mut guest = guest::Processor::new(is_compiled);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut forms: BTreeSet<Code> = BTreeSet::new();
     let mut faults = 0;
     let mut failures = Vec::new();
     for number in 0..cases {
@@ -36,6 +38,7 @@ fn agree(family: Family, cases: u64, is_compiled: bool) {
         let ours = guest.run(&case);
         faults += u64::from(theirs.fault.is_some());
         for instruction in &case.instructions {
+            forms.insert(instruction.code());
             *counts.entry(format!("{:?}", instruction.mnemonic())).or_default() += 1;
         }
         if let Some(difference) = compare::difference(&case, &theirs, &ours) {
@@ -51,6 +54,12 @@ fn agree(family: Family, cases: u64, is_compiled: bool) {
         counts.len(),
         list.join(", ")
     );
+    let expected: Vec<Code> = generate::forms(family).collect();
+    let missing: Vec<String> =
+        expected.iter().filter(|code| !forms.contains(code)).map(|code| format!("{code:?}")).collect();
+    if !expected.is_empty() {
+        println!("{} forms, not run: [{}]", expected.len(), missing.join(", "));
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
@@ -62,6 +71,18 @@ fn integer_instructions_agree_with_the_host() {
 #[test]
 fn vector_instructions_agree_with_the_host() {
     agree(Family::Vector, 30_000, false);
+}
+
+#[test]
+fn avx_instructions_agree_with_the_host() {
+    agree(Family::Avx, 30_000, false);
+}
+
+#[test]
+fn gathers_agree_with_the_host() {
+    if is_x86_feature_detected!("avx2") {
+        agree(Family::Gather, 20_000, false);
+    }
 }
 
 #[test]
@@ -77,6 +98,11 @@ fn compiled_integer_instructions_agree_with_the_host() {
 #[test]
 fn compiled_vector_instructions_agree_with_the_host() {
     agree(Family::Vector, 2_000, true);
+}
+
+#[test]
+fn compiled_avx_instructions_agree_with_the_host() {
+    agree(Family::Avx, 2_000, true);
 }
 
 #[test]

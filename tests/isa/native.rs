@@ -4,7 +4,7 @@
 //! the fault, and goes on at the way out.
 
 use crate::generate::Case;
-use crate::state::{CODE, Fault, Outcome, Registers, SCRATCH, SCRATCH_BYTES};
+use crate::state::{CODE, EXTENDED_BYTES, Fault, Outcome, Registers, SCRATCH, SCRATCH_BYTES};
 use std::arch::global_asm;
 use std::sync::{Mutex, MutexGuard, Once};
 
@@ -14,9 +14,10 @@ static PREPARED: Once = Once::new();
 global_asm!(
     ".bss",
     ".balign 64",
-    "oracle_registers: .skip 704",
+    "oracle_registers: .skip 1024",
     "oracle_host_stack: .skip 8",
     "oracle_target: .skip 8",
+    "oracle_has_avx: .skip 8",
     ".text",
     "oracle_enter:",
     "push rbx",
@@ -27,7 +28,15 @@ global_asm!(
     "push r15",
     "mov [rip + oracle_host_stack], rsp",
     "mov [rip + oracle_target], rdi",
+    "cmp byte ptr [rip + oracle_has_avx], 0",
+    "je 2f",
+    "mov eax, 7",
+    "xor edx, edx",
+    "xrstor64 [rip + oracle_registers + 192]",
+    "jmp 3f",
+    "2:",
     "fxrstor64 [rip + oracle_registers + 192]",
+    "3:",
     "push qword ptr [rip + oracle_registers + 128]",
     "popfq",
     "mov rax, [rip + oracle_registers + 0]",
@@ -67,9 +76,20 @@ global_asm!(
     "mov rsp, [rip + oracle_host_stack]",
     "pushfq",
     "pop qword ptr [rip + oracle_registers + 128]",
+    "cmp byte ptr [rip + oracle_has_avx], 0",
+    "je 2f",
+    "mov eax, 7",
+    "xor edx, edx",
+    "xsave64 [rip + oracle_registers + 192]",
+    "jmp oracle_out",
+    "2:",
     "fxsave64 [rip + oracle_registers + 192]",
     "oracle_out:",
     "cld",
+    "cmp byte ptr [rip + oracle_has_avx], 0",
+    "je 2f",
+    "vzeroupper",
+    "2:",
     "fninit",
     "push 0x1f80",
     "ldmxcsr [rsp]",
@@ -86,6 +106,7 @@ global_asm!(
 unsafe extern "C" {
     static mut oracle_registers: Registers;
     static oracle_host_stack: u64;
+    static mut oracle_has_avx: bool;
     fn oracle_enter(code: u64);
     fn oracle_leave();
     fn oracle_out();
@@ -127,8 +148,10 @@ extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc:
             oracle_registers.general[place] = general[number as usize] as u64;
         }
         oracle_registers.flags = general[libc::REG_EFL as usize] as u64;
-        let image = context.uc_mcontext.fpregs.cast::<[u8; 512]>();
-        oracle_registers.extended = *image;
+        // With AVX the kernel's frame is an area as XSAVE writes it, and what it writes is whole.
+        let bytes = if oracle_has_avx { EXTENDED_BYTES } else { 512 };
+        let image = context.uc_mcontext.fpregs.cast::<u8>();
+        std::ptr::copy_nonoverlapping(image, (&raw mut oracle_registers.extended).cast(), bytes);
         let vector = general[libc::REG_TRAPNO as usize] as u8;
         FAULT = Some(Fault { vector, offset: rip - CODE });
         general[libc::REG_RIP as usize] = oracle_out as *const () as i64;
@@ -155,6 +178,8 @@ fn map(address: u64, bytes: usize, protection: i32) {
 fn prepare() {
     map(CODE, 4096, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
     map(SCRATCH, SCRATCH_BYTES, libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: no sequence runs yet, and this runs once.
+    unsafe { oracle_has_avx = is_x86_feature_detected!("avx") };
 }
 
 /// Handlers run on a stack of their own; the sequence's stack pointer may be anything.

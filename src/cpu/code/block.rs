@@ -34,7 +34,7 @@ pub struct Block {
     /// The page that the last instruction runs over into, if it does.
     pub second_page: Option<u64>,
     /// What the translation depends on beside its bytes ([`Mode`](crate::cpu::lift::Mode) as bits).
-    pub mode_bits: u8,
+    pub mode_bits: u16,
     /// Bits of RIP that branch targets keep: all, or 32 outside 64-bit code.
     pub rip_mask: u64,
     /// How the block stands with compiled code.

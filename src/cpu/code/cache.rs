@@ -122,12 +122,12 @@ impl CodeCache {
         (rip ^ (rip >> 12)) as usize & (JUMP_ENTRIES - 1)
     }
 
-    const fn key(start: GuestPhysAddr, mode_bits: u8) -> u64 {
+    const fn key(start: GuestPhysAddr, mode_bits: u16) -> u64 {
         start.0 | (mode_bits as u64) << 52
     }
 
     /// The block that starts at a physical address, translated for a mode.
-    pub fn get(&self, start: GuestPhysAddr, mode_bits: u8) -> Option<&Block> {
+    pub fn get(&self, start: GuestPhysAddr, mode_bits: u16) -> Option<&Block> {
         self.blocks.get(&Self::key(start, mode_bits)).map(|block| &**block)
     }
 

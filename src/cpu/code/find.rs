@@ -16,7 +16,10 @@ impl Vcpu {
     pub fn mode(&self) -> Mode {
         const CR0_EM: u64 = 1 << 2;
         const CR0_TS: u64 = 1 << 3;
+        const CR0_PE: u64 = 1;
         const CR4_OSFXSR: u64 = 1 << 9;
+        const CR4_OSXSAVE: u64 = 1 << 18;
+        const SSE_AND_AVX_STATE: u64 = 6;
         let is_64_bit = self.is_64_bit();
         let code_size = if is_64_bit {
             CodeSize::Bits64
@@ -33,7 +36,10 @@ impl Vcpu {
             x87_traps: traps || self.cr0 & CR0_EM != 0,
             sse_undefined: self.cr0 & CR0_EM != 0 || self.cr4 & CR4_OSFXSR == 0,
             sse_traps: traps,
+            vex_undefined: self.cr0 & CR0_PE == 0 || self.system_flags & flags::VM != 0,
+            avx_undefined: self.cr4 & CR4_OSXSAVE == 0 || self.xcr0 & SSE_AND_AVX_STATE != SSE_AND_AVX_STATE,
             is_single_step: self.system_flags & flags::TF != 0,
+            model: self.model,
         }
     }
 

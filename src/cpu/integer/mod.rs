@@ -5,12 +5,14 @@ mod bits;
 mod decimal;
 mod divide;
 mod flow;
+mod manipulate;
 mod rotate;
 mod string;
 
 pub use atomic::Rmw;
 pub use bits::BitOp;
 pub use decimal::Decimal;
+pub use manipulate::BitManipulation;
 pub use rotate::Rotate;
 pub use string::{Repeat, StringOp};
 
@@ -60,9 +62,15 @@ pub const ROTATE: HelperId = HelperId::integer(18);
 pub const DOUBLE_SHIFT: HelperId = HelperId::integer(19);
 /// [`StringOp`] number `a` of width `d`, source segment `c`, [`Repeat`] number `b >> 2`, address width `b & 3`.
 pub const STRING: HelperId = HelperId::integer(20);
+/// `a` = [`BitManipulation`] number `d >> 2` of `b` and `c`; width `d & 3`.
+pub const MANIPULATE_BITS: HelperId = HelperId::integer(21);
+/// MULX: high half into `a`, low half into `c`, of RDX times `b`; width `d`.
+pub const MULTIPLY_QUIETLY: HelperId = HelperId::integer(22);
+/// `a` = `b + c` and CF (ADCX), or OF (ADOX) when `d >> 2` is 1, which then takes the carry; width `d & 3`.
+pub const ADD_WITH_ONE_FLAG: HelperId = HelperId::integer(23);
 
 /// The family's helpers by place.
-pub static HELPERS: [Helper; 21] = [
+pub static HELPERS: [Helper; 24] = [
     segment_address,
     |_, _| Err(Exception::InvalidOpcode),
     divide::multiply,
@@ -84,6 +92,9 @@ pub static HELPERS: [Helper; 21] = [
     rotate::rotate,
     rotate::double_shift,
     string::string,
+    manipulate::manipulate,
+    manipulate::multiply_quietly,
+    manipulate::add_with_one_flag,
 ];
 
 const ADC: u8 = Rmw::Adc as u8;
@@ -108,6 +119,11 @@ pub fn effects(op: &Op) -> Option<HelperEffects> {
         BIT_SCAN_FORWARD | BIT_SCAN_REVERSE | POPULATION_COUNT => known(a | b, a, Defines),
         SET_FLAG => known(0, 0, Changes),
         ROTATE => known(a | b | c, a, Changes),
+        // PDEP and PEXT leave the flags.
+        MANIPULATE_BITS if op.d >> 2 >= BitManipulation::Deposit as u8 => known(b | c, a, Nothing),
+        MANIPULATE_BITS => known(a | b | c, a, Defines),
+        MULTIPLY_QUIETLY => known(bit(Reg::RDX.0) | b, a | c, Nothing),
+        ADD_WITH_ONE_FLAG => known(b | c, a, Changes),
         DOUBLE_SHIFT => known(a | b | c | bit(Reg::T2.0), a, Changes),
         _ => return None,
     })

@@ -10,7 +10,7 @@ use super::code::{Block, CodeCache, Successor};
 use super::flags::{FlagsKind, LazyFlags};
 use super::system::is_canonical;
 use super::tlb::Tlb;
-use super::{Exception, Vcpu, helpers, sse};
+use super::{Exception, Vcpu, Vector, helpers, sse};
 use crate::ir::{Condition, Op, OpCode, Reg, VectorReg};
 use arithmetic as alu;
 
@@ -139,6 +139,31 @@ fn load128_slowly(vcpu: &mut Vcpu, address: u64) -> Result<u128, Exception> {
 #[inline(never)]
 fn store128_slowly(vcpu: &mut Vcpu, address: u64, value: u128) -> AfterStore {
     match vcpu.write_u128(address, value) {
+        Err(exception) => AfterStore::Raised(exception),
+        Ok(()) if vcpu.must_leave => AfterStore::Leave,
+        Ok(()) => AfterStore::Continue,
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn load256_slowly(vcpu: &mut Vcpu, address: u64) -> Result<[u64; 4], Exception> {
+    let mut value = Vector::default();
+    value.set_low(vcpu.read_u128(address)?);
+    value.set_high(vcpu.read_u128(address.wrapping_add(16))?);
+    Ok(value.0)
+}
+
+#[cold]
+#[inline(never)]
+fn store256_slowly(vcpu: &mut Vcpu, address: u64, value: [u64; 4]) -> AfterStore {
+    let value = Vector(value);
+    // Nothing may be written when the second half faults.
+    let stored = vcpu
+        .check_write(address, 32)
+        .and_then(|()| vcpu.write_u128(address, value.low()))
+        .and_then(|()| vcpu.write_u128(address.wrapping_add(16), value.high()));
+    match stored {
         Err(exception) => AfterStore::Raised(exception),
         Ok(()) if vcpu.must_leave => AfterStore::Leave,
         Ok(()) => AfterStore::Continue,
@@ -429,6 +454,38 @@ fn execute(
             vcpu.vectors[vector($op.a)].set_low(value);
         }};
     }
+    macro_rules! load256 {
+        ($op:expr, $address:expr) => {{
+            let address: u64 = $address;
+            let value = match host_address::<false>(tlb, address, 32) {
+                // SAFETY: the TLB maps the whole access to guest RAM.
+                Some(host) => unsafe { host.cast::<[u64; 4]>().read_unaligned() },
+                None => match load256_slowly(vcpu, address) {
+                    Ok(value) => value,
+                    Err(exception) => raise!($op, exception),
+                },
+            };
+            vcpu.vectors[vector($op.a)].0 = value;
+        }};
+    }
+    macro_rules! store256 {
+        ($op:expr, $address:expr) => {{
+            let address: u64 = $address;
+            let value = vcpu.vectors[vector($op.a)].0;
+            match host_address::<true>(tlb, address, 32) {
+                // SAFETY: the TLB maps the whole access to guest RAM.
+                Some(host) => unsafe { host.cast::<[u64; 4]>().write_unaligned(value) },
+                None => match store256_slowly(vcpu, address, value) {
+                    AfterStore::Continue => {}
+                    AfterStore::Leave => {
+                        op = rest_of_instruction(vcpu, block, $op);
+                        continue;
+                    }
+                    AfterStore::Raised(exception) => raise!($op, exception),
+                },
+            }
+        }};
+    }
     macro_rules! store128 {
         ($op:expr, $address:expr) => {{
             let address: u64 = $address;
@@ -680,6 +737,20 @@ fn execute(
             OpCode::SarImmQuiet64 => {
                 quiet!(current, 64, (low!(i64, regs.get(current.b)) >> (current.imm as u32 & 63)) as u64)
             }
+            OpCode::ShlQuiet32 => quiet!(current, 32, regs.get(current.b) << (regs.get(current.c) & 31)),
+            OpCode::ShrQuiet32 => {
+                quiet!(current, 32, (regs.get(current.b) & 0xffff_ffff) >> (regs.get(current.c) & 31))
+            }
+            OpCode::SarQuiet32 => quiet!(
+                current,
+                32,
+                (low!(i32, regs.get(current.b)) >> (regs.get(current.c) & 31)) as i64 as u64
+            ),
+            OpCode::ShlQuiet64 => quiet!(current, 64, regs.get(current.b) << (regs.get(current.c) & 63)),
+            OpCode::ShrQuiet64 => quiet!(current, 64, regs.get(current.b) >> (regs.get(current.c) & 63)),
+            OpCode::SarQuiet64 => {
+                quiet!(current, 64, (low!(i64, regs.get(current.b)) >> (regs.get(current.c) & 63)) as u64)
+            }
             OpCode::RolImm8 => {
                 let result = alu::rol::<8>(regs.get(current.b), current.imm as u32);
                 regs.set_sized::<8>(current.a, result);
@@ -756,6 +827,14 @@ fn execute(
                 }
                 load128!(current, address);
             }
+            OpCode::VectorLoad256 => load256!(current, regs.address(current)),
+            OpCode::VectorLoad256Aligned => {
+                let address = regs.address(current);
+                if !address.is_multiple_of(32) {
+                    raise!(current, Exception::GeneralProtection(0));
+                }
+                load256!(current, address);
+            }
             OpCode::VectorStore32 => {
                 store_op!(current, u32, regs.address(current), vcpu.vectors[vector(current.a)].0[0])
             }
@@ -770,11 +849,21 @@ fn execute(
                 }
                 store128!(current, address);
             }
+            OpCode::VectorStore256 => store256!(current, regs.address(current)),
+            OpCode::VectorStore256Aligned => {
+                let address = regs.address(current);
+                if !address.is_multiple_of(32) {
+                    raise!(current, Exception::GeneralProtection(0));
+                }
+                store256!(current, address);
+            }
             OpCode::VectorMove128 => {
                 let value = vcpu.vectors[vector(current.b)].low();
                 vcpu.vectors[vector(current.a)].set_low(value);
             }
-            OpCode::Vector => {
+            OpCode::VectorMove256 => vcpu.vectors[vector(current.a)] = vcpu.vectors[vector(current.b)],
+            OpCode::VectorClearUpper => vcpu.vectors[vector(current.a)].set_high(0),
+            OpCode::Vector | OpCode::Vector256 => {
                 if let Err(exception) = sse::execute(vcpu, current) {
                     raise!(current, exception);
                 }
@@ -930,7 +1019,7 @@ fn addresses_stack_segment(vcpu: &Vcpu, op: &Op) -> bool {
     match op.code {
         C::Push64 | C::PushImm64 | C::Pop64 | C::CallNear | C::CallRegister | C::Return => true,
         code if (C::Load8..=C::LoadForUpdate64).contains(&code)
-            || (C::VectorLoad32..=C::VectorStore128Aligned).contains(&code) =>
+            || (C::VectorLoad32..=C::VectorStore256Aligned).contains(&code) =>
         {
             let is_based_on_stack = op.b == Reg::RSP.0 || op.b == Reg::RBP.0;
             let index = vcpu.reg(Reg(op.c)) << (op.d & 3);

@@ -45,7 +45,7 @@ impl Vcpu {
     /// What the instruction raises.
     pub fn execute_helper(&mut self, op: &Op) -> Result<(), Exception> {
         match op.code {
-            OpCode::Vector => sse::execute(self, op),
+            OpCode::Vector | OpCode::Vector256 => sse::execute(self, op),
             OpCode::Call | OpCode::CallAndExit => helpers::call(self, op),
             _ => Err(Exception::InvalidOpcode),
         }

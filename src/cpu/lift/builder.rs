@@ -1,6 +1,6 @@
 //! What the families' lifters emit with.
 
-use crate::cpu::HelperId;
+use crate::cpu::{CpuModel, HelperId};
 use crate::ir::{Address, Op, OpCode, Reg, VectorReg, Width};
 use iced_x86::{Instruction, MemorySize, OpKind, Register};
 
@@ -30,8 +30,14 @@ pub struct Mode {
     pub sse_undefined: bool,
     /// SSE instructions raise #NM (CR0.TS).
     pub sse_traps: bool,
+    /// VEX prefixes raise #UD (real mode, virtual-8086 mode).
+    pub vex_undefined: bool,
+    /// AVX instructions raise #UD (CR4.OSXSAVE clear, or XCR0 without SSE and AVX state).
+    pub avx_undefined: bool,
     /// RFLAGS.TF: blocks hold one instruction, and end in a debug trap.
     pub is_single_step: bool,
+    /// Which instructions there are.
+    pub model: CpuModel,
 }
 
 /// What a family's lifter says of an instruction.

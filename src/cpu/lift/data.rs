@@ -53,6 +53,8 @@ pub fn lift(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
         M::Popcnt => scan(builder, instruction, integer::POPULATION_COUNT)?,
         M::Bswap => byte_swap(builder, instruction)?,
         M::Nop | M::Pause | M::Endbr64 | M::Endbr32 | M::Reservednop => {}
+        // In the space of hints, where processors without them do nothing: compiled code relies on that.
+        M::Rdsspd | M::Rdsspq | M::Cldemote | M::Prefetchit0 | M::Prefetchit1 => {}
         M::Clc | M::Stc | M::Cmc | M::Cld | M::Std => {
             let which = match instruction.mnemonic() {
                 M::Clc => 0,

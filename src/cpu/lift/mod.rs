@@ -6,6 +6,7 @@ mod address;
 mod builder;
 mod control;
 mod data;
+mod manipulate;
 mod operand;
 mod optimize;
 mod shift;
@@ -15,16 +16,22 @@ pub use address::linear_address;
 pub use builder::{Builder, CodeSize, Lifted, Mode};
 
 use super::code::{Block, Compiled, NEVER_HOT, Successor};
-use super::{integer, sse, system, x87};
+use super::{CpuModel, integer, sse, system, x87};
 use crate::ir::OpCode;
 use crate::mem::GuestPhysAddr;
-use iced_x86::{Decoder, DecoderError, DecoderOptions, Instruction};
+use iced_x86::{Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction};
 
 /// Instructions in the longest block. Longer blocks were no faster; they delay interrupts.
 pub const MOST_INSTRUCTIONS: usize = 32;
 
-/// Without BMI1 and LZCNT in CPUID, F3 0F BC and F3 0F BD are BSF and BSR.
-const DECODER_OPTIONS: u32 = DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD;
+/// Without BMI1 and LZCNT in CPUID, F3 0F BC and F3 0F BD are BSF and BSR; without them there are no VEX
+/// prefixes either, which changes nothing in what is defined.
+const fn decoder_options(model: CpuModel) -> u32 {
+    match model {
+        CpuModel::V1 | CpuModel::V2 => DecoderOptions::NO_MPFX_0FBC | DecoderOptions::NO_MPFX_0FBD,
+        CpuModel::V3 | CpuModel::Max => DecoderOptions::NONE,
+    }
+}
 
 /// Translates the block that starts with `bytes`, at the offset `rip` of its segment.
 ///
@@ -43,7 +50,7 @@ pub fn block(
         CodeSize::Bits64 => 64,
     };
     let most = if second_page.is_some() || mode.is_single_step { 1 } else { MOST_INSTRUCTIONS };
-    let mut decoder = Decoder::with_ip(bitness, bytes, rip, DECODER_OPTIONS);
+    let mut decoder = Decoder::with_ip(bitness, bytes, rip, decoder_options(mode.model));
     let mut builder = Builder::new(mode, rip);
     let mut offsets = Vec::with_capacity(most);
     let mut instruction = Instruction::default();
@@ -88,13 +95,21 @@ pub fn block(
     })
 }
 
+/// Whether the processor has the instruction in this mode.
+fn exists(mode: Mode, instruction: &Instruction) -> bool {
+    let is_vex = instruction.encoding() == EncodingKind::VEX;
+    !(is_vex && mode.vex_undefined)
+        && instruction.cpuid_features().iter().all(|&feature| mode.model.has(feature))
+}
+
 fn lift(builder: &mut Builder, instruction: &Instruction) -> Lifted {
-    let lifted = if instruction.is_invalid() {
+    let lifted = if instruction.is_invalid() || !exists(builder.mode, instruction) {
         Lifted::Undefined
     } else {
         control::lift(builder, instruction)
             .or_else(|| data::lift(builder, instruction))
             .or_else(|| shift::lift(builder, instruction))
+            .or_else(|| manipulate::lift(builder, instruction))
             .or_else(|| string::lift(builder, instruction))
             .or_else(|| system::lift(builder, instruction))
             .or_else(|| sse::lift(builder, instruction))
@@ -112,15 +127,18 @@ fn lift(builder: &mut Builder, instruction: &Instruction) -> Lifted {
 }
 
 impl Mode {
-    /// The mode as a number below 256, for keys.
-    pub const fn bits(&self) -> u8 {
-        self.code_size as u8
-            | (self.is_stack_32 as u8) << 2
-            | (self.is_flat as u8) << 3
-            | (self.x87_traps as u8) << 4
-            | (self.sse_undefined as u8) << 5
-            | (self.sse_traps as u8) << 6
-            | (self.is_single_step as u8) << 7
+    /// The mode as a number below 4096, for keys.
+    pub const fn bits(&self) -> u16 {
+        self.code_size as u16
+            | (self.is_stack_32 as u16) << 2
+            | (self.is_flat as u16) << 3
+            | (self.x87_traps as u16) << 4
+            | (self.sse_undefined as u16) << 5
+            | (self.sse_traps as u16) << 6
+            | (self.is_single_step as u16) << 7
+            | (self.vex_undefined as u16) << 8
+            | (self.avx_undefined as u16) << 9
+            | (self.model as u16) << 10
     }
 }
 

@@ -45,7 +45,7 @@ fn drop_dead_flags(ops: &mut [Op]) {
                         OpCode::Dec32 => OpCode::SubImmQuiet32,
                         _ => OpCode::SubImmQuiet64,
                     };
-                } else if are_dead && matches!(op.code, OpCode::RolImm32 | OpCode::RolImm64) {
+                } else if are_dead && keeps_flags_that_are_dead(op.code) {
                     op.code = quiet_twin(op.code).unwrap_or(op.code);
                 } else if are_dead && matches!(op.code, OpCode::RorImm32 | OpCode::RorImm64) {
                     // The same to the left.
@@ -62,11 +62,21 @@ fn drop_dead_flags(ops: &mut [Op]) {
     }
 }
 
+/// Operations that leave some flags, or all for a count of zero, and for which that is all the same when
+/// nobody reads them.
+fn keeps_flags_that_are_dead(code: OpCode) -> bool {
+    use OpCode as O;
+    matches!(
+        code,
+        O::RolImm32 | O::RolImm64 | O::Shl32 | O::Shl64 | O::Shr32 | O::Shr64 | O::Sar32 | O::Sar64
+    )
+}
+
 fn flags_use(code: OpCode) -> FlagsUse {
     use OpCode as O;
     let number = code as u16;
     let within = |first: OpCode, last: OpCode| (first as u16..=last as u16).contains(&number);
-    if quiet_twin(code).is_some() && !within(O::RolImm8, O::RolImm64)
+    if quiet_twin(code).is_some() && !within(O::RolImm8, O::RolImm64) && !within(O::Shl8, O::Sar64)
         || within(O::Cmp8, O::TestImm64)
         || within(O::Neg8, O::Neg64)
         || within(O::Imul16, O::Imul64)
@@ -80,7 +90,7 @@ fn flags_use(code: OpCode) -> FlagsUse {
     } else if within(O::Mov8, O::Lea64)
         || within(O::Not8, O::Not64)
         || within(O::ByteSwap32, O::ByteSwap64)
-        || code == O::VectorMove128
+        || matches!(code, O::VectorMove128 | O::VectorMove256 | O::VectorClearUpper)
         || is_quiet(code)
     {
         FlagsUse::Ignores
@@ -119,6 +129,12 @@ fn is_quiet(code: OpCode) -> bool {
             | O::ShrImmQuiet64
             | O::SarImmQuiet32
             | O::SarImmQuiet64
+            | O::ShlQuiet32
+            | O::ShlQuiet64
+            | O::ShrQuiet32
+            | O::ShrQuiet64
+            | O::SarQuiet32
+            | O::SarQuiet64
             | O::RolImmQuiet32
             | O::RolImmQuiet64
             | O::ImulQuiet32
@@ -155,6 +171,12 @@ fn quiet_twin(code: OpCode) -> Option<OpCode> {
         O::ShrImm64 => O::ShrImmQuiet64,
         O::SarImm32 => O::SarImmQuiet32,
         O::SarImm64 => O::SarImmQuiet64,
+        O::Shl32 => O::ShlQuiet32,
+        O::Shl64 => O::ShlQuiet64,
+        O::Shr32 => O::ShrQuiet32,
+        O::Shr64 => O::ShrQuiet64,
+        O::Sar32 => O::SarQuiet32,
+        O::Sar64 => O::SarQuiet64,
         O::RolImm32 => O::RolImmQuiet32,
         O::RolImm64 => O::RolImmQuiet64,
         O::Imul32 => O::ImulQuiet32,

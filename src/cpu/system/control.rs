@@ -8,7 +8,7 @@ use crate::ir::{Op, Reg};
 const CR0_WRITABLE: u64 =
     CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
 
-/// The bits of CR4 that exist on this processor; others raise #GP(0).
+/// The bits of CR4 that exist on every model; others raise #GP(0).
 const CR4_WRITABLE: u64 = CR4_VME
     | CR4_PVI
     | CR4_TSD
@@ -23,7 +23,6 @@ const CR4_WRITABLE: u64 = CR4_VME
     | CR4_UMIP
     | CR4_FSGSBASE
     | CR4_PCIDE
-    | CR4_OSXSAVE
     | CR4_SMEP
     | CR4_SMAP;
 
@@ -39,8 +38,8 @@ pub const DR7_FIXED: u64 = 1 << 10;
 /// DR7.GD: accesses to the debug registers raise #DB.
 pub const DR7_GD: u64 = 1 << 13;
 
-/// XCR0: x87 and SSE state, what `XSAVE` manages here.
-pub const XCR0_SUPPORTED: u64 = 3;
+/// XCR0: x87, SSE and AVX state, what `XSAVE` manages here.
+pub const XCR0_SUPPORTED: u64 = 7;
 
 const REFUSED: Exception = Exception::GeneralProtection(0);
 
@@ -111,7 +110,8 @@ impl Vcpu {
         let loses_pae = self.is_long_mode() && value & CR4_PAE == 0;
         let sets_pcid = changed & value & CR4_PCIDE != 0;
         let may_set_pcid = self.is_long_mode() && self.cr3 & 0xfff == 0;
-        if value & !CR4_WRITABLE != 0 || loses_pae || sets_pcid && !may_set_pcid {
+        let extended_state = if self.model.has_extended_state() { CR4_OSXSAVE } else { 0 };
+        if value & !(CR4_WRITABLE | extended_state) != 0 || loses_pae || sets_pcid && !may_set_pcid {
             return Err(REFUSED);
         }
         self.cr4 = value;
@@ -268,16 +268,20 @@ pub fn read_extended_control(vcpu: &mut Vcpu, _op: &Op) -> Result<(), Exception>
     Ok(())
 }
 
-/// `XSETBV`: the extended control register in ECX = EDX:EAX.
-pub fn write_extended_control(vcpu: &mut Vcpu, _op: &Op) -> Result<(), Exception> {
+/// `XSETBV`: the extended control register in ECX = EDX:EAX; ends the block.
+pub fn write_extended_control(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     if vcpu.cr4 & CR4_OSXSAVE == 0 {
         return Err(Exception::InvalidOpcode);
     }
     vcpu.require_cpl0()?;
     let value = vcpu.pair();
-    if vcpu.reg(Reg::RCX) as u32 != 0 || value & 1 == 0 || value & !XCR0_SUPPORTED != 0 {
+    // AVX state cannot be enabled without SSE state.
+    let lacks_sse = value & 0b110 == 0b100;
+    if vcpu.reg(Reg::RCX) as u32 != 0 || value & 1 == 0 || value & !XCR0_SUPPORTED != 0 || lacks_sse {
         return Err(REFUSED);
     }
     vcpu.xcr0 = value;
+    vcpu.advance(op);
+    vcpu.must_leave = true;
     Ok(())
 }

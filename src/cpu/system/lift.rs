@@ -30,7 +30,7 @@ places! {
     READ_EXTENDED_CONTROL WRITE_EXTENDED_CONTROL
     READ_TIME_STAMP READ_PERFORMANCE_COUNTER RANDOM HALT WRITE_BACK_CACHES
     PORT PORT_STRING READ_MSR WRITE_MSR IDENTIFY
-    FXSAVE FXRSTOR XSAVE XRSTOR
+    FXSAVE FXRSTOR XSAVE XRSTOR READ_PROCESSOR_ID
 }
 
 /// Lifts the instruction if it belongs here.
@@ -293,7 +293,8 @@ fn on_control(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted
             ends(builder, INVALIDATE_CONTEXT, [general(0), address.0, 0, 0])
         }
         M::Xgetbv => continues(builder, READ_EXTENDED_CONTROL, [0; 4]),
-        M::Xsetbv => continues(builder, WRITE_EXTENDED_CONTROL, [0; 4]),
+        M::Xsetbv => ends(builder, WRITE_EXTENDED_CONTROL, [0; 4]),
+        M::Rdpid => continues(builder, READ_PROCESSOR_ID, [general(0), 0, 0, 0]),
         M::Rdtsc => ends(builder, READ_TIME_STAMP, [0; 4]),
         M::Rdtscp => ends(builder, READ_TIME_STAMP, [1, 0, 0, 0]),
         M::Rdpmc => ends(builder, READ_PERFORMANCE_COUNTER, [0; 4]),
@@ -301,7 +302,7 @@ fn on_control(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted
             continues(builder, RANDOM, [general(0), 0, 0, instruction.op_register(0).size() as u8])
         }
         M::Hlt => ends(builder, HALT, [0; 4]),
-        M::Wbinvd | M::Invd => continues(builder, WRITE_BACK_CACHES, [0; 4]),
+        M::Wbinvd | M::Wbnoinvd | M::Invd => continues(builder, WRITE_BACK_CACHES, [0; 4]),
         M::Rdmsr => continues(builder, READ_MSR, [0; 4]),
         M::Wrmsr => ends(builder, WRITE_MSR, [0; 4]),
         M::Cpuid => continues(builder, IDENTIFY, [0; 4]),
@@ -378,4 +379,4 @@ fn on_state(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
     continues(builder, helper, [Reg::T1.0, 0, kind, is_64])
 }
 
-const _: () = assert!(Place::XRSTOR as usize + 1 == super::HELPERS.len());
+const _: () = assert!(Place::READ_PROCESSOR_ID as usize + 1 == super::HELPERS.len());

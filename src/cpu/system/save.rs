@@ -10,6 +10,8 @@ use crate::ir::{Op, Reg};
 const X87_STATE: u64 = 1;
 /// Bit of SSE state.
 const SSE_STATE: u64 = 2;
+/// Bit of AVX state: the upper halves of the YMM registers.
+const AVX_STATE: u64 = 4;
 /// XCOMP_BV: the compacted format.
 const COMPACTED: u64 = 1 << 63;
 
@@ -24,6 +26,10 @@ const MXCSR_OFFSET: usize = 24;
 const XMM_OFFSET: usize = 160;
 const HEADER_OFFSET: u64 = 512;
 const HEADER_BYTES: usize = 64;
+/// Where AVX state stands in both formats, being the only extended component.
+pub const AVX_OFFSET: u64 = 576;
+/// Bytes of AVX state.
+pub const AVX_BYTES: u64 = 256;
 
 const REFUSED: Exception = Exception::GeneralProtection(0);
 
@@ -40,7 +46,32 @@ impl Vcpu {
         };
         let sse = if has_vectors || self.mxcsr != MXCSR_RESET { SSE_STATE } else { 0 };
         let x87 = if is_initial { 0 } else { X87_STATE };
-        x87 | sse
+        let has_upper_halves = self.vectors[..count].iter().any(|vector| vector.high() != 0);
+        let avx = if has_upper_halves { AVX_STATE } else { 0 };
+        x87 | sse | avx
+    }
+
+    /// Bytes of an `XSAVE` area with some components.
+    pub(super) const fn extended_area_bytes(components: u64) -> u64 {
+        if components & AVX_STATE != 0 { AVX_OFFSET + AVX_BYTES } else { AVX_OFFSET }
+    }
+
+    /// Writes the upper halves of the registers that the mode can name to an `XSAVE` area.
+    fn store_upper_halves(&mut self, area: u64) -> Result<(), Exception> {
+        for index in 0..self.vector_count() {
+            let place = area.wrapping_add(AVX_OFFSET + index as u64 * 16);
+            self.write_u128(place, self.vectors[index].high())?;
+        }
+        Ok(())
+    }
+
+    /// The upper halves in an `XSAVE` area.
+    fn upper_halves_at(&mut self, area: u64) -> Result<[u128; 16], Exception> {
+        let mut halves = [0; 16];
+        for (index, half) in halves.iter_mut().take(self.vector_count()).enumerate() {
+            *half = self.read_u128(area.wrapping_add(AVX_OFFSET + index as u64 * 16))?;
+        }
+        Ok(halves)
     }
 
     /// XMM registers that the mode can name.
@@ -169,7 +200,7 @@ pub fn xsave(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let address = vcpu.reg(Reg(op.a));
     vcpu.require_xsave(address)?;
     let requested = vcpu.pair() & vcpu.xcr0;
-    vcpu.check_write(address, HEADER_OFFSET + HEADER_BYTES as u64)?;
+    vcpu.check_write(address, Vcpu::extended_area_bytes(requested))?;
     let mut image = [0; LEGACY_BYTES];
     let mut header = [0; 16];
     vcpu.read_bytes(address, &mut image)?;
@@ -182,11 +213,15 @@ pub fn xsave(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     if written & SSE_STATE != 0 {
         vcpu.store_vectors(&mut image);
     }
-    let writes_mxcsr = if op.c == XSAVEC { written } else { requested } & SSE_STATE != 0;
+    let writes_mxcsr =
+        if op.c == XSAVEC { written & SSE_STATE != 0 } else { requested & (SSE_STATE | AVX_STATE) != 0 };
     if writes_mxcsr {
         vcpu.store_mxcsr(&mut image);
     }
     vcpu.write_bytes(address, &image)?;
+    if written & AVX_STATE != 0 {
+        vcpu.store_upper_halves(address)?;
+    }
     let mut state = [0; 8];
     state.copy_from_slice(&header[..8]);
     let old = u64::from_le_bytes(state);
@@ -226,8 +261,15 @@ pub fn xrstor(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     if !is_valid {
         return Err(REFUSED);
     }
-    // The standard format loads MXCSR whenever SSE state is asked for; the compacted only when it is there.
-    let loads_mxcsr = requested & SSE_STATE != 0 && (!is_compacted || present & SSE_STATE != 0);
+    let loads_upper_halves = requested & present & AVX_STATE != 0;
+    let upper_halves = if loads_upper_halves { vcpu.upper_halves_at(address)? } else { [0; 16] };
+    // The standard format loads MXCSR whenever SSE or AVX state is asked for; the compacted only when SSE
+    // state is there.
+    let loads_mxcsr = if is_compacted {
+        requested & present & SSE_STATE != 0
+    } else {
+        requested & (SSE_STATE | AVX_STATE) != 0
+    };
     let mxcsr = if loads_mxcsr {
         Vcpu::checked_mxcsr(&image)?
     } else if requested & SSE_STATE != 0 {
@@ -241,6 +283,12 @@ pub fn xrstor(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
             image[XMM_OFFSET..].fill(0);
         }
         vcpu.load_vectors(&image);
+    }
+    if requested & AVX_STATE != 0 {
+        let count = vcpu.vector_count();
+        for (vector, half) in vcpu.vectors[..count].iter_mut().zip(upper_halves) {
+            vector.set_high(half);
+        }
     }
     if requested & X87_STATE != 0 {
         if present & X87_STATE != 0 {

@@ -1,5 +1,8 @@
 //! Exceptions, interrupts, system calls and identification, by running small programs.
 
+mod extended_state;
+mod models;
+
 use crate::cpu::{Activity, DescriptorTable, Segment, SegmentIndex, Stop, SystemBus, Vcpu, flags};
 use crate::ir::Reg;
 use crate::mem::{GuestMemory, GuestPhysAddr};
@@ -253,51 +256,6 @@ fn ports_need_iopl_or_the_tasks_bitmap() {
     vcpu.set_rflags(flags::IOPL | flags::RESERVED_ONE);
     assert_eq!(run(&mut vcpu, &[0xe4, 0x20, HLT]), Stop::Halted);
     assert_eq!(vcpu.reg(Reg::RAX) & 0xff, 0x21);
-}
-
-#[test]
-fn fxsave_and_xsave_bring_back_what_they_saved() {
-    let mut vcpu = processor(None);
-    vcpu.cr4 |= 1 << 9 | 1 << 18;
-    vcpu.xcr0 = 3;
-    vcpu.vectors[3].set_low(0x1234_5678_9abc_def0_1122_3344_5566_7788);
-    vcpu.mxcsr = 0x1fa0;
-    let saved = vcpu.vectors;
-    // mov edi, 0x20000; mov eax, 3; xor edx, edx; then SAVE [rdi]; hlt
-    let program = |opcode: &[u8]| {
-        let mut code = vec![0xbf, 0, 0, 2, 0, 0xb8, 3, 0, 0, 0, 0x31, 0xd2];
-        code.extend(opcode);
-        code.push(HLT);
-        code
-    };
-    let pairs: [(&[u8], &[u8]); 3] = [
-        (&[0x48, 0x0f, 0xae, 0x07], &[0x48, 0x0f, 0xae, 0x0f]),
-        (&[0x48, 0x0f, 0xae, 0x27], &[0x48, 0x0f, 0xae, 0x2f]),
-        (&[0x48, 0x0f, 0xc7, 0x27], &[0x48, 0x0f, 0xae, 0x2f]),
-    ];
-    for (save, restore) in pairs {
-        vcpu.memory.write(GuestPhysAddr(0x2_0000), &[0; 1024]).unwrap();
-        assert_eq!(run(&mut vcpu, &program(save)), Stop::Halted);
-        vcpu.vectors[3].set_low(0);
-        vcpu.mxcsr = 0x1f80;
-        assert_eq!(run(&mut vcpu, &program(restore)), Stop::Halted);
-        assert_eq!(vcpu.reg(Reg::RIP), CODE + program(restore).len() as u64, "{restore:02x?} ended");
-        assert_eq!((vcpu.vectors, vcpu.mxcsr), (saved, 0x1fa0), "{save:02x?}");
-    }
-}
-
-#[test]
-fn cpuid_reports_the_level_x86_64_v2() {
-    let vcpu = processor(None);
-    let (basic, features) = (vcpu.cpuid(0, 0), vcpu.cpuid(1, 0));
-    assert_eq!((basic.ebx, basic.edx, basic.ecx), (0x756e_6547, 0x4965_6e69, 0x6c65_746e));
-    for bit in [0, 9, 13, 19, 20, 23] {
-        assert_ne!(features.ecx & 1 << bit, 0, "SSE3, SSSE3, CX16, SSE4.1, SSE4.2, POPCNT: bit {bit}");
-    }
-    assert_eq!(features.ecx & 1 << 28, 0, "no AVX");
-    assert_eq!(vcpu.cpuid(0x8000_0001, 0).ecx & 1, 1, "LAHF in 64-bit mode");
-    assert_eq!(vcpu.cpuid(0x4000_0000, 0).ebx.to_le_bytes(), *b"KVMK");
-    assert_eq!(vcpu.cpuid(0x1234, 0), vcpu.cpuid(0x16, 0), "a leaf too high answers as the highest");
 }
 
 #[test]

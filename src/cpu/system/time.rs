@@ -37,6 +37,12 @@ pub fn read_time_stamp(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     Ok(())
 }
 
+/// `RDPID`: register `a` = IA32_TSC_AUX.
+pub fn read_processor_id(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    vcpu.set_reg(Reg(op.a), vcpu.msr.tsc_aux);
+    Ok(())
+}
+
 /// `RDPMC`: there are no performance counters.
 pub fn read_performance_counter(_vcpu: &mut Vcpu, _op: &Op) -> Result<(), Exception> {
     Err(Exception::GeneralProtection(0))

@@ -23,10 +23,11 @@ pub fn to_singles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     }
     let mut context = Context::new(vcpu.mxcsr);
     let [low, high] = integers(vcpu, op).map(|lane| context.float::<Single>(lane.into()));
-    context.finish(vcpu)?;
+    // As hardware does, also when the conversion raises #XM.
     if !is_memory(op) {
         vcpu.x87.enter_mmx();
     }
+    context.finish(vcpu)?;
     vcpu.vectors[usize::from(op.a & 15)].0[0] = low | high << 32;
     Ok(())
 }
@@ -50,8 +51,9 @@ fn to_integers<F: Format>(vcpu: &mut Vcpu, op: &Op, lanes: [u64; 2]) -> Result<(
     let mut context = Context::new(vcpu.mxcsr);
     let round = if op.c & 2 != 0 { Round::TowardZero } else { context.round };
     let [low, high] = lanes.map(|lane| context.integer::<F>(lane, 32, round));
-    context.finish(vcpu)?;
+    // As hardware does, also when the conversion raises #XM.
     vcpu.x87.enter_mmx();
+    context.finish(vcpu)?;
     vcpu.x87.set_mmx(op.a, low | high << 32);
     Ok(())
 }

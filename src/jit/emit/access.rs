@@ -104,20 +104,26 @@ impl Emitter<'_> {
         };
     }
 
-    /// Takes the address of 16 bytes from the stack and stores vector register `number` there.
-    pub(super) fn store_vector(&mut self, number: u8) {
+    /// Takes an address from the stack and stores 16 or 32 bytes of vector register `number` there.
+    pub(super) fn store_vector(&mut self, number: u8, bytes: u8) {
         let local = self.cached_vector(number);
-        self.host_address(16, offset_of!(TlbEntry, write_tag));
-        self.wasm().local_get(local).v128_store(at(0));
+        let upper = if bytes == 32 { Some(self.cached_vector(number | super::vector::UPPER)) } else { None };
+        self.host_address(bytes.into(), offset_of!(TlbEntry, write_tag));
+        let mut wasm = self.wasm();
+        if let Some(upper) = upper {
+            // The TLB's entry has served.
+            wasm.local_tee(ENTRY).local_get(upper).v128_store(at(16)).local_get(ENTRY);
+        }
+        wasm.local_get(local).v128_store(at(0));
     }
 
-    /// Leaves for the interpreter, which raises #GP(0), when the address on the stack is not a multiple of 16;
-    /// else it stays there.
-    pub(super) fn check_alignment(&mut self) {
+    /// Leaves for the interpreter, which raises #GP(0), when the address on the stack is not a multiple of
+    /// `bytes`; else it stays there.
+    pub(super) fn check_alignment(&mut self, bytes: u8) {
         let site = self.redo_site();
         let mut wasm = self.wasm();
         wasm.local_set(ADDRESS).i32_const(site).local_set(SITE);
-        wasm.local_get(ADDRESS).i32_wrap_i64().i32_const(15).i32_and();
+        wasm.local_get(ADDRESS).i32_wrap_i64().i32_const(i32::from(bytes) - 1).i32_and();
         self.leave_if();
         self.wasm().local_get(ADDRESS);
     }

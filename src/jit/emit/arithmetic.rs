@@ -164,7 +164,7 @@ impl Emitter<'_> {
                 };
                 self.finish(op, width, wants_flags, pending);
             }
-            Shape::Shift { shift, width } => self.shift_variable(op, shift, width),
+            Shape::Shift { shift, width, is_quiet } => self.shift_variable(op, shift, width, is_quiet),
             Shape::RotateImmediate { width, is_right, is_quiet } => {
                 self.rotate(op, width, is_right, is_quiet)
             }
@@ -358,13 +358,13 @@ impl Emitter<'_> {
     }
 
     /// A shift by a register: a count of zero leaves the flags.
-    fn shift_variable(&mut self, op: &Op, shift: Shift, width: Width) {
+    fn shift_variable(&mut self, op: &Op, shift: Shift, width: Width, is_quiet: bool) {
         let mask = if width == Width::W64 { 63 } else { 31 };
         let count = |emitter: &mut Self| {
             emitter.get(op.c);
             emitter.wasm().i64_const(mask).i64_and();
         };
-        if !self.flags_live_after() {
+        if is_quiet || !self.flags_live_after() {
             self.get(op.b);
             self.shift_by(shift, width, count);
             self.assign_result(op.a, width);

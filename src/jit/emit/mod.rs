@@ -490,10 +490,13 @@ impl Emitter<'_> {
                 self.wasm().local_get(VALUE);
                 self.set(op.a);
             }
-            Shape::VectorLoad { .. } | Shape::VectorStore { .. } | Shape::VectorMove => self.vector_move(op),
-            Shape::Vector if self.vector(op) => {}
+            Shape::VectorLoad { .. }
+            | Shape::VectorStore { .. }
+            | Shape::VectorMove { .. }
+            | Shape::VectorClearUpper => self.vector_move(op),
+            Shape::Vector | Shape::Vector256 if self.vector(op) => {}
             Shape::Call if helper_effects(op).is_some() => self.call_lightly(op),
-            Shape::Vector | Shape::Call => self.call_helper(op),
+            Shape::Vector | Shape::Vector256 | Shape::Call => self.call_helper(op),
             _ => self.arithmetic(op),
         }
     }
@@ -550,6 +553,8 @@ impl Emitter<'_> {
             self.wasm().drop();
         }
         self.load_registers(known.writes & self.live_after());
+        // VZEROUPPER is such a helper.
+        self.vectors.forget_upper_halves();
     }
 
     /// The temporaries that the operations of this instruction before the current one have written.

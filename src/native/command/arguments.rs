@@ -1,5 +1,6 @@
 //! The command line of `dinghy`.
 
+use crate::machine::CpuModel;
 use crate::native::Published;
 use crate::net::Destinations;
 use crate::virtio::p9::ShareTag;
@@ -54,6 +55,10 @@ pub struct RunArguments {
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory: u64,
 
+    /// The processor: a level of the x86-64 psABI, or all that works
+    #[arg(long, value_enum, default_value_t = CpuArgument::Max)]
+    pub cpu: CpuArgument,
+
     /// What executes the guest's instructions
     #[arg(long, value_enum, default_value_t = Engine::Auto)]
     pub engine: Engine,
@@ -87,6 +92,30 @@ pub struct RunArguments {
 const EXIT_CODES: &str = "\
 Exit codes: 0 the guest has powered off (or Ctrl-A X), 1 the host has failed, 2 bad arguments or files,
 3 the guest has panicked, 124 timeout; a guest that writes N to the debug-exit port 0xf4 ends with 2N+1.";
+
+/// Which processor the guest sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CpuArgument {
+    /// SSE2
+    V1,
+    /// SSE4.2 and POPCNT
+    V2,
+    /// AVX2, FMA, BMI2
+    V3,
+    /// V3, AES-NI, SHA, ADX, and what else there is
+    Max,
+}
+
+impl From<CpuArgument> for CpuModel {
+    fn from(argument: CpuArgument) -> Self {
+        match argument {
+            CpuArgument::V1 => Self::V1,
+            CpuArgument::V2 => Self::V2,
+            CpuArgument::V3 => Self::V3,
+            CpuArgument::Max => Self::Max,
+        }
+    }
+}
 
 /// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

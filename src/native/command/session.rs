@@ -6,7 +6,7 @@ use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
-use crate::machine::{ClockSource, Machine, MachineConfig, MachineError, RunOutcome};
+use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, RunOutcome};
 use crate::native::{HostNetwork, HostNetworkError, NetworkWaker, SystemClock, SystemEntropy};
 use crate::net::Policy;
 use std::io;
@@ -96,6 +96,7 @@ pub enum Ending {
 pub struct Session {
     files: Files,
     memory_bytes: u64,
+    cpu_model: CpuModel,
     clock: ClockArgument,
     timeout: Option<Duration>,
     network: Option<HostNetwork>,
@@ -116,6 +117,7 @@ impl Session {
         Ok(Self {
             files: Files::open(arguments)?,
             memory_bytes: arguments.memory.saturating_mul(MIB),
+            cpu_model: arguments.cpu.into(),
             clock: arguments.clock,
             timeout: arguments.timeout,
             network,
@@ -175,6 +177,7 @@ impl Session {
         let (network, network_waker) = network.unzip();
         let machine = Machine::new(MachineConfig {
             memory_bytes: self.memory_bytes,
+            cpu_model: self.cpu_model,
             kernel: self.files.kernel.clone(),
             initrd: self.files.initrd.clone(),
             command_line: self.files.command_line.clone(),

@@ -2,9 +2,10 @@
 
 use super::context::{Context, DENORMAL, INVALID, OVERFLOW, PRECISION, UNDERFLOW, ZERO_DIVIDE};
 use super::format::{
-    Format, bits, is_denormal, is_nan, is_normal, is_signalling, is_zero, quieted, smallest_normal, soft,
+    Format, Layout, bits, is_denormal, is_nan, is_normal, is_signalling, is_zero, quieted, smallest_normal,
+    soft,
 };
-use rustc_apfloat::{Float, Round, Status, StatusAnd};
+use rustc_apfloat::{Float, Round, Status, StatusAnd, ieee};
 
 /// A two-operand operation that rounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,36 +103,54 @@ impl Context {
             Arithmetic::Multiply => left.mul_r(right.scalbn(scale), round).value,
             Arithmetic::Divide => left.scalbn(scale).div_r(right, round).value,
         };
-        self.rounded::<F>(value, status, scaled)
+        let wide = || {
+            let (left, right) = (F::widened(left), F::widened(right));
+            match operation {
+                Arithmetic::Add => left + right,
+                Arithmetic::Subtract => left - right,
+                Arithmetic::Multiply => left * right,
+                Arithmetic::Divide => left / right,
+            }
+        };
+        self.rounded::<F>(value, status, scaled, wide)
     }
 
     /// Notes how a result was rounded, and flushes it to zero where that is asked for.
     ///
     /// `scaled` gives the result times two to a power: with an exponent without bounds, as it were. That
     /// tells whether one that was rounded up to the smallest normal number was tiny, and whether one that
-    /// was rounded down to the largest number was larger.
-    pub fn rounded<F: Format>(
+    /// was rounded down to the largest number was larger. `wide` gives it with more bits, and says whether
+    /// those suffice: an overflow or underflow that is not masked is inexact only if the fraction is.
+    pub fn rounded<F: Layout>(
         &mut self,
         value: F::Soft,
         status: Status,
         scaled: impl Fn(i32) -> F::Soft,
+        wide: impl Fn() -> StatusAnd<ieee::Quad>,
     ) -> u64 {
+        let has_inexact_fraction = || {
+            let StatusAnd { status, value } = wide();
+            !status.is_empty() || !F::has_fraction_of(value)
+        };
         let result = bits::<F>(value);
         let is_inexact = status.contains(Status::INEXACT);
         let magnitude = result & !F::SIGN;
         let largest = F::INFINITY - 1;
         let is_cut = magnitude == largest && is_inexact && {
-            let limit = soft::<F>(largest).scalbn(-SCALE);
-            bits::<F>(scaled(-SCALE)) & !F::SIGN > bits::<F>(limit)
+            let limit = soft::<F>(largest).scalbn(-F::SCALE);
+            bits::<F>(scaled(-F::SCALE)) & !F::SIGN > bits::<F>(limit)
         };
         if status.contains(Status::OVERFLOW) || is_cut {
-            self.found |= OVERFLOW | PRECISION;
+            self.found |= OVERFLOW;
+            if !self.is_overflow_open || has_inexact_fraction() {
+                self.found |= PRECISION;
+            }
             return result;
         }
         let is_tiny = if magnitude == smallest_normal::<F>() {
             is_inexact && {
-                let limit = soft::<F>(smallest_normal::<F>()).scalbn(SCALE);
-                bits::<F>(scaled(SCALE)) & !F::SIGN < bits::<F>(limit)
+                let limit = soft::<F>(smallest_normal::<F>()).scalbn(F::SCALE);
+                bits::<F>(scaled(F::SCALE)) & !F::SIGN < bits::<F>(limit)
             }
         } else {
             is_denormal::<F>(result) || magnitude == 0 && is_inexact
@@ -140,7 +159,14 @@ impl Context {
             self.found |= UNDERFLOW | PRECISION;
             return result & F::SIGN;
         }
-        if is_tiny && (is_inexact || self.is_underflow_open) {
+        if is_tiny && self.is_underflow_open {
+            self.found |= UNDERFLOW;
+            if has_inexact_fraction() {
+                self.found |= PRECISION;
+            }
+            return result;
+        }
+        if is_tiny && is_inexact {
             self.found |= UNDERFLOW;
         }
         if is_inexact {
@@ -165,8 +191,8 @@ impl Context {
         self.note_denormal::<F>(x);
         let nearest = F::square_root(x);
         // Scaled by an even power so that the exact difference is no denormal.
-        let root = soft::<F>(nearest).scalbn(SCALE);
-        let square = soft::<F>(x).scalbn(2 * SCALE);
+        let root = soft::<F>(nearest).scalbn(F::SCALE);
+        let square = soft::<F>(x).scalbn(2 * F::SCALE);
         let (root, square) =
             if square.is_infinite() { (soft::<F>(nearest), soft::<F>(x)) } else { (root, square) };
         let difference = root.mul_add_r(root, -square, Round::NearestTiesToEven).value;
@@ -217,11 +243,11 @@ impl Context {
             return x | 1 << 22;
         }
         // Denormals count as zero.
-        if wide & super::format::Single::INFINITY == 0 {
+        if wide & <super::format::Single as Layout>::INFINITY == 0 {
             return x & SIGN | f32::INFINITY.to_bits();
         }
         if is_root && x & SIGN != 0 {
-            return super::format::Single::DEFAULT_NAN as u32;
+            return <super::format::Single as Layout>::DEFAULT_NAN as u32;
         }
         let value = f64::from(f32::from_bits(x));
         let exact = if is_root { 1.0 / value.sqrt() } else { 1.0 / value };
@@ -231,6 +257,3 @@ impl Context {
         if is_normal::<super::format::Single>(u64::from(rounded)) { rounded } else { x & SIGN }
     }
 }
-
-/// By how many powers of two results are moved away from the edges of the exponents.
-const SCALE: i32 = 64;

@@ -24,14 +24,22 @@ impl Context {
         }
     }
 
-    /// Predicate 0 to 7 of `CMPccPS` and the like: EQ, LT, LE, UNORD, and their opposites.
+    /// Predicate 0 to 31 of `VCMPccPS` and the like, of which `CMPccPS` has 0 to 7: EQ, LT, LE, UNORD, by
+    /// bit 3 the same with NaNs on the other side, by bit 2 their opposites. Bit 4 swaps which of them
+    /// signal quiet NaNs.
     pub fn predicate<F: Format>(&mut self, predicate: u8, x: u64, y: u64) -> bool {
-        let order = self.compared::<F>(x, y, matches!(predicate & 3, 1 | 2));
-        let holds = match predicate & 3 {
-            0 => order == Order::Equal,
-            1 => order == Order::Less,
-            2 => matches!(order, Order::Less | Order::Equal),
-            _ => order == Order::Unordered,
+        use Order::{Equal, Less, Unordered};
+        let is_signalled = matches!(predicate & 3, 1 | 2) != (predicate & 16 != 0);
+        let order = self.compared::<F>(x, y, is_signalled);
+        let holds = match predicate & 0b1011 {
+            0 => order == Equal,
+            1 => order == Less,
+            2 => matches!(order, Less | Equal),
+            3 => order == Unordered,
+            8 => matches!(order, Equal | Unordered),
+            9 => matches!(order, Less | Unordered),
+            10 => matches!(order, Less | Equal | Unordered),
+            _ => false,
         };
         holds != (predicate & 4 != 0)
     }

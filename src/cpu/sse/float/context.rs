@@ -31,6 +31,8 @@ pub struct Context {
     pub flushes_to_zero: bool,
     /// Underflow is not masked: it is signalled for exact tiny results too.
     pub is_underflow_open: bool,
+    /// Overflow is not masked.
+    pub is_overflow_open: bool,
     /// What is found so far.
     pub found: u32,
 }
@@ -54,6 +56,7 @@ impl Context {
             denormals_are_zero: mxcsr & 1 << 6 != 0,
             flushes_to_zero: mxcsr & 1 << 15 != 0 && !is_underflow_open,
             is_underflow_open,
+            is_overflow_open: mxcsr & OVERFLOW << MASK_SHIFT == 0,
             found: 0,
         }
     }

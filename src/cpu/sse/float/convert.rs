@@ -1,7 +1,9 @@
 //! Conversions between the formats and integers.
 
 use super::context::{Context, INVALID, PRECISION};
-use super::format::{Double, Format, Single, bits, is_nan, is_signalling, is_zero, soft};
+use super::format::{
+    Double, Format, Half, Layout, Single, bits, is_denormal, is_nan, is_signalling, is_zero, soft,
+};
 use rustc_apfloat::{Float, FloatConvert, Round, Status, ieee};
 
 impl Context {
@@ -39,9 +41,52 @@ impl Context {
         let round = self.round;
         let wide = soft::<Double>(x);
         let converted = narrow(wide, round);
-        self.rounded::<Single>(converted.value, converted.status, |scale| {
-            narrow(wide.scalbn(scale), round).value
-        }) as u32
+        let scaled = |scale| narrow(wide.scalbn(scale), round).value;
+        let exact = || Status::OK.and(Double::widened(wide));
+        self.rounded::<Single>(converted.value, converted.status, scaled, exact) as u32
+    }
+
+    /// Half to single: exact. Denormal halves are numbers whatever DAZ says, and are not noted.
+    pub fn single_of_half(&mut self, x: u16) -> u32 {
+        let x = u64::from(x);
+        if is_nan::<Half>(x) {
+            if is_signalling::<Half>(x) {
+                self.found |= INVALID;
+            }
+            let sign = (x & Half::SIGN) << 16;
+            let fraction = (x & ((1 << Half::FRACTION_BITS) - 1)) << 13;
+            return (sign | Single::INFINITY | fraction | 1 << (Single::FRACTION_BITS - 1)) as u32;
+        }
+        let mut loses = false;
+        bits::<Single>(FloatConvert::<ieee::Single>::convert(soft::<Half>(x), &mut loses).value) as u32
+    }
+
+    /// Single to half. Tiny results stay denormal whatever FTZ says.
+    pub fn half_of_single(&mut self, x: u32, round: Round) -> u16 {
+        let x = self.operand::<Single>(x.into());
+        if is_nan::<Single>(x) {
+            if is_signalling::<Single>(x) {
+                self.found |= INVALID;
+            }
+            let sign = (x & Single::SIGN) >> 16;
+            let fraction = x >> 13 & ((1 << Half::FRACTION_BITS) - 1);
+            return (sign | Half::INFINITY | fraction | 1 << (Half::FRACTION_BITS - 1)) as u16;
+        }
+        self.note_denormal::<Single>(x);
+        let narrow = |x: ieee::Single| {
+            let mut loses = false;
+            FloatConvert::<ieee::Half>::convert_r(x, round, &mut loses)
+        };
+        let wide = soft::<Single>(x);
+        let converted = narrow(wide);
+        let flushes_to_zero = std::mem::replace(&mut self.flushes_to_zero, false);
+        let scaled = |scale| narrow(wide.scalbn(scale)).value;
+        // Denormal singles are too small for an adjusted exponent too; processors call them inexact.
+        let status = if is_denormal::<Single>(x) { Status::INEXACT } else { Status::OK };
+        let exact = || status.and(Single::widened(wide));
+        let result = self.rounded::<Half>(converted.value, converted.status, scaled, exact);
+        self.flushes_to_zero = flushes_to_zero;
+        result as u16
     }
 
     /// To a signed integer of `width` bits (32 or 64); the indefinite integer when it does not fit.

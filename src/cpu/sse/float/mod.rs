@@ -8,21 +8,25 @@ mod compare;
 mod context;
 mod convert;
 mod format;
+mod fused;
 #[cfg(test)]
 mod host_tests;
 mod lift;
 mod operation;
+mod vex;
 
 pub use lift::lift;
 pub use operation::Operation;
+pub use vex::lift_vex;
 
 use crate::cpu::{Exception, Helper, Vcpu};
-use crate::ir::{Op, Reg, VectorReg};
+use crate::ir::{Op, OpCode, Reg, VectorReg};
 use arithmetic::{Arithmetic, is_quick, quick};
 pub use arithmetic::{QUICK as MXCSR_QUICK, QUICK_MASK as MXCSR_QUICK_MASK};
 pub use context::Context;
 use context::rounding;
-pub use format::{Double, Format, Single};
+pub use format::{Double, Format, Layout, Single};
+use fused::{ALTERNATING, NEGATED_ADDEND, quick_fused};
 use rustc_apfloat::Round;
 
 /// The helpers by place. The first two raise #UD and #NM for the whole of SSE.
@@ -55,11 +59,6 @@ fn doubles(vcpu: &Vcpu, number: u8) -> [u64; 2] {
     [low, high]
 }
 
-fn singles(vcpu: &Vcpu, number: u8) -> [u32; 4] {
-    let [low, high] = doubles(vcpu, number);
-    [low as u32, (low >> 32) as u32, high as u32, (high >> 32) as u32]
-}
-
 #[inline(always)]
 fn single(vcpu: &Vcpu, number: u8) -> u64 {
     vcpu.vectors[place(number)].0[0] & 0xffff_ffff
@@ -79,11 +78,6 @@ fn set_double(vcpu: &mut Vcpu, number: u8, value: u64) {
 #[inline(always)]
 fn set_doubles(vcpu: &mut Vcpu, number: u8, lanes: [u64; 2]) {
     vcpu.vectors[place(number)].0[..2].copy_from_slice(&lanes);
-}
-
-fn set_singles(vcpu: &mut Vcpu, number: u8, [x0, x1, x2, x3]: [u32; 4]) {
-    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    set_doubles(vcpu, number, [pair(x0, x1), pair(x2, x3)]);
 }
 
 /// Runs a vector operation of this half.
@@ -156,63 +150,94 @@ fn careful_single(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(),
     Ok(())
 }
 
+/// Quadwords that the operation works on.
+#[inline(always)]
+fn quadwords(op: &Op) -> usize {
+    if op.code == OpCode::Vector256 { 4 } else { 2 }
+}
+
+/// A single of a register's lanes.
+#[inline(always)]
+fn lane_of_singles(lanes: &[u64; 4], place: usize) -> u64 {
+    lanes[place / 2 & 3] >> (32 * (place & 1)) & 0xffff_ffff
+}
+
+/// Puts a single into a register's lanes.
+#[inline(always)]
+fn set_lane_of_singles(lanes: &mut [u64; 4], place: usize, value: u64) {
+    let shift = 32 * (place & 1);
+    let lane = &mut lanes[place / 2 & 3];
+    *lane = *lane & !(0xffff_ffff << shift) | (value & 0xffff_ffff) << shift;
+}
+
 /// Even lanes by the first operation, odd ones by the second.
+#[inline(always)]
 fn packed_doubles(vcpu: &mut Vcpu, op: &Op, operations: [Arithmetic; 2]) -> Result<(), Exception> {
-    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
     if is_quick(vcpu.mxcsr) {
-        let low = quick::<Double>(operations[0], x[0], y[0]);
-        let high = quick::<Double>(operations[1], x[1], y[1]);
-        if let (Some(low), Some(high)) = (low, high) {
-            set_doubles(vcpu, op.a, [low, high]);
+        let (x, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
+        let mut lanes = x;
+        let is_done = (0..quadwords(op)).all(|lane| {
+            let result = quick::<Double>(operations[lane & 1], x[lane], y[lane]);
+            lanes[lane] = result.unwrap_or(0);
+            result.is_some()
+        });
+        if is_done {
+            vcpu.vectors[place(op.a)].0 = lanes;
             return Ok(());
         }
     }
     with_doubles(vcpu, op, |context, lane, x, y| context.arithmetic::<Double>(operations[lane & 1], x, y))
 }
 
+#[inline(always)]
 fn packed_singles(vcpu: &mut Vcpu, op: &Op, operations: [Arithmetic; 2]) -> Result<(), Exception> {
     if is_quick(vcpu.mxcsr) {
-        let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
-        let mut lanes = [0; 4];
-        let is_done = (0..4).all(|lane| {
-            let result = quick::<Single>(operations[lane & 1], x[lane].into(), y[lane].into());
-            lanes[lane] = result.unwrap_or(0) as u32;
+        let (x, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
+        let mut lanes = x;
+        let is_done = (0..2 * quadwords(op)).all(|lane| {
+            let (x, y) = (lane_of_singles(&x, lane), lane_of_singles(&y, lane));
+            let result = quick::<Single>(operations[lane & 1], x, y);
+            set_lane_of_singles(&mut lanes, lane, result.unwrap_or(0));
             result.is_some()
         });
         if is_done {
-            set_singles(vcpu, op.a, lanes);
+            vcpu.vectors[place(op.a)].0 = lanes;
             return Ok(());
         }
     }
     with_singles(vcpu, op, |context, lane, x, y| context.arithmetic::<Single>(operations[lane & 1], x, y))
 }
 
-/// Both lanes by a function of the lane and of both operands' lanes.
+/// Every lane by a function of the lane and of both operands' lanes.
 fn with_doubles(
     vcpu: &mut Vcpu,
     op: &Op,
     function: impl Fn(&mut Context, usize, u64, u64) -> u64,
 ) -> Result<(), Exception> {
-    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
+    let (mut x, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
     let mut context = Context::new(vcpu.mxcsr);
-    let lanes = std::array::from_fn(|lane| function(&mut context, lane, x[lane], y[lane]));
+    for (lane, (x, y)) in x.iter_mut().zip(y).take(quadwords(op)).enumerate() {
+        *x = function(&mut context, lane, *x, y);
+    }
     context.finish(vcpu)?;
-    set_doubles(vcpu, op.a, lanes);
+    vcpu.vectors[place(op.a)].0 = x;
     Ok(())
 }
 
-/// All four lanes by a function of the lane and of both operands' lanes.
+/// As [`with_doubles`], for singles.
 fn with_singles(
     vcpu: &mut Vcpu,
     op: &Op,
     function: impl Fn(&mut Context, usize, u64, u64) -> u64,
 ) -> Result<(), Exception> {
-    let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+    let (mut lanes, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
     let mut context = Context::new(vcpu.mxcsr);
-    let lanes =
-        std::array::from_fn(|lane| function(&mut context, lane, x[lane].into(), y[lane].into()) as u32);
+    for lane in 0..2 * quadwords(op) {
+        let (x, y) = (lane_of_singles(&lanes, lane), lane_of_singles(&y, lane));
+        set_lane_of_singles(&mut lanes, lane, function(&mut context, lane, x, y));
+    }
     context.finish(vcpu)?;
-    set_singles(vcpu, op.a, lanes);
+    vcpu.vectors[place(op.a)].0 = lanes;
     Ok(())
 }
 
@@ -330,8 +355,39 @@ fn execute_rarer(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<(), E
         O::ReciprocalRootPs => {
             with_singles(vcpu, op, |_, _, _, y| Context::approximate(y as u32, true).into())
         }
+        O::FusedSs | O::FusedPs => fused::<Single>(vcpu, op, operation == O::FusedSs),
+        O::FusedSd | O::FusedPd => fused::<Double>(vcpu, op, operation == O::FusedSd),
         _ => execute_conversion(vcpu, op, operation),
     }
+}
+
+/// Fused multiply-add of the lowest lane or of all.
+fn fused<F: Format>(vcpu: &mut Vcpu, op: &Op, is_scalar: bool) -> Result<(), Exception> {
+    let operands = [op.b, op.c, op.d].map(|number| vcpu.vectors[place(number)].0);
+    let mut result = vcpu.vectors[place(op.a)].0;
+    let is_single = F::SIGN == Single::SIGN;
+    let count = match (is_scalar, is_single) {
+        (true, _) => 1,
+        (false, true) => 2 * quadwords(op),
+        (false, false) => quadwords(op),
+    };
+    let is_quick = is_quick(vcpu.mxcsr);
+    let mut context = Context::new(vcpu.mxcsr);
+    for lane in 0..count {
+        let lanes = operands.map(|lanes| if is_single { lane_of_singles(&lanes, lane) } else { lanes[lane] });
+        let is_flipped = op.disp & ALTERNATING != 0 && lane & 1 != 0;
+        let signs = if is_flipped { op.disp ^ NEGATED_ADDEND } else { op.disp };
+        let quick = if is_quick { quick_fused::<F>(signs, lanes) } else { None };
+        let value = quick.unwrap_or_else(|| context.fused::<F>(signs, lanes));
+        if is_single {
+            set_lane_of_singles(&mut result, lane, value);
+        } else {
+            result[lane] = value;
+        }
+    }
+    context.finish(vcpu)?;
+    vcpu.vectors[place(op.a)].0 = result;
+    Ok(())
 }
 
 fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<(), Exception> {
@@ -348,39 +404,37 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
             context.finish(vcpu)?;
             set_single(vcpu, op.a, value.into());
         }
-        O::PsToPd => {
-            let source = singles(vcpu, op.c);
-            let lanes = [context.widened(source[0]), context.widened(source[1])];
-            context.finish(vcpu)?;
-            set_doubles(vcpu, op.a, lanes);
-        }
-        O::PdToPs => {
-            let source = doubles(vcpu, op.c);
-            let lanes = [context.narrowed(source[0]), context.narrowed(source[1]), 0, 0];
-            context.finish(vcpu)?;
-            set_singles(vcpu, op.a, lanes);
-        }
+        O::PsToPd => return widened(vcpu, op, |context, lane| context.widened(lane)),
+        O::PdToPs => return narrowed(vcpu, op, |context, lane| context.narrowed(lane)),
         O::DqToPs => {
-            let lanes = singles(vcpu, op.c).map(|lane| context.float::<Single>((lane as i32).into()) as u32);
-            context.finish(vcpu)?;
-            set_singles(vcpu, op.a, lanes);
+            return with_singles(vcpu, op, |context, _, _, y| {
+                context.float::<Single>(i64::from(y as u32 as i32))
+            });
         }
-        O::DqToPd => {
-            let source = singles(vcpu, op.c);
-            let lanes = [source[0], source[1]].map(|lane| f64::from(lane as i32).to_bits());
-            set_doubles(vcpu, op.a, lanes);
-        }
+        O::DqToPd => return widened(vcpu, op, |_, lane| f64::from(lane as i32).to_bits()),
         O::PsToDq => {
-            let lanes =
-                singles(vcpu, op.c).map(|lane| context.integer::<Single>(lane.into(), 32, round) as u32);
-            context.finish(vcpu)?;
-            set_singles(vcpu, op.a, lanes);
+            return with_singles(vcpu, op, |context, _, _, y| context.integer::<Single>(y, 32, round));
         }
         O::PdToDq => {
-            let [low, high] =
-                doubles(vcpu, op.c).map(|lane| context.integer::<Double>(lane, 32, round) as u32);
+            return narrowed(vcpu, op, |context, lane| context.integer::<Double>(lane, 32, round) as u32);
+        }
+        O::HalvesToSingles => {
+            let source = vcpu.vectors[place(op.c)].0;
+            return with_singles(vcpu, op, |context, lane, _, _| {
+                context.single_of_half((source[lane / 4 & 3] >> (16 * (lane & 3))) as u16).into()
+            });
+        }
+        O::SinglesToHalves => {
+            let round = if op.d & 4 != 0 { context.round } else { rounding(op.d.into()) };
+            let source = vcpu.vectors[place(op.c)].0;
+            let mut lanes = [0; 4];
+            for lane in 0..2 * quadwords(op) {
+                let half = context.half_of_single(lane_of_singles(&source, lane) as u32, round);
+                lanes[lane / 4] |= u64::from(half) << (16 * (lane & 3));
+            }
             context.finish(vcpu)?;
-            set_singles(vcpu, op.a, [low, high, 0, 0]);
+            let written = quadwords(op);
+            vcpu.vectors[place(op.a)].0[..written].copy_from_slice(&lanes[..written]);
         }
         O::SiToSs | O::SiToSd => {
             let (mut context, _) = conversion(vcpu, false);
@@ -412,44 +466,85 @@ fn execute_conversion(vcpu: &mut Vcpu, op: &Op, operation: Operation) -> Result<
     Ok(())
 }
 
-fn horizontal_singles(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
-    let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+/// Doubles of 32-bit lanes: of the low 64 or 128 bits.
+fn widened(vcpu: &mut Vcpu, op: &Op, function: impl Fn(&mut Context, u32) -> u64) -> Result<(), Exception> {
+    let source = vcpu.vectors[place(op.c)].0;
+    let mut lanes = vcpu.vectors[place(op.a)].0;
     let mut context = Context::new(vcpu.mxcsr);
-    let lanes = [[x[0], x[1]], [x[2], x[3]], [y[0], y[1]], [y[2], y[3]]]
-        .map(|[x, y]| context.arithmetic::<Single>(operation, x.into(), y.into()) as u32);
+    for (place, lane) in lanes.iter_mut().take(quadwords(op)).enumerate() {
+        *lane = function(&mut context, lane_of_singles(&source, place) as u32);
+    }
     context.finish(vcpu)?;
-    set_singles(vcpu, op.a, lanes);
+    vcpu.vectors[place(op.a)].0 = lanes;
+    Ok(())
+}
+
+/// 32-bit lanes of doubles: into the low 64 or 128 bits, the rest of what the operation works on zeroed.
+fn narrowed(vcpu: &mut Vcpu, op: &Op, function: impl Fn(&mut Context, u64) -> u32) -> Result<(), Exception> {
+    let source = vcpu.vectors[place(op.c)].0;
+    let mut lanes = vcpu.vectors[place(op.a)].0;
+    let mut context = Context::new(vcpu.mxcsr);
+    lanes[..quadwords(op)].fill(0);
+    for (place, &lane) in source.iter().take(quadwords(op)).enumerate() {
+        set_lane_of_singles(&mut lanes, place, function(&mut context, lane).into());
+    }
+    context.finish(vcpu)?;
+    vcpu.vectors[place(op.a)].0 = lanes;
+    Ok(())
+}
+
+/// Within each 128 bits: pairs of the first operand low, pairs of the second high.
+fn horizontal_singles(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
+    let (mut lanes, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
+    let mut context = Context::new(vcpu.mxcsr);
+    let mut pair = |lanes: u64| context.arithmetic::<Single>(operation, lanes & 0xffff_ffff, lanes >> 32);
+    for (x, y) in lanes.chunks_exact_mut(2).zip(y.chunks_exact(2)).take(quadwords(op) / 2) {
+        let sums = [pair(x[0]) | pair(x[1]) << 32, pair(y[0]) | pair(y[1]) << 32];
+        x.copy_from_slice(&sums);
+    }
+    context.finish(vcpu)?;
+    vcpu.vectors[place(op.a)].0 = lanes;
     Ok(())
 }
 
 fn horizontal_doubles(vcpu: &mut Vcpu, op: &Op, operation: Arithmetic) -> Result<(), Exception> {
-    let (x, y) = (doubles(vcpu, op.a), doubles(vcpu, op.c));
+    let (mut lanes, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
     let mut context = Context::new(vcpu.mxcsr);
-    let lanes = [x, y].map(|[x, y]| context.arithmetic::<Double>(operation, x, y));
+    for (x, y) in lanes.chunks_exact_mut(2).zip(y.chunks_exact(2)).take(quadwords(op) / 2) {
+        let sums = [
+            context.arithmetic::<Double>(operation, x[0], x[1]),
+            context.arithmetic::<Double>(operation, y[0], y[1]),
+        ];
+        x.copy_from_slice(&sums);
+    }
     context.finish(vcpu)?;
-    set_doubles(vcpu, op.a, lanes);
+    vcpu.vectors[place(op.a)].0 = lanes;
     Ok(())
 }
 
 fn dot_product_singles(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
-    let (x, y) = (singles(vcpu, op.a), singles(vcpu, op.c));
+    let (x, y) = (vcpu.vectors[place(op.a)].0, vcpu.vectors[place(op.c)].0);
     let mut context = Context::new(vcpu.mxcsr);
     let mut products = Context::new(vcpu.mxcsr);
-    let product: [u64; 4] = std::array::from_fn(|lane| {
-        if op.d & 0x10 << lane == 0 {
+    let lanes = 2 * quadwords(op);
+    let product: [u64; 8] = std::array::from_fn(|lane| {
+        if lane >= lanes || op.d & 0x10 << (lane & 3) == 0 {
             return 0;
         }
-        products.arithmetic::<Single>(Arithmetic::Multiply, x[lane].into(), y[lane].into())
+        let (x, y) = (lane_of_singles(&x, lane), lane_of_singles(&y, lane));
+        products.arithmetic::<Single>(Arithmetic::Multiply, x, y)
     });
     products.finish(vcpu)?;
     // The neighbour's product first, then the lane's own pair: that order decides which of several NaNs a
     // lane gets. The manual leaves it open; this is what hardware does.
     let mut sum = |x, y| context.arithmetic::<Single>(Arithmetic::Add, x, y);
-    let pairs: [u64; 4] = std::array::from_fn(|lane| sum(product[lane ^ 1], product[lane]));
-    let sums: [u64; 4] = std::array::from_fn(|lane| sum(pairs[lane], pairs[lane ^ 2]));
+    let pairs: [u64; 8] = std::array::from_fn(|lane| sum(product[lane ^ 1], product[lane]));
+    let sums: [u64; 8] = std::array::from_fn(|lane| sum(pairs[lane], pairs[lane ^ 2]));
     context.finish(vcpu)?;
-    let lanes = std::array::from_fn(|lane| if op.d & 1 << lane != 0 { sums[lane] as u32 } else { 0 });
-    set_singles(vcpu, op.a, lanes);
+    let target = &mut vcpu.vectors[place(op.a)].0;
+    for (lane, sum) in sums.into_iter().take(lanes).enumerate() {
+        set_lane_of_singles(target, lane, if op.d & 1 << (lane & 3) != 0 { sum } else { 0 });
+    }
     Ok(())
 }
 

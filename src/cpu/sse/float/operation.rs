@@ -48,6 +48,12 @@ operations! {
     SiToSs, SiToSd,
     /// Integer register `a` = `c`: bit 0 of `d` for 64 bits, bit 1 for truncation.
     SsToSi, SdToSi,
+    /// `a` = `b` times `c` plus vector register `d`, rounded once, with the signs of `disp`.
+    FusedSs, FusedSd, FusedPs, FusedPd,
+    /// Singles of half-precision numbers in the low half of `c`.
+    HalvesToSingles,
+    /// Half-precision numbers of the singles of `c`, rounded as `d` says; the rest of `a` is zero.
+    SinglesToHalves,
 }
 
 impl Operation {

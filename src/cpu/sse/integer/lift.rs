@@ -2,6 +2,7 @@
 
 use super::Operation as O;
 use super::helper::{CRC32, STORE_MASKED};
+use super::mnemonic::{by_immediate, by_operands};
 use crate::cpu::lift::{Builder, Lifted, linear_address};
 use crate::ir::{Address, Op, OpCode, Reg, VectorReg, Width};
 use iced_x86::{EncodingKind, Instruction, Mnemonic as M, OpKind, Register};
@@ -110,146 +111,6 @@ fn vector(builder: &mut Builder, instruction: &Instruction) -> Option<()> {
     Some(())
 }
 
-/// Operations on a register and a count in the instruction.
-fn by_immediate(mnemonic: M) -> Option<O> {
-    Some(match mnemonic {
-        M::Psllw => O::ShiftLeftImmediate16,
-        M::Pslld => O::ShiftLeftImmediate32,
-        M::Psllq => O::ShiftLeftImmediate64,
-        M::Psrlw => O::ShiftRightImmediate16,
-        M::Psrld => O::ShiftRightImmediate32,
-        M::Psrlq => O::ShiftRightImmediate64,
-        M::Psraw => O::ShiftRightSignedImmediate16,
-        M::Psrad => O::ShiftRightSignedImmediate32,
-        M::Pslldq => O::ShiftLeftBytes,
-        M::Psrldq => O::ShiftRightBytes,
-        _ => return None,
-    })
-}
-
-/// Operations `target = target (operation) source`, some with an immediate byte.
-fn by_operands(mnemonic: M) -> Option<O> {
-    Some(match mnemonic {
-        M::Pand | M::Andps | M::Andpd => O::And,
-        M::Pandn | M::Andnps | M::Andnpd => O::AndNot,
-        M::Por | M::Orps | M::Orpd => O::Or,
-        M::Pxor | M::Xorps | M::Xorpd => O::Xor,
-        M::Pcmpeqb => O::Equal8,
-        M::Pcmpeqw => O::Equal16,
-        M::Pcmpeqd => O::Equal32,
-        M::Pcmpeqq => O::Equal64,
-        M::Pcmpgtb => O::GreaterSigned8,
-        M::Pcmpgtw => O::GreaterSigned16,
-        M::Pcmpgtd => O::GreaterSigned32,
-        M::Pcmpgtq => O::GreaterSigned64,
-        M::Pminub => O::MinimumUnsigned8,
-        M::Pminuw => O::MinimumUnsigned16,
-        M::Pminud => O::MinimumUnsigned32,
-        M::Pmaxub => O::MaximumUnsigned8,
-        M::Pmaxuw => O::MaximumUnsigned16,
-        M::Pmaxud => O::MaximumUnsigned32,
-        M::Pminsb => O::MinimumSigned8,
-        M::Pminsw => O::MinimumSigned16,
-        M::Pminsd => O::MinimumSigned32,
-        M::Pmaxsb => O::MaximumSigned8,
-        M::Pmaxsw => O::MaximumSigned16,
-        M::Pmaxsd => O::MaximumSigned32,
-        M::Paddb => O::Add8,
-        M::Paddw => O::Add16,
-        M::Paddd => O::Add32,
-        M::Paddq => O::Add64,
-        M::Psubb => O::Subtract8,
-        M::Psubw => O::Subtract16,
-        M::Psubd => O::Subtract32,
-        M::Psubq => O::Subtract64,
-        M::Paddsb => O::AddSaturatingSigned8,
-        M::Paddsw => O::AddSaturatingSigned16,
-        M::Paddusb => O::AddSaturatingUnsigned8,
-        M::Paddusw => O::AddSaturatingUnsigned16,
-        M::Psubsb => O::SubtractSaturatingSigned8,
-        M::Psubsw => O::SubtractSaturatingSigned16,
-        M::Psubusb => O::SubtractSaturatingUnsigned8,
-        M::Psubusw => O::SubtractSaturatingUnsigned16,
-        M::Pavgb => O::Average8,
-        M::Pavgw => O::Average16,
-        M::Pabsb => O::Absolute8,
-        M::Pabsw => O::Absolute16,
-        M::Pabsd => O::Absolute32,
-        M::Psignb => O::WithSignOf8,
-        M::Psignw => O::WithSignOf16,
-        M::Psignd => O::WithSignOf32,
-        M::Pmullw => O::MultiplyLow16,
-        M::Pmulld => O::MultiplyLow32,
-        M::Pmulhw => O::MultiplyHighSigned16,
-        M::Pmulhuw => O::MultiplyHighUnsigned16,
-        M::Pmulhrsw => O::MultiplyHighRounded16,
-        M::Pmuludq => O::MultiplyEvenUnsigned32,
-        M::Pmuldq => O::MultiplyEvenSigned32,
-        M::Pmaddwd => O::MultiplyAdd16,
-        M::Pmaddubsw => O::MultiplyAddUnsignedSigned8,
-        M::Psadbw => O::SumOfAbsoluteDifferences,
-        M::Mpsadbw => O::MultipleSumsOfAbsoluteDifferences,
-        M::Phaddw => O::HorizontalAdd16,
-        M::Phaddd => O::HorizontalAdd32,
-        M::Phaddsw => O::HorizontalAddSaturating16,
-        M::Phsubw => O::HorizontalSubtract16,
-        M::Phsubd => O::HorizontalSubtract32,
-        M::Phsubsw => O::HorizontalSubtractSaturating16,
-        M::Packsswb => O::PackSigned16,
-        M::Packssdw => O::PackSigned32,
-        M::Packuswb => O::PackUnsigned16,
-        M::Packusdw => O::PackUnsigned32,
-        M::Psllw => O::ShiftLeft16,
-        M::Pslld => O::ShiftLeft32,
-        M::Psllq => O::ShiftLeft64,
-        M::Psrlw => O::ShiftRight16,
-        M::Psrld => O::ShiftRight32,
-        M::Psrlq => O::ShiftRight64,
-        M::Psraw => O::ShiftRightSigned16,
-        M::Psrad => O::ShiftRightSigned32,
-        M::Punpcklbw => O::UnpackLow8,
-        M::Punpcklwd => O::UnpackLow16,
-        M::Punpckldq | M::Unpcklps => O::UnpackLow32,
-        M::Punpcklqdq | M::Unpcklpd => O::UnpackLow64,
-        M::Punpckhbw => O::UnpackHigh8,
-        M::Punpckhwd => O::UnpackHigh16,
-        M::Punpckhdq | M::Unpckhps => O::UnpackHigh32,
-        M::Punpckhqdq | M::Unpckhpd => O::UnpackHigh64,
-        M::Pshufd => O::ShuffleDoublewords,
-        M::Pshuflw => O::ShuffleLowWords,
-        M::Pshufhw => O::ShuffleHighWords,
-        M::Pshufb => O::ShuffleBytes,
-        M::Shufps => O::ShuffleSingles,
-        M::Shufpd => O::ShuffleDoubles,
-        M::Palignr => O::AlignRight,
-        M::Movddup => O::DuplicateLow64,
-        M::Movsldup => O::DuplicateEven32,
-        M::Movshdup => O::DuplicateOdd32,
-        M::Pblendw => O::BlendWords,
-        M::Blendps => O::BlendSingles,
-        M::Blendpd => O::BlendDoubles,
-        M::Pblendvb => O::BlendVariable8,
-        M::Blendvps => O::BlendVariable32,
-        M::Blendvpd => O::BlendVariable64,
-        M::Insertps => O::InsertSingle,
-        M::Pmovsxbw => O::SignExtend8To16,
-        M::Pmovsxbd => O::SignExtend8To32,
-        M::Pmovsxbq => O::SignExtend8To64,
-        M::Pmovsxwd => O::SignExtend16To32,
-        M::Pmovsxwq => O::SignExtend16To64,
-        M::Pmovsxdq => O::SignExtend32To64,
-        M::Pmovzxbw => O::ZeroExtend8To16,
-        M::Pmovzxbd => O::ZeroExtend8To32,
-        M::Pmovzxbq => O::ZeroExtend8To64,
-        M::Pmovzxwd => O::ZeroExtend16To32,
-        M::Pmovzxwq => O::ZeroExtend16To64,
-        M::Pmovzxdq => O::ZeroExtend32To64,
-        M::Phminposuw => O::MinimumWordAndPlace,
-        M::Ptest => O::Test,
-        _ => return None,
-    })
-}
-
 fn emit(builder: &mut Builder, operation: O, target: VectorReg, source: VectorReg, immediate: u8) {
     emit_numbered(builder, operation, [target.0, target.0, source.0, immediate]);
 }
@@ -260,7 +121,7 @@ fn emit_numbered(builder: &mut Builder, operation: O, [a, b, c, d]: [u8; 4]) {
 }
 
 /// The vector register of operand 1, or [`VectorReg::T0`] after loading it there.
-fn source(builder: &mut Builder, instruction: &Instruction) -> VectorReg {
+pub fn source(builder: &mut Builder, instruction: &Instruction) -> VectorReg {
     if !Builder::is_memory(instruction, 1) {
         return Builder::vector_reg(instruction.op1_register());
     }
@@ -359,7 +220,7 @@ fn move_half(builder: &mut Builder, instruction: &Instruction, is_high: bool) {
 }
 
 /// MASKMOVDQU's address into T1: DI, EDI or RDI in DS or the segment that a prefix names.
-fn store_address(builder: &mut Builder, instruction: &Instruction) {
+pub fn store_address(builder: &mut Builder, instruction: &Instruction) {
     let truncation = match instruction.op0_kind() {
         OpKind::MemorySegDI => Some(OpCode::Lea16),
         OpKind::MemorySegEDI => Some(OpCode::Lea32),

@@ -83,7 +83,7 @@ impl Direct {
         use Lanes::{All, Low};
         use Operation as O;
         let width = if op.d & 1 != 0 { Width::W64 } else { Width::W32 };
-        let predicate = op.d & 7;
+        let predicate = op.d;
         match operation {
             O::AddSs => Self::Arithmetic(Single, Low, Zero::Sum, emits!(f32x4_add)),
             O::AddSd => Self::Arithmetic(Double, Low, Zero::Sum, emits!(f64x2_add)),

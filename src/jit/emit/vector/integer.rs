@@ -2,8 +2,8 @@
 
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, VALUE};
-use super::VectorEffects;
 use super::shuffle::{Operands, Places, shuffle};
+use super::{UPPER, VectorEffects};
 use crate::cpu::sse::integer::Operation;
 use crate::ir::{Op, Width};
 use wasm_encoder::InstructionSink;
@@ -234,7 +234,92 @@ impl Direct {
     }
 }
 
+/// Whether an operation on 256 bits does the same with both halves, but for its immediate byte.
+pub fn has_halves_alike(operation: Operation, op: &Op) -> bool {
+    use Operation as O;
+    let is_extension = matches!(
+        operation,
+        O::SignExtend8To16
+            | O::SignExtend8To32
+            | O::SignExtend8To64
+            | O::SignExtend16To32
+            | O::SignExtend16To64
+            | O::SignExtend32To64
+            | O::ZeroExtend8To16
+            | O::ZeroExtend8To32
+            | O::ZeroExtend8To64
+            | O::ZeroExtend16To32
+            | O::ZeroExtend16To64
+            | O::ZeroExtend32To64
+    );
+    // The low half's result would be the upper half's count.
+    let loses_count = takes_common_count(operation) && op.a == op.c;
+    if operation == O::Mask8 {
+        return true;
+    }
+    let is_plain = !matches!(
+        Direct::of(operation, op),
+        None | Some(
+            Direct::Slow
+                | Direct::Test
+                | Direct::ToInteger32(_)
+                | Direct::Extract(_)
+                | Direct::FromInteger(_)
+                | Direct::Insert(_)
+                | Direct::InsertSingle
+        )
+    );
+    is_plain && !is_extension && !loses_count
+}
+
+/// Shifts that take their count from the low half of `c` for both halves.
+fn takes_common_count(operation: Operation) -> bool {
+    use Operation as O;
+    matches!(
+        operation,
+        O::ShiftLeft16
+            | O::ShiftLeft32
+            | O::ShiftLeft64
+            | O::ShiftRight16
+            | O::ShiftRight32
+            | O::ShiftRight64
+            | O::ShiftRightSigned16
+            | O::ShiftRightSigned32
+    )
+}
+
+/// What such an operation does with integer registers and flags.
+pub fn wide_effects(operation: Operation, op: &Op) -> VectorEffects {
+    let writes = if operation == Operation::Mask8 { 1 << (op.a & 31) } else { 0 };
+    VectorEffects { writes, ..VectorEffects::default() }
+}
+
 impl Emitter<'_> {
+    /// Emits an operation on 256 bits, half by half.
+    pub(super) fn integer_halves(&mut self, operation: Operation, op: &Op) {
+        use Operation as O;
+        if operation == O::Mask8 {
+            self.get_vector(op.c);
+            self.wasm().i8x16_bitmask();
+            self.get_vector(op.c | UPPER);
+            self.wasm().i8x16_bitmask().i32_const(16).i32_shl().i32_or().i64_extend_i32_u();
+            return self.set(op.a);
+        }
+        let d = match operation {
+            O::BlendVariable8 | O::BlendVariable32 | O::BlendVariable64 => op.d | UPPER,
+            O::BlendSingles => op.d >> 4,
+            O::BlendDoubles | O::ShuffleDoubles => op.d >> 2,
+            _ => op.d,
+        };
+        let c = if takes_common_count(operation) { op.c } else { op.c | UPPER };
+        let upper = Op { a: op.a | UPPER, b: op.b | UPPER, c, d, ..*op };
+        for half in [*op, upper] {
+            if let Some(direct) = Direct::of(operation, &half) {
+                self.integer_lanes(&direct, &half);
+            }
+        }
+    }
+
     /// Emits an operation.
     pub(super) fn integer_lanes(&mut self, direct: &Direct, op: &Op) {
         match *direct {

@@ -5,14 +5,16 @@ mod float;
 mod integer;
 mod shuffle;
 
-use super::{Emitter, VALUE, VCPU, at};
-use crate::cpu::sse::{float::Operation as FloatOperation, integer::Operation as IntegerOperation};
-use crate::ir::{Op, Shape, VectorReg, Width};
+use super::{ENTRY, Emitter, VALUE, VCPU, at};
+use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
+use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
 
 /// Locals of 128 bits that no register has, before those of the registers.
 const SCRATCH: u32 = 1;
+/// Set in the number of a vector register's upper half.
+pub(super) const UPPER: u8 = 32;
 
 /// What a vector operation that is emitted directly does beside its work on vector registers.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,10 +38,20 @@ pub fn vector_effects(op: &Op) -> Option<VectorEffects> {
 enum Direct {
     Integer(integer::Direct),
     Float(float::Direct),
+    /// Both halves alike.
+    Wide(IntegerOperation),
+    /// By a call that works on vector registers only.
+    Slow,
 }
 
 impl Direct {
     fn of(op: &Op) -> Option<Self> {
+        if op.code == OpCode::Vector256 || sse::is_avx_or_crypto(op.imm) {
+            return match IntegerOperation::from_number(op.imm) {
+                Some(operation) if integer::has_halves_alike(operation, op) => Some(Self::Wide(operation)),
+                _ => (!sse::writes_integers(op.imm)).then_some(Self::Slow),
+            };
+        }
         match IntegerOperation::from_number(op.imm) {
             Some(operation) => integer::Direct::of(operation, op).map(Self::Integer),
             None => Some(Self::Float(float::Direct::of(FloatOperation::from_number(op.imm)?, op))),
@@ -50,6 +62,8 @@ impl Direct {
         match self {
             Self::Integer(direct) => direct.effects(op),
             Self::Float(direct) => direct.effects(op),
+            Self::Wide(operation) => integer::wide_effects(*operation, op),
+            Self::Slow => VectorEffects { may_exit: true, ..VectorEffects::default() },
         }
     }
 }
@@ -60,7 +74,7 @@ pub struct VectorLocals {
     /// Registers in the order of their locals.
     order: Vec<u8>,
     /// Registers whose local is right, here.
-    valid: u32,
+    valid: u64,
 }
 
 impl VectorLocals {
@@ -70,13 +84,23 @@ impl VectorLocals {
     }
 
     /// Registers whose local is right, here.
-    pub fn valid(&self) -> u32 {
+    pub fn valid(&self) -> u64 {
         self.valid
     }
 
     /// From here on only the locals of `valid` are right.
-    pub fn keep(&mut self, valid: u32) {
+    pub fn keep(&mut self, valid: u64) {
         self.valid = valid;
+    }
+
+    /// From here on the locals of upper halves are not right.
+    pub fn forget_upper_halves(&mut self) {
+        self.valid &= (1 << UPPER) - 1;
+    }
+
+    /// From here on the local of this half is not right.
+    fn forget(&mut self, number: u8) {
+        self.valid &= !(1 << number);
     }
 
     fn place(&mut self, number: u8) -> u32 {
@@ -88,9 +112,10 @@ impl VectorLocals {
     }
 }
 
-/// The offset of a vector register in the vCPU.
+/// The offset of a half of a vector register in the vCPU.
 fn vector_offset(number: u8) -> usize {
-    offset::VECTORS + 32 * usize::from(number).min(VectorReg::COUNT - 1)
+    let upper = if number & UPPER != 0 { 16 } else { 0 };
+    offset::VECTORS + 32 * usize::from(number & !UPPER).min(VectorReg::COUNT - 1) + upper
 }
 
 impl Emitter<'_> {
@@ -139,10 +164,16 @@ impl Emitter<'_> {
         match op.code.shape() {
             Shape::VectorLoad { bytes, is_aligned } => {
                 self.address(op);
-                if is_aligned && bytes == 16 {
-                    self.check_alignment();
+                if is_aligned {
+                    self.check_alignment(bytes);
                 }
                 self.readable(bytes.into(), false);
+                if bytes == 32 {
+                    // The TLB's entry has served.
+                    self.wasm().local_tee(ENTRY).v128_load(at(16));
+                    self.set_vector(op.a | UPPER);
+                    self.wasm().local_get(ENTRY);
+                }
                 let mut wasm = self.wasm();
                 match bytes {
                     4 => wasm.v128_load32_zero(at(0)),
@@ -151,12 +182,22 @@ impl Emitter<'_> {
                 };
                 self.set_vector(op.a);
             }
-            Shape::VectorStore { bytes: 16, is_aligned } => {
+            Shape::VectorStore { bytes: bytes @ (16 | 32), is_aligned } => {
                 self.address(op);
                 if is_aligned {
-                    self.check_alignment();
+                    self.check_alignment(bytes);
                 }
-                self.store_vector(op.a);
+                self.store_vector(op.a, bytes);
+            }
+            Shape::VectorClearUpper => {
+                self.wasm().v128_const(0);
+                self.set_vector(op.a | UPPER);
+            }
+            Shape::VectorMove { bytes: 32 } => {
+                self.get_vector(op.b);
+                self.set_vector(op.a);
+                self.get_vector(op.b | UPPER);
+                self.set_vector(op.a | UPPER);
             }
             Shape::VectorStore { bytes, .. } => {
                 self.address(op);
@@ -176,6 +217,12 @@ impl Emitter<'_> {
         match Direct::of(op) {
             Some(Direct::Integer(direct)) => self.integer_lanes(&direct, op),
             Some(Direct::Float(direct)) => self.float_lanes(&direct, op),
+            Some(Direct::Wide(operation)) => self.integer_halves(operation, op),
+            Some(Direct::Slow) => {
+                self.vector_slowly(op);
+                self.reload_vector(op.a);
+                self.vectors.forget(op.a | UPPER);
+            }
             None => return false,
         }
         true

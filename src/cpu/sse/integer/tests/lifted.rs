@@ -2,6 +2,7 @@
 
 use super::super::{helper, lift};
 use super::{Op, OpCode, Reg};
+use crate::cpu::CpuModel;
 use crate::cpu::lift::{Builder, CodeSize, Lifted, Mode};
 use iced_x86::{Decoder, DecoderOptions};
 
@@ -14,6 +15,9 @@ fn lifted(bytes: &[u8]) -> (Option<Lifted>, Vec<Op>) {
         sse_undefined: false,
         sse_traps: false,
         is_single_step: false,
+        vex_undefined: false,
+        avx_undefined: false,
+        model: CpuModel::Max,
     };
     let instruction = Decoder::new(64, bytes, DecoderOptions::NONE).decode();
     let mut builder = Builder::new(mode, 0);
