@@ -48,6 +48,8 @@ impl Vcpu {
                 engine.settle(self);
                 self.compiled_code = Some(engine);
             }
+            // What an interrupt's delivery has changed is looked at by what follows.
+            self.must_leave = false;
             if let Err(exception) = self.run_until_look(limit) {
                 log::trace!("{exception} at rip {:#x}", self.reg(Reg::RIP));
                 self.deliver_exception(exception);
@@ -143,13 +145,13 @@ impl Vcpu {
             // SAFETY: as above. A compiled block runs here when the function needs more than the limit leaves.
             let runs_warm = runs_one_block || place.is_none() && is_compiled;
             match execute(self, block, place.unwrap_or(0), until, context, runs_warm) {
-                Exit::Warm => {}
+                Exit::Warm if self.instructions < limit => {}
                 Exit::Lookup if !runs_one_block && self.instructions < limit => {}
                 Exit::LookupLink(successor) if !runs_one_block && self.instructions < limit => {
                     link_from = Some(successor);
                 }
                 Exit::Raised(exception) => return Err(exception),
-                Exit::Lookup | Exit::LookupLink(_) | Exit::Limit | Exit::Look => break,
+                Exit::Lookup | Exit::LookupLink(_) | Exit::Limit | Exit::Look | Exit::Warm => break,
             }
         }
         if mode.is_single_step {

@@ -1,15 +1,15 @@
-;; a module of 1001 bytes for 15 bytes of code
+;; a module of 877 bytes for 15 bytes of code
 ;;   add [rbx],rax
 ;;   or byte ptr [rbx+9],40h
 ;;   sub rdx,[rbx+10h]
 ;;   dec dword ptr [rbx+18h]
 ;;   hlt
   (func (;0;) (type 0) (param i32 i32 i64) (result i64)
-    (local i32 i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128 v128)
+    (local i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128)
     block ;; label = @1
       block ;; label = @2
         local.get 0
-        i32.load offset=304 align=1
+        i32.load offset=296 align=1
         local.tee 4
         i32.const 5
         i32.lt_s
@@ -18,23 +18,26 @@
           return
         end
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load align=1
-        local.set 17
+        local.set 16
         local.get 0
         i64.load offset=16 align=1
-        local.set 18
+        local.set 17
         local.get 0
         i64.load offset=24 align=1
-        local.set 19
+        local.set 18
         local.get 4
         i32.const 5
         i32.sub
         local.set 4
-        local.get 19
-        local.tee 10
+        local.get 18
+        local.set 9
+        i32.const 1
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -44,46 +47,36 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const 7
         i64.add
         i64.const -4096
         i64.and
-        i64.eq
-        if (result i32) ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-        else
-          i32.const 1
-          local.set 7
-          local.get 0
-          local.get 10
-          i32.const 264
-          i32.const 1
-          call_indirect (type 1)
-          local.tee 6
-          i32.eqz
-          br_if 2 (;@1;)
-          local.get 6
-        end
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
         i64.load align=1
-        local.set 20
-        local.get 20
-        local.set 12
-        local.get 17
-        local.set 14
-        local.get 20
-        local.get 17
-        i64.add
-        local.tee 13
-        local.set 20
+        local.set 19
         local.get 19
-        local.get 20
         local.set 11
-        local.tee 10
+        local.get 16
+        local.set 13
+        local.get 19
+        local.get 16
+        i64.add
+        local.tee 12
+        local.set 19
+        local.get 18
+        local.get 19
+        local.set 10
+        local.set 9
+        i32.const 2
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -93,35 +86,27 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const 7
         i64.add
         i64.const -4096
         i64.and
-        i64.eq
-        if ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-          local.get 11
-          i64.store align=1
-        else
-          i32.const 2
-          local.set 7
-          local.get 0
-          local.get 10
-          local.get 11
-          i32.const 8
-          i32.const 2
-          call_indirect (type 2)
-          br_if 2 (;@1;)
-        end
-        local.get 19
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
+        local.get 10
+        i64.store align=1
+        local.get 18
         i64.const 9
         i64.add
-        local.tee 10
+        local.set 9
+        i32.const 3
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -131,48 +116,38 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const -4096
         i64.and
-        i64.eq
-        if (result i32) ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-        else
-          i32.const 3
-          local.set 7
-          local.get 0
-          local.get 10
-          i32.const 257
-          i32.const 1
-          call_indirect (type 1)
-          local.tee 6
-          i32.eqz
-          br_if 2 (;@1;)
-          local.get 6
-        end
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
         i64.load8_u
-        local.set 20
-        local.get 20
+        local.set 19
+        local.get 19
         i64.const 64
         i64.or
-        local.tee 13
+        local.tee 12
         i64.const 255
         i64.and
-        local.get 20
+        local.get 19
         i64.const -256
         i64.and
         i64.or
-        local.set 20
-        local.get 19
+        local.set 19
+        local.get 18
         i64.const 9
         i64.add
-        local.get 20
-        local.set 11
-        local.tee 10
+        local.get 19
+        local.set 10
+        local.set 9
+        i32.const 4
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -182,33 +157,25 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const -4096
         i64.and
-        i64.eq
-        if ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-          local.get 11
-          i64.store8
-        else
-          i32.const 4
-          local.set 7
-          local.get 0
-          local.get 10
-          local.get 11
-          i32.const 1
-          i32.const 2
-          call_indirect (type 2)
-          br_if 2 (;@1;)
-        end
-        local.get 19
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
+        local.get 10
+        i64.store8
+        local.get 18
         i64.const 16
         i64.add
-        local.tee 10
+        local.set 9
+        i32.const 5
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -218,46 +185,36 @@
         i32.add
         local.tee 5
         i64.load align=1
-        local.get 10
+        local.get 9
         i64.const 7
         i64.add
         i64.const -4096
         i64.and
-        i64.eq
-        if (result i32) ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-        else
-          i32.const 5
-          local.set 7
-          local.get 0
-          local.get 10
-          i32.const 8
-          i32.const 1
-          call_indirect (type 1)
-          local.tee 6
-          i32.eqz
-          br_if 2 (;@1;)
-          local.get 6
-        end
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
         i64.load align=1
-        local.set 21
-        local.get 18
-        local.set 12
-        local.get 21
-        local.set 14
-        local.get 18
-        local.get 21
+        local.set 20
+        local.get 17
+        local.set 11
+        local.get 20
+        local.set 13
+        local.get 17
+        local.get 20
         i64.sub
-        local.tee 13
-        local.set 18
-        local.get 19
+        local.tee 12
+        local.set 17
+        local.get 18
         i64.const 24
         i64.add
-        local.tee 10
+        local.set 9
+        i32.const 6
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -267,51 +224,41 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const 3
         i64.add
         i64.const -4096
         i64.and
-        i64.eq
-        if (result i32) ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-        else
-          i32.const 6
-          local.set 7
-          local.get 0
-          local.get 10
-          i32.const 260
-          i32.const 1
-          call_indirect (type 1)
-          local.tee 6
-          i32.eqz
-          br_if 2 (;@1;)
-          local.get 6
-        end
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
         i64.load32_u align=1
-        local.set 20
-        local.get 12
-        local.get 14
+        local.set 19
+        local.get 11
+        local.get 13
         i64.lt_u
         i64.extend_i32_u
-        local.set 14
-        local.get 20
+        local.set 13
+        local.get 19
         i64.const -1
         i64.add
         i64.const 4294967295
         i64.and
-        local.tee 13
-        local.set 20
-        local.get 19
+        local.tee 12
+        local.set 19
+        local.get 18
         i64.const 24
         i64.add
-        local.get 20
-        local.set 11
-        local.tee 10
+        local.get 19
+        local.set 10
+        local.set 9
+        i32.const 7
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -321,41 +268,30 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const 3
         i64.add
         i64.const -4096
         i64.and
-        i64.eq
-        if ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-          local.get 11
-          i64.store32 align=1
-        else
-          i32.const 7
-          local.set 7
-          local.get 0
-          local.get 10
-          local.get 11
-          i32.const 4
-          i32.const 2
-          call_indirect (type 2)
-          br_if 2 (;@1;)
-        end
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
+        local.get 10
+        i64.store32 align=1
         local.get 0
-        local.get 18
+        local.get 17
         i64.store offset=16 align=1
         local.get 0
-        local.get 13
+        local.get 12
         i64.const 32
         i64.shl
         i64.store offset=256 align=1
         local.get 0
-        local.get 14
+        local.get 13
         i64.store offset=264 align=1
         local.get 0
         i32.const 517
@@ -365,27 +301,27 @@
         i64.store offset=128 align=1
         local.get 0
         local.get 4
-        i32.store offset=304 align=1
+        i32.store offset=296 align=1
         i32.const 8
-        local.set 7
+        local.set 6
         local.get 0
-        i64.const 917714
+        i64.const 917727
         i64.const 1331439861775
-        i32.const 5
-        call_indirect (type 3)
+        i32.const 1
+        call_indirect (type 1)
         br_if 1 (;@1;)
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load offset=128 align=1
-        local.set 11
+        local.set 10
         br 0 (;@2;)
         unreachable
       end
-      local.get 11
+      local.get 10
       i32.wrap_i64
-      local.get 11
+      local.get 10
       i64.const 12
       i64.shr_u
       i32.wrap_i64
@@ -395,32 +331,38 @@
       i32.const 5
       i32.shl
       local.get 0
-      i32.load offset=300 align=1
+      i32.load offset=292 align=1
       i32.add
       local.tee 5
       i64.load align=1
-      local.get 11
+      local.get 10
       i64.eq
       local.get 5
       i64.load offset=8 align=1
       local.get 0
-      i64.load offset=288 align=1
+      i64.load offset=280 align=1
       i64.eq
       i32.and
       if ;; label = @2
         local.get 0
         local.get 1
-        local.get 11
+        local.get 10
         local.get 5
         i32.load offset=16 align=1
         return_call_indirect (type 0)
       end
-      local.get 11
+      local.get 10
       return
     end
     local.get 0
-    local.get 18
-    i64.store offset=376 align=1
+    local.get 17
+    i64.store offset=368 align=1
+    local.get 0
+    local.get 19
+    i64.store offset=552 align=1
+    local.get 0
+    local.get 11
+    i64.store offset=312 align=1
     local.get 0
     local.get 12
     i64.store offset=320 align=1
@@ -428,27 +370,24 @@
     local.get 13
     i64.store offset=328 align=1
     local.get 0
-    local.get 14
-    i64.store offset=336 align=1
-    local.get 0
-    local.get 8
-    i32.store offset=316 align=1
-    local.get 0
-    local.get 16
-    i64.store offset=344 align=1
-    local.get 0
     local.get 7
     i32.store offset=308 align=1
+    local.get 0
+    local.get 15
+    i64.store offset=336 align=1
+    local.get 0
+    local.get 6
+    i32.store offset=300 align=1
     local.get 0
     global.get 0
     i32.const 0
     i32.add
-    i32.store offset=312 align=1
+    i32.store offset=304 align=1
     local.get 0
     local.get 2
-    i64.store offset=352 align=1
+    i64.store offset=344 align=1
     local.get 0
     local.get 4
-    i32.store offset=304 align=1
+    i32.store offset=296 align=1
     i64.const -9223372036854775807
   )

@@ -1,15 +1,15 @@
-;; a module of 959 bytes for 13 bytes of code
+;; a module of 914 bytes for 13 bytes of code
 ;;   call 9
 ;;   inc rdx
 ;;   hlt
 ;;   inc rax
 ;;   ret
   (func (;0;) (type 0) (param i32 i32 i64) (result i64)
-    (local i32 i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128 v128)
+    (local i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128)
     block ;; label = @1
       block ;; label = @2
         local.get 0
-        i32.load offset=304 align=1
+        i32.load offset=296 align=1
         local.tee 4
         i32.const 1
         i32.lt_s
@@ -18,11 +18,11 @@
           return
         end
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load offset=32 align=1
-        local.set 19
+        local.set 18
         local.get 4
         i32.const 1
         i32.sub
@@ -30,15 +30,18 @@
         local.get 2
         i64.const 9
         i64.add
-        local.set 15
+        local.set 14
         local.get 2
         i64.const 5
         i64.add
-        local.set 11
-        local.get 19
+        local.set 10
+        local.get 18
         i64.const -8
         i64.add
-        local.tee 10
+        local.set 9
+        i32.const 1
+        local.set 6
+        local.get 9
         i64.const 7
         i64.shr_u
         i32.wrap_i64
@@ -48,52 +51,41 @@
         i32.add
         local.tee 5
         i64.load offset=8 align=1
-        local.get 10
+        local.get 9
         i64.const 7
         i64.add
         i64.const -4096
         i64.and
-        i64.eq
-        if ;; label = @3
-          local.get 10
-          i32.wrap_i64
-          local.get 5
-          i32.load offset=24 align=1
-          i32.add
-          local.get 11
-          i64.store align=1
-        else
-          i32.const 1
-          local.set 7
-          local.get 0
-          local.get 10
-          local.get 11
-          i32.const 8
-          i32.const 2
-          call_indirect (type 2)
-          br_if 2 (;@1;)
-        end
-        local.get 19
+        i64.ne
+        br_if 1 (;@1;)
+        local.get 9
+        i32.wrap_i64
+        local.get 5
+        i32.load offset=24 align=1
+        i32.add
+        local.get 10
+        i64.store align=1
+        local.get 18
         i64.const -8
         i64.add
-        local.set 19
+        local.set 18
         local.get 0
-        local.get 19
+        local.get 18
         i64.store offset=32 align=1
         local.get 0
         local.get 4
-        i32.store offset=304 align=1
+        i32.store offset=296 align=1
         local.get 1
         i32.const 128
         i32.ge_u
         if ;; label = @3
-          local.get 15
-          local.set 11
+          local.get 14
+          local.set 10
           br 1 (;@2;)
         end
-        local.get 15
+        local.get 14
         i32.wrap_i64
-        local.get 15
+        local.get 14
         i64.const 12
         i64.shr_u
         i32.wrap_i64
@@ -103,107 +95,107 @@
         i32.const 5
         i32.shl
         local.get 0
-        i32.load offset=300 align=1
+        i32.load offset=292 align=1
         i32.add
         local.tee 5
         i64.load align=1
-        local.get 15
+        local.get 14
         i64.eq
         local.get 5
         i64.load offset=8 align=1
         local.get 0
-        i64.load offset=288 align=1
+        i64.load offset=280 align=1
         i64.eq
         i32.and
         i32.eqz
         if ;; label = @3
-          local.get 15
+          local.get 14
           return
         end
         local.get 0
         local.get 1
         i32.const 1
         i32.add
-        local.get 15
+        local.get 14
         local.get 5
         i32.load offset=16 align=1
         call_indirect (type 0)
-        local.tee 11
+        local.tee 10
         local.get 2
         i64.const 5
         i64.add
         i64.ne
         if ;; label = @3
-          local.get 11
+          local.get 10
           return
         end
         local.get 0
-        i32.load offset=304 align=1
+        i32.load offset=296 align=1
         local.set 4
         i32.const 2
-        local.set 7
+        local.set 6
         local.get 4
         i32.const 4
         i32.lt_s
         br_if 1 (;@1;)
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load offset=16 align=1
-        local.set 18
+        local.set 17
         local.get 4
         i32.const 2
         i32.sub
         local.set 4
         local.get 0
         i64.load offset=256 align=1
-        local.set 13
+        local.set 12
         local.get 0
         i64.load offset=264 align=1
-        local.set 14
+        local.set 13
         local.get 0
         i32.load16_u offset=272 align=1
-        local.set 8
+        local.set 7
+        local.get 12
         local.get 13
-        local.get 14
         i64.lt_u
+        local.get 12
         local.get 13
-        local.get 14
         i64.add
-        local.get 14
+        local.get 13
         i64.lt_u
-        local.get 14
+        local.get 13
         i32.wrap_i64
         i32.const 1
         i32.and
-        local.get 8
+        local.get 7
         i32.const 255
         i32.and
         i32.const 2
         i32.eq
         select
-        local.get 8
+        local.get 7
         i32.const 255
         i32.and
         i32.const 1
         i32.eq
         select
         i64.extend_i32_u
-        local.set 14
-        local.get 18
+        local.set 13
+        local.get 17
         i64.const 1
         i64.add
-        local.tee 13
-        local.set 18
+        local.tee 12
+        local.set 17
         local.get 0
-        local.get 18
+        local.get 17
         i64.store offset=16 align=1
         local.get 0
-        local.get 13
+        local.get 12
         i64.store offset=256 align=1
         local.get 0
-        local.get 14
+        local.get 13
         i64.store offset=264 align=1
         local.get 0
         i32.const 772
@@ -215,28 +207,28 @@
         i64.store offset=128 align=1
         local.get 0
         local.get 4
-        i32.store offset=304 align=1
+        i32.store offset=296 align=1
         i32.const 3
-        local.set 7
+        local.set 6
         local.get 0
-        i64.const 196818
+        i64.const 196831
         i64.const 1331439861764
-        i32.const 5
-        call_indirect (type 3)
+        i32.const 1
+        call_indirect (type 1)
         br_if 1 (;@1;)
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load align=1
-        local.set 17
+        local.set 16
         local.get 0
         i64.load offset=32 align=1
-        local.set 19
+        local.set 18
         local.get 0
         i64.load offset=128 align=1
-        local.set 11
-        local.get 11
+        local.set 10
+        local.get 10
         local.get 2
         i64.const 9
         i64.add
@@ -248,46 +240,49 @@
           local.set 4
           local.get 0
           i64.load offset=256 align=1
-          local.set 13
+          local.set 12
           local.get 0
           i64.load offset=264 align=1
-          local.set 14
+          local.set 13
           local.get 0
           i32.load16_u offset=272 align=1
-          local.set 8
+          local.set 7
+          local.get 12
           local.get 13
-          local.get 14
           i64.lt_u
+          local.get 12
           local.get 13
-          local.get 14
           i64.add
-          local.get 14
+          local.get 13
           i64.lt_u
-          local.get 14
+          local.get 13
           i32.wrap_i64
           i32.const 1
           i32.and
-          local.get 8
+          local.get 7
           i32.const 255
           i32.and
           i32.const 2
           i32.eq
           select
-          local.get 8
+          local.get 7
           i32.const 255
           i32.and
           i32.const 1
           i32.eq
           select
           i64.extend_i32_u
-          local.set 14
-          local.get 17
+          local.set 13
+          local.get 16
           i64.const 1
           i64.add
-          local.tee 13
-          local.set 17
-          local.get 19
-          local.tee 10
+          local.tee 12
+          local.set 16
+          local.get 18
+          local.set 9
+          i32.const 4
+          local.set 6
+          local.get 9
           i64.const 7
           i64.shr_u
           i32.wrap_i64
@@ -297,58 +292,45 @@
           i32.add
           local.tee 5
           i64.load align=1
-          local.get 10
+          local.get 9
           i64.const 7
           i64.add
           i64.const -4096
           i64.and
-          i64.eq
-          if (result i32) ;; label = @4
-            local.get 10
-            i32.wrap_i64
-            local.get 5
-            i32.load offset=24 align=1
-            i32.add
-          else
-            i32.const 4
-            local.set 7
-            local.get 0
-            local.get 10
-            i32.const 8
-            i32.const 1
-            call_indirect (type 1)
-            local.tee 6
-            i32.eqz
-            br_if 3 (;@1;)
-            local.get 6
-          end
+          i64.ne
+          br_if 2 (;@1;)
+          local.get 9
+          i32.wrap_i64
+          local.get 5
+          i32.load offset=24 align=1
+          i32.add
           i64.load align=1
-          local.set 11
-          local.get 19
+          local.set 10
+          local.get 18
           i64.const 8
           i64.add
-          local.set 19
+          local.set 18
           local.get 0
-          local.get 17
+          local.get 16
           i64.store align=1
           local.get 0
-          local.get 19
+          local.get 18
           i64.store offset=32 align=1
           local.get 0
-          local.get 13
+          local.get 12
           i64.store offset=256 align=1
           local.get 0
-          local.get 14
+          local.get 13
           i64.store offset=264 align=1
           local.get 0
           i32.const 772
           i32.store16 offset=272 align=1
           local.get 0
           local.get 4
-          i32.store offset=304 align=1
+          i32.store offset=296 align=1
           local.get 1
           if ;; label = @4
-            local.get 11
+            local.get 10
             return
           end
           br 1 (;@2;)
@@ -356,9 +338,9 @@
         br 0 (;@2;)
         unreachable
       end
-      local.get 11
+      local.get 10
       i32.wrap_i64
-      local.get 11
+      local.get 10
       i64.const 12
       i64.shr_u
       i32.wrap_i64
@@ -368,32 +350,35 @@
       i32.const 5
       i32.shl
       local.get 0
-      i32.load offset=300 align=1
+      i32.load offset=292 align=1
       i32.add
       local.tee 5
       i64.load align=1
-      local.get 11
+      local.get 10
       i64.eq
       local.get 5
       i64.load offset=8 align=1
       local.get 0
-      i64.load offset=288 align=1
+      i64.load offset=280 align=1
       i64.eq
       i32.and
       if ;; label = @2
         local.get 0
         local.get 1
-        local.get 11
+        local.get 10
         local.get 5
         i32.load offset=16 align=1
         return_call_indirect (type 0)
       end
-      local.get 11
+      local.get 10
       return
     end
     local.get 0
-    local.get 17
-    i64.store offset=360 align=1
+    local.get 16
+    i64.store offset=352 align=1
+    local.get 0
+    local.get 11
+    i64.store offset=312 align=1
     local.get 0
     local.get 12
     i64.store offset=320 align=1
@@ -401,27 +386,24 @@
     local.get 13
     i64.store offset=328 align=1
     local.get 0
-    local.get 14
-    i64.store offset=336 align=1
-    local.get 0
-    local.get 8
-    i32.store offset=316 align=1
-    local.get 0
-    local.get 16
-    i64.store offset=344 align=1
-    local.get 0
     local.get 7
     i32.store offset=308 align=1
+    local.get 0
+    local.get 15
+    i64.store offset=336 align=1
+    local.get 0
+    local.get 6
+    i32.store offset=300 align=1
     local.get 0
     global.get 0
     i32.const 0
     i32.add
-    i32.store offset=312 align=1
+    i32.store offset=304 align=1
     local.get 0
     local.get 2
-    i64.store offset=352 align=1
+    i64.store offset=344 align=1
     local.get 0
     local.get 4
-    i32.store offset=304 align=1
+    i32.store offset=296 align=1
     i64.const -9223372036854775807
   )

@@ -1,14 +1,14 @@
-;; a module of 384 bytes for 11 bytes of code
+;; a module of 372 bytes for 11 bytes of code
 ;;   imul rax,rdx
 ;;   imul esi,edx,64h
 ;;   mul r8
 ;;   hlt
   (func (;0;) (type 0) (param i32 i32 i64) (result i64)
-    (local i32 i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128 v128)
+    (local i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128)
     block ;; label = @1
       block ;; label = @2
         local.get 0
-        i32.load offset=304 align=1
+        i32.load offset=296 align=1
         local.tee 4
         i32.const 4
         i32.lt_s
@@ -17,71 +17,71 @@
           return
         end
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load align=1
-        local.set 17
+        local.set 16
         local.get 0
         i64.load offset=16 align=1
-        local.set 18
+        local.set 17
         local.get 4
         i32.const 4
         i32.sub
         local.set 4
+        local.get 16
         local.get 17
-        local.get 18
         i64.mul
-        local.set 17
+        local.set 16
         i64.const 100
-        local.set 21
-        local.get 18
-        local.get 21
-        local.set 15
+        local.set 20
+        local.get 17
+        local.get 20
+        local.set 14
         i32.wrap_i64
-        local.get 15
+        local.get 14
         i32.wrap_i64
         i32.mul
         i64.extend_i32_u
-        local.set 19
+        local.set 18
         local.get 0
-        local.get 17
+        local.get 16
         i64.store align=1
         local.get 0
-        i64.const 216181578207264977
+        i64.const 216181578207264990
         i64.const 8589934602
-        i32.const 5
-        call_indirect (type 3)
+        i32.const 1
+        call_indirect (type 1)
         drop
         local.get 0
-        local.get 19
+        local.get 18
         i64.store offset=48 align=1
         local.get 0
         local.get 2
         i64.store offset=128 align=1
         local.get 0
         local.get 4
-        i32.store offset=304 align=1
+        i32.store offset=296 align=1
         i32.const 1
-        local.set 7
+        local.set 6
         local.get 0
-        i64.const 655570
+        i64.const 655583
         i64.const 1331439861771
-        i32.const 5
-        call_indirect (type 3)
+        i32.const 1
+        call_indirect (type 1)
         br_if 1 (;@1;)
         local.get 0
-        i32.load offset=296 align=1
+        i32.load offset=288 align=1
         local.set 3
         local.get 0
         i64.load offset=128 align=1
-        local.set 11
+        local.set 10
         br 0 (;@2;)
         unreachable
       end
-      local.get 11
+      local.get 10
       i32.wrap_i64
-      local.get 11
+      local.get 10
       i64.const 12
       i64.shr_u
       i32.wrap_i64
@@ -91,42 +91,42 @@
       i32.const 5
       i32.shl
       local.get 0
-      i32.load offset=300 align=1
+      i32.load offset=292 align=1
       i32.add
       local.tee 5
       i64.load align=1
-      local.get 11
+      local.get 10
       i64.eq
       local.get 5
       i64.load offset=8 align=1
       local.get 0
-      i64.load offset=288 align=1
+      i64.load offset=280 align=1
       i64.eq
       i32.and
       if ;; label = @2
         local.get 0
         local.get 1
-        local.get 11
+        local.get 10
         local.get 5
         i32.load offset=16 align=1
         return_call_indirect (type 0)
       end
-      local.get 11
+      local.get 10
       return
     end
     local.get 0
-    local.get 7
-    i32.store offset=308 align=1
+    local.get 6
+    i32.store offset=300 align=1
     local.get 0
     global.get 0
     i32.const 0
     i32.add
-    i32.store offset=312 align=1
+    i32.store offset=304 align=1
     local.get 0
     local.get 2
-    i64.store offset=352 align=1
+    i64.store offset=344 align=1
     local.get 0
     local.get 4
-    i32.store offset=304 align=1
+    i32.store offset=296 align=1
     i64.const -9223372036854775807
   )
