@@ -384,8 +384,10 @@ impl Sequence {
         } else {
             next
         };
-        // A shift by a count of zero leaves the flags alone: what was undefined stays so.
-        let next = if is_shift(&instruction) { next | undefined } else { next };
+        // A shift by a count of zero, and a string comparison repeated no times, leave the flags alone: what was
+        // undefined stays so.
+        let is_repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+        let next = if is_shift(&instruction) || is_repeated { next | undefined } else { next };
         self.undefined_flags.push(next);
         self.code.extend(&bytes[..instruction.len()]);
         self.instructions.push(instruction);
