@@ -30,7 +30,7 @@ pub struct Linkage {
     pub flags_result: u64,
     /// Its source.
     pub flags_source: u64,
-    /// What stands over the flags: a bit that was tested, or what was rotated.
+    /// What stands over the flags: the result of a rotate.
     pub flags_overlay: u64,
     /// RIP of the entry of the region that was left on the way.
     pub exit_rip: u64,

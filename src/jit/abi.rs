@@ -146,7 +146,7 @@ extern "C" fn condition(vcpu: *mut u8, code: u32) -> u32 {
     u32::from(vcpu.flags.holds(Condition::from_code(code as u8)))
 }
 
-/// Puts CF and OF over the flags in memory: bits 0 and 1 of `bits`, those of them that bits 8 and 9 name.
+/// Puts CF and OF, bits 0 and 1 of `bits`, over the flags in memory.
 extern "C" fn overlay(vcpu: *mut u8, bits: u32) -> u32 {
     // SAFETY: called by generated code only.
     let vcpu = unsafe { vcpu_at(vcpu) };
@@ -157,8 +157,9 @@ extern "C" fn overlay(vcpu: *mut u8, bits: u32) -> u32 {
 /// The flags with CF and OF replaced, as [`Slots::overlay`] takes them.
 pub fn overlaid(flags: LazyFlags, bits: u32) -> LazyFlags {
     use crate::cpu::flags::{CF, OF};
-    let mask = |bits: u32| if bits & 1 != 0 { CF } else { 0 } | if bits & 2 != 0 { OF } else { 0 };
-    LazyFlags::explicit(flags.bits() & !mask(bits >> 8) | mask(bits))
+    let carry = if bits & 1 != 0 { CF } else { 0 };
+    let overflow = if bits & 2 != 0 { OF } else { 0 };
+    LazyFlags::explicit(flags.bits() & !(CF | OF) | carry | overflow)
 }
 
 extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {

@@ -110,6 +110,8 @@ pub struct Engine {
     free: Vec<(u32, u32)>,
     /// Regions to be compiled again.
     outgrown: Vec<u32>,
+    /// Whether the host has refused a module: it would refuse the next, and all work for it is lost.
+    is_refused: bool,
     statistics: EngineStatistics,
 }
 
@@ -129,6 +131,7 @@ impl Engine {
             next_module: 0,
             free: Vec::new(),
             outgrown: Vec::new(),
+            is_refused: false,
             statistics: EngineStatistics::default(),
         }
     }
@@ -201,7 +204,7 @@ impl Engine {
         }
         self.statistics.regions_compiled += installed.len() as u64;
         if let Some(regions) = self.pack(vcpu, installed, 0) {
-            // They wait for better times; their blocks are interpreted.
+            // Their blocks are interpreted.
             for region in regions {
                 self.statistics.bytes -= region.body.len() as u64;
             }
@@ -228,7 +231,8 @@ impl Engine {
         let instance = match self.host.install(&bytes, first_slot) {
             Ok(instance) => instance,
             Err(error) => {
-                log::error!("{error}");
+                log::error!("{error}: from now on, new hot code is interpreted");
+                self.is_refused = true;
                 self.give_back(first_slot, count);
                 return Some(regions);
             }
@@ -385,6 +389,9 @@ impl CompiledCode for Engine {
     }
 
     fn note_hot(&mut self, vcpu: &mut Vcpu, block: BlockStart) {
+        if self.is_refused {
+            return;
+        }
         if !self.is_waiting {
             self.is_waiting = true;
             self.queued_at = vcpu.instructions;
@@ -396,6 +403,9 @@ impl CompiledCode for Engine {
     }
 
     fn settle(&mut self, vcpu: &mut Vcpu) {
+        if self.is_refused {
+            return;
+        }
         if !self.is_waiting && !self.outgrown.is_empty() {
             self.is_waiting = true;
             self.queued_at = vcpu.instructions;

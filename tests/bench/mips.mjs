@@ -1,4 +1,4 @@
-// Guest instructions per second of CPU time, program by program of the yardstick, in node.
+// Guest instructions that the interpreter runs per second of CPU time, program by program of the yardstick, in node.
 //
 //   node tests/bench/mips.mjs [KERNEL [INITRAMFS [PASS]]]
 //
@@ -26,6 +26,7 @@ const machine = new engine.Machine({
   initrd: readFileSync(initrd),
   commandLine: "console=ttyS0 quiet panic=-1",
   clock: "icount",
+  engine: "interp",
   columns: 80,
   rows: 25,
   disks: [],

@@ -42,30 +42,19 @@ pub enum FlagsState {
     Lazy,
 }
 
-/// What stands over the flags: an instruction that changed CF, or CF and OF, and left the others.
+/// What stands over the flags: a rotate, which changed CF and OF and left the others. The local holds its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlay {
-    /// The result of a rotate to the left: CF is its lowest bit.
+    /// To the left: CF is the lowest bit.
     RotateLeft(Width),
-    /// The result of a rotate to the right: CF is its highest bit.
+    /// To the right: CF is the highest bit.
     RotateRight(Width),
-    /// CF itself.
-    Carry,
 }
 
 impl Overlay {
-    /// Which of CF (bit 0) and OF (bit 1) it replaces.
-    const fn covers(self) -> u32 {
-        match self {
-            Self::Carry => 1,
-            _ => 3,
-        }
-    }
-
     /// CF in bit 0 and OF in bit 1, from what the local holds.
     const fn bits(self, value: u64) -> u32 {
         match self {
-            Self::Carry => value as u32 & 1,
             Self::RotateLeft(width) => {
                 let carry = value & 1;
                 (carry | (value >> (width.bits() - 1) & 1 ^ carry) << 1) as u32
@@ -107,8 +96,7 @@ impl FlagsAt {
             FlagsState::Pending(pending, width) => Some(pending.lazy(width, left, result, source)),
         };
         let Some(overlay) = self.overlay else { return base };
-        let bits = overlay.bits(linkage.flags_overlay) | overlay.covers() << 8;
-        Some(overlaid(base.unwrap_or(memory), bits))
+        Some(overlaid(base.unwrap_or(memory), overlay.bits(linkage.flags_overlay)))
     }
 }
 
@@ -180,13 +168,9 @@ impl Emitter<'_> {
         let slot = self.slots.overlay;
         self.wasm().local_get(VCPU);
         self.overlay_carry(overlay);
-        if overlay != Overlay::Carry {
-            self.overlay_overflow(overlay);
-            self.wasm().i32_const(1).i32_shl().i32_or();
-        }
-        let covers = overlay.covers() << 8;
+        self.overlay_overflow(overlay);
         let mut wasm = self.wasm();
-        wasm.i32_const(covers as i32).i32_or();
+        wasm.i32_const(1).i32_shl().i32_or();
         wasm.i32_const(slot as i32).call_indirect(0, types::CONDITION).drop();
     }
 
@@ -206,7 +190,6 @@ impl Emitter<'_> {
         let bit = match overlay {
             Overlay::RotateLeft(width) => width.bits() - 1,
             Overlay::RotateRight(width) => width.bits() - 2,
-            Overlay::Carry => 0,
         };
         let mut wasm = self.wasm();
         wasm.local_get(FLAGS_OVERLAY).i64_const(bit.into()).i64_shr_u().i32_wrap_i64();
@@ -218,13 +201,13 @@ impl Emitter<'_> {
         use Condition as C;
         match condition {
             C::Below => self.overlay_carry(overlay),
-            C::Overflow if overlay != Overlay::Carry => self.overlay_overflow(overlay),
+            C::Overflow => self.overlay_overflow(overlay),
             C::BelowOrEqual => {
                 self.overlay_carry(overlay);
                 self.base_condition(C::Equal);
                 self.wasm().i32_or();
             }
-            C::Less | C::LessOrEqual if overlay != Overlay::Carry => {
+            C::Less | C::LessOrEqual => {
                 self.base_condition(C::Sign);
                 self.overlay_overflow(overlay);
                 self.wasm().i32_xor();
