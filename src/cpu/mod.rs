@@ -18,12 +18,12 @@ mod vcpu;
 mod x87;
 
 pub use bus::SystemBus;
-pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, NEVER_HOT, Successor};
+pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT, Successor};
 pub use compiled::{BlockStart, CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
 pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};
 pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;
-pub use tlb::{Tlb, TlbEntry};
+pub use tlb::{TLB_ENTRIES, Tlb, TlbEntries, TlbEntry};
 pub use vcpu::{Activity, DescriptorTable, Segment, SegmentIndex, Vcpu, Vector};

@@ -6,7 +6,7 @@ use super::tlb::Tlb;
 use super::x87::X87;
 use super::{CompiledCode, CpuModel, Exception, Linkage, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
-use crate::mem::{Addressable, GuestMemory};
+use crate::mem::GuestMemory;
 
 /// A vector register: 256 bits as four little-endian quadwords, element 0 lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -159,7 +159,7 @@ pub struct Vcpu {
     pub msr: super::system::Msrs,
 
     /// One TLB a privilege; see [`Tlb`].
-    pub tlbs: [Addressable<Tlb>; 3],
+    pub tlbs: [Tlb; 3],
     /// Which of [`tlbs`](Self::tlbs) is in force: 0 user, 1 supervisor, 2 supervisor with AC set.
     pub tlb_in_force: usize,
     /// Guest RAM.
@@ -211,7 +211,7 @@ impl Vcpu {
             debug: [0; 8],
             xcr0: 1,
             msr: super::system::Msrs::default(),
-            tlbs: [memory.place(Tlb::new()), memory.place(Tlb::new()), memory.place(Tlb::new())],
+            tlbs: [Tlb::new(&memory), Tlb::new(&memory), Tlb::new(&memory)],
             tlb_in_force: 1,
             bus,
             instructions: 0,
@@ -247,7 +247,7 @@ impl Vcpu {
 
     /// Makes the jump cache follow functions that have moved in the table.
     pub fn move_functions(&mut self, moved: impl Fn(u32) -> Option<u32>) {
-        for entry in self.code.jumps.iter_mut() {
+        for entry in self.code.jumps.entries.iter_mut() {
             if let Some(place) = moved(entry.function) {
                 entry.function = place;
             }

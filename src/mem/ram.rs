@@ -177,9 +177,17 @@ impl GuestMemory {
     /// Puts a value where generated code can reach it.
     ///
     /// # Panics
-    /// When 4 GiB hold no more beside RAM: a machine's few values take some 100 KiB.
+    /// When 4 GiB hold no more beside RAM: a machine's few values take some 1 MiB.
     pub fn place<T>(&self, value: T) -> Addressable<T> {
         Addressable::new(self, value)
+    }
+
+    /// An array of `N` copies of a value where generated code can address it, never on the stack.
+    ///
+    /// # Panics
+    /// As [`place`](Self::place).
+    pub fn place_array<T: Copy, const N: usize>(&self, value: T) -> Addressable<[T; N]> {
+        Addressable::array(self, value)
     }
 
     /// The native view of RAM for code written against `vm-memory`.
@@ -303,16 +311,41 @@ impl<T> Addressable<T> {
     }
 }
 
+#[cfg(target_arch = "wasm32")]
+impl<T: Copy, const N: usize> Addressable<[T; N]> {
+    #[expect(clippy::expect_used, reason = "the length is the array's")]
+    fn array(_: &GuestMemory, value: T) -> Self {
+        let values = vec![value; N].into_boxed_slice();
+        Self { value: values.try_into().ok().expect("as many values as the array has") }
+    }
+}
+
 #[cfg(not(target_arch = "wasm32"))]
 impl<T> Addressable<T> {
-    #[expect(clippy::expect_used, reason = "how much is placed does not depend on the guest")]
     fn new(memory: &GuestMemory, value: T) -> Self {
+        let value_at = Self::place(memory);
+        // SAFETY: the place is writable, aligned, large enough, and nobody else's.
+        unsafe { value_at.write(value) };
+        Self { value: value_at, _memory: memory.clone() }
+    }
+
+    #[expect(clippy::expect_used, reason = "how much is placed does not depend on the guest")]
+    fn place(memory: &GuestMemory) -> std::ptr::NonNull<T> {
         let place = memory.inner.backing.take(std::alloc::Layout::new::<T>());
         let pointer = place.and_then(|place| std::ptr::NonNull::new(place.cast::<T>()));
-        let pointer = pointer.expect("the arena has room beside RAM");
-        // SAFETY: the place is writable, aligned, large enough, and nobody else's.
-        unsafe { pointer.write(value) };
-        Self { value: pointer, _memory: memory.clone() }
+        pointer.expect("the arena has room beside RAM")
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+impl<T: Copy, const N: usize> Addressable<[T; N]> {
+    fn array(memory: &GuestMemory, value: T) -> Self {
+        let place = Self::place(memory);
+        for number in 0..N {
+            // SAFETY: as in `new`, for each of the array's values.
+            unsafe { place.cast::<T>().add(number).write(value) };
+        }
+        Self { value: place, _memory: memory.clone() }
     }
 }
 

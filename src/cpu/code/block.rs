@@ -1,5 +1,6 @@
 //! One translated basic block.
 
+use super::JumpPlace;
 use crate::ir::Op;
 use crate::mem::GuestPhysAddr;
 use std::cell::{Cell, RefCell};
@@ -39,6 +40,8 @@ pub struct Block {
     pub rip_mask: u64,
     /// How the block stands with compiled code.
     pub compiled: Compiled,
+    /// Where the jump cache knows the block.
+    pub jump_place: Cell<JumpPlace>,
 }
 
 /// How a block stands with compiled code.

@@ -1,34 +1,10 @@
 //! Storage and look-up of blocks.
 
-use super::{Block, NEVER_HOT};
-use crate::mem::{Addressable, GuestMemory, GuestPhysAddr};
+use super::{Block, JumpCache, NEVER_HOT};
+use crate::mem::{GuestMemory, GuestPhysAddr};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ptr;
-
-/// Entries of the jump cache. 4,096 hold the working set of container start-up with under 2 % conflicts.
-pub const JUMP_ENTRIES: usize = 4096;
-
-/// A block found by virtual address, valid in one context (address-space epoch, mode and privilege).
-///
-/// Part of the interface of generated code.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(32))]
-pub struct JumpEntry {
-    /// RIP of the block.
-    pub rip: u64,
-    /// The context in which the entry was made.
-    pub context: u64,
-    /// The compiled function to go on in, by its place in the table: the block's, or the one that leaves
-    /// for the run loop.
-    pub function: u32,
-    /// The block.
-    pub block: *const Block,
-}
-
-impl JumpEntry {
-    const EMPTY: Self = Self { rip: 0, context: u64::MAX, function: 0, block: ptr::null() };
-}
 
 /// Multiplicative hashing: keys are addresses, dense and not chosen by an adversary of ours.
 #[derive(Default)]
@@ -70,7 +46,7 @@ pub struct CodeCache {
     #[expect(clippy::vec_box, reason = "pointers to dropped blocks must stay good until they are freed")]
     dropped: Vec<Box<Block>>,
     /// Blocks by virtual address.
-    pub jumps: Addressable<[JumpEntry; JUMP_ENTRIES]>,
+    pub jumps: JumpCache,
     /// Executions after which a block of 64-bit code counts as hot.
     pub threshold: i32,
     /// The function in the table that leaves compiled code for the run loop.
@@ -80,8 +56,6 @@ pub struct CodeCache {
     churn: AddressMap<(u32, u64)>,
     /// Numbers of the regions that hold blocks which are gone.
     pub dead_regions: Vec<u32>,
-    /// Counts changes after which no entry of `jumps` may be used.
-    pub epoch: u64,
     /// Blocks translated so far.
     pub translated: u64,
     /// Blocks dropped so far because their bytes changed.
@@ -105,21 +79,14 @@ impl CodeCache {
             blocks: AddressMap::default(),
             pages: AddressMap::default(),
             dropped: Vec::new(),
-            jumps: memory.place([JumpEntry::EMPTY; JUMP_ENTRIES]),
+            jumps: JumpCache::new(memory),
             threshold: NEVER_HOT,
             leave_function: 0,
             churn: AddressMap::default(),
             dead_regions: Vec::new(),
-            epoch: 0,
             translated: 0,
             invalidated: 0,
         }
-    }
-
-    /// The place of a virtual address in [`jumps`](Self::jumps).
-    #[inline(always)]
-    pub const fn jump_index(rip: u64) -> usize {
-        (rip ^ (rip >> 12)) as usize & (JUMP_ENTRIES - 1)
     }
 
     const fn key(start: GuestPhysAddr, mode_bits: u16) -> u64 {
@@ -144,7 +111,6 @@ impl CodeCache {
         let key = Self::key(block.start, block.mode_bits);
         let (start, length, second_page) = (block.start, u64::from(block.length), block.second_page);
         if let Some(previous) = self.blocks.remove(&key) {
-            self.epoch += 1;
             self.unlink(memory, previous);
         }
         let block = self.blocks.entry(key).insert_entry(Box::new(block));
@@ -205,9 +171,6 @@ impl CodeCache {
                 self.unlink(memory, block);
             }
         }
-        if !hit.is_empty() {
-            self.epoch += 1;
-        }
         !hit.is_empty()
     }
 
@@ -246,6 +209,7 @@ impl CodeCache {
         for successor in &block.successors {
             successor.link.set(ptr::null());
         }
+        self.jumps.forget_block(&block);
         self.dead_regions.append(&mut block.compiled.regions.borrow_mut());
         self.dropped.push(block);
     }
@@ -270,7 +234,6 @@ impl CodeCache {
         for (_, block) in std::mem::take(&mut self.blocks) {
             self.retire(block);
         }
-        self.epoch += 1;
     }
 
     /// Frees the dropped blocks. Only when no block runs.
@@ -314,6 +277,7 @@ mod tests {
             mode_bits: 0,
             rip_mask: u64::MAX,
             compiled: Compiled::cold(NEVER_HOT),
+            jump_place: std::cell::Cell::new(super::super::JumpPlace::None),
         }
     }
 

@@ -8,6 +8,9 @@ use crate::mem::{GuestPhysAddr, PAGE_SIZE};
 
 /// The longest instruction (SDM vol. 2A 2.3.11).
 const LONGEST_INSTRUCTION: usize = 15;
+/// Set in the context of code that the jump cache does not hold.
+const BASED: u64 = 1 << 15;
+
 /// Bytes that the longest block can take.
 const LONGEST_BLOCK: usize = lift::MOST_INSTRUCTIONS * LONGEST_INSTRUCTION;
 
@@ -55,7 +58,13 @@ impl Vcpu {
 
     /// The context that the jump cache's entries are tagged with: epoch, mode, privilege.
     pub(in crate::cpu) fn jump_context(&self, mode: Mode) -> u64 {
-        self.code.epoch << 16 | u64::from(mode.bits()) << 1 | u64::from(self.cpl == 3)
+        let context = self.code.jumps.epoch << 16 | u64::from(mode.bits()) << 1 | u64::from(self.cpl == 3);
+        if self.has_code_base(mode) { context | BASED } else { context }
+    }
+
+    /// Whether RIP is not the linear address. Such code is looked up at every jump: the jump cache knows no bases.
+    fn has_code_base(&self, mode: Mode) -> bool {
+        mode.code_size != CodeSize::Bits64 && self.segment_base(SegmentIndex::Cs) != 0
     }
 
     /// Finds or translates the block at RIP.
@@ -138,22 +147,20 @@ impl Vcpu {
             self.note_code_write(write.address, write.length);
         }
     }
-
-    /// Makes every entry of the jump cache void: the address space or its permissions have changed.
-    pub(in crate::cpu) fn forget_jumps(&mut self) {
-        self.code.epoch += 1;
-        self.must_leave = true;
-    }
 }
 
 impl CodeCache {
     /// Notes a block found by virtual address.
     pub(in crate::cpu) fn remember_jump(&mut self, rip: u64, context: u64, block: *const Block) {
+        if context & BASED != 0 {
+            return;
+        }
         // SAFETY: the caller has just found the block in the cache.
-        let function = match unsafe { &*block }.compiled.function.get() {
+        let block = unsafe { &*block };
+        let function = match block.compiled.function.get() {
             0 => self.leave_function,
             function => function,
         };
-        self.jumps[Self::jump_index(rip)] = super::JumpEntry { rip, context, function, block };
+        self.jumps.remember(rip, context, block, function);
     }
 }

@@ -5,6 +5,8 @@
 mod block;
 mod cache;
 mod find;
+mod jumps;
 
 pub use block::{Block, Compiled, NEVER_HOT, Successor};
-pub use cache::{CodeCache, JUMP_ENTRIES, JumpEntry};
+pub use cache::CodeCache;
+pub use jumps::{JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace};

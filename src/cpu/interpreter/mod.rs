@@ -6,10 +6,10 @@ mod arithmetic;
 mod resume;
 mod run;
 
-use super::code::{Block, CodeCache, Successor};
+use super::code::{Block, Successor};
 use super::flags::{FlagsKind, LazyFlags};
 use super::system::is_canonical;
-use super::tlb::Tlb;
+use super::tlb::{Tlb, TlbEntries};
 use super::{Exception, Vcpu, Vector, helpers, sse};
 use crate::ir::{Condition, Op, OpCode, Reg, VectorReg};
 use arithmetic as alu;
@@ -87,9 +87,9 @@ impl Registers {
 
 /// The host address of an access, if the TLB has it and it may go straight to memory.
 #[inline(always)]
-fn host_address<const IS_STORE: bool>(tlb: *const Tlb, address: u64, bytes: u64) -> Option<*mut u8> {
+fn host_address<const IS_STORE: bool>(tlb: *const TlbEntries, address: u64, bytes: u64) -> Option<*mut u8> {
     // SAFETY: `tlb` points to the TLB in force of the running vCPU, which is not borrowed otherwise here.
-    let entry = unsafe { &(*tlb).entries[Tlb::index(address)] };
+    let entry = unsafe { &(*tlb)[Tlb::index(address)] };
     let tag = if IS_STORE { entry.write_tag } else { entry.read_tag };
     let last = address.wrapping_add(bytes - 1);
     (last & PAGE_MASK == tag).then(|| address.wrapping_add(entry.addend) as usize as *mut u8)
@@ -221,7 +221,7 @@ fn execute(
     runs_warm: bool,
 ) -> Exit {
     let regs = Registers(vcpu.regs.as_mut_ptr());
-    let mut tlb: *const Tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
+    let mut tlb: *const TlbEntries = &raw const *vcpu.tlbs[vcpu.tlb_in_force].entries;
     let mut block: &Block;
     let mut op: *const Op;
 
@@ -250,7 +250,7 @@ fn execute(
         ($rip:expr, $otherwise:expr) => {{
             let rip: u64 = $rip;
             regs.set(Reg::RIP.0, rip);
-            let entry = &vcpu.code.jumps[CodeCache::jump_index(rip)];
+            let entry = vcpu.code.jumps.entry(rip);
             if entry.rip == rip && entry.context == context {
                 enter!(entry.block);
                 continue;
@@ -872,7 +872,7 @@ fn execute(
                 if let Err(exception) = call_helper(vcpu, current) {
                     raise!(current, exception);
                 }
-                tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
+                tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force].entries;
                 if vcpu.must_leave {
                     op = rest_of_instruction(vcpu, block, current);
                 }
@@ -882,7 +882,7 @@ fn execute(
                 Ok(()) if vcpu.must_leave => return Exit::Look,
                 // The helper has set RIP, truncated as its mode has it.
                 Ok(()) => {
-                    tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force];
+                    tlb = &raw const *vcpu.tlbs[vcpu.tlb_in_force].entries;
                     jump!(regs.get(Reg::RIP.0), Exit::Lookup)
                 }
             },

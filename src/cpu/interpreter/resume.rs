@@ -1,10 +1,11 @@
 //! Going on where compiled code was left in the middle of a block.
 
 use super::{Exit, addresses_stack_segment, execute};
-use crate::cpu::code::{Block, Compiled, NEVER_HOT, Successor};
+use crate::cpu::code::{Block, Compiled, JumpPlace, NEVER_HOT, Successor};
 use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
 use crate::ir::{Op, OpCode, Reg};
 use crate::mem::GuestPhysAddr;
+use std::cell::Cell;
 
 /// An operation at which compiled code can be left.
 #[derive(Clone, Debug)]
@@ -72,6 +73,7 @@ impl Vcpu {
             mode_bits: 0,
             rip_mask: u64::MAX,
             compiled: Compiled::cold(NEVER_HOT),
+            jump_place: Cell::new(JumpPlace::None),
         };
         // The instruction is counted as the block's only one.
         self.instructions -= u64::from(site.left) - 1;

@@ -1,7 +1,7 @@
 //! The loop around the block loop: interrupts, exceptions, look-ups.
 
 use super::{Exit, execute};
-use crate::cpu::code::{Block, CodeCache, NEVER_HOT};
+use crate::cpu::code::{Block, JumpCache, NEVER_HOT};
 use crate::cpu::system::InterruptKind;
 use crate::cpu::{Activity, BlockStart, CompiledExit, Exception, Vcpu, flags};
 use crate::ir::Reg;
@@ -85,15 +85,11 @@ impl Vcpu {
         loop {
             let mut context = self.jump_context(mode);
             let rip = self.reg(Reg::RIP);
-            let entry = self.code.jumps[CodeCache::jump_index(rip)];
+            let entry = *self.code.jumps.entry(rip);
             let block = if entry.rip == rip && entry.context == context {
                 entry.block
             } else {
                 let block = self.find_block(mode)?;
-                // Translating may have dropped blocks, and with them the successor to link.
-                if self.jump_context(mode) != context {
-                    link_from = None;
-                }
                 context = self.jump_context(mode);
                 self.code.remember_jump(rip, context, block);
                 block
@@ -185,12 +181,12 @@ impl Vcpu {
         let mut exit = None;
         if function != 0 && budget >= u64::from(compiled.needs.get()) {
             let rip = self.reg(Reg::RIP);
-            let entry = &mut self.code.jumps[CodeCache::jump_index(rip)];
+            let entry = &mut self.code.jumps.entries[JumpCache::index(rip)];
             if entry.rip == rip && entry.context == context {
                 entry.function = function;
             }
             self.linkage.context = context;
-            self.linkage.jumps = (&raw const *self.code.jumps) as usize as u32;
+            self.linkage.jumps = (&raw const *self.code.jumps.entries) as usize as u32;
             self.linkage.tlb = self.tlb_address();
             self.linkage.budget = budget as i32;
             self.linkage.end = self.instructions + budget;
@@ -202,7 +198,7 @@ impl Vcpu {
 
     /// Low 32 bits of the address of the TLB in force, as compiled code knows it.
     pub fn tlb_address(&self) -> u32 {
-        (&raw const *self.tlbs[self.tlb_in_force]) as usize as u32
+        (&raw const *self.tlbs[self.tlb_in_force].entries) as usize as u32
     }
 
     /// Has the engine forget the regions whose blocks are gone.

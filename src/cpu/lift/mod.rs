@@ -15,11 +15,12 @@ mod string;
 pub use address::linear_address;
 pub use builder::{Builder, CodeSize, Lifted, Mode};
 
-use super::code::{Block, Compiled, NEVER_HOT, Successor};
+use super::code::{Block, Compiled, JumpPlace, NEVER_HOT, Successor};
 use super::{CpuModel, integer, sse, system, x87};
 use crate::ir::OpCode;
 use crate::mem::GuestPhysAddr;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction};
+use std::cell::Cell;
 
 /// Instructions in the longest block. Longer blocks were no faster; they delay interrupts.
 pub const MOST_INSTRUCTIONS: usize = 32;
@@ -92,6 +93,7 @@ pub fn block(
         mode_bits: mode.bits(),
         rip_mask,
         compiled: Compiled::cold(NEVER_HOT),
+        jump_place: Cell::new(JumpPlace::None),
     })
 }
 

@@ -195,9 +195,7 @@ impl Vcpu {
     /// The fault to raise; what the TLBs hold of the page goes (SDM vol. 3A 4.10.4.1).
     fn page_fault(&mut self, address: u64, access: Access, privilege: Privilege, cause: u32) -> Exception {
         let page = address & PAGE_MASK;
-        if self.tlbs.iter().any(|tlb| tlb.entry(page).fetch_tag == page) {
-            self.forget_jumps();
-        }
+        self.code.jumps.forget_page(page);
         for tlb in &mut self.tlbs {
             if tlb.entry(page).page() == Some(page) {
                 tlb.flush_page(page);
@@ -391,6 +389,9 @@ impl Vcpu {
             fetch_tag: tag(self.permits(walk, Access::Fetch, privilege), fetch_slow),
             addend: target.wrapping_sub(page),
         };
+        if entry.fetch_tag & TLB_INVALID == 0 {
+            self.code.jumps.note_code_page(address, walk.size.shift(), walk.is_global);
+        }
         self.tlbs[privilege as usize].fill(address, entry, walk.is_global, walk.size);
     }
 
@@ -404,7 +405,8 @@ impl Vcpu {
 
     /// Drops all translations, those of global pages too.
     pub fn flush_tlb(&mut self) {
-        self.forget_jumps();
+        self.code.jumps.forget_mappings();
+        self.must_leave = true;
         for tlb in &mut self.tlbs {
             tlb.flush();
         }
@@ -412,7 +414,8 @@ impl Vcpu {
 
     /// Drops the translations of pages that are not global.
     pub fn flush_tlb_non_global(&mut self) {
-        self.forget_jumps();
+        self.code.jumps.forget_local();
+        self.must_leave = true;
         for tlb in &mut self.tlbs {
             tlb.flush_non_global();
         }
@@ -420,7 +423,8 @@ impl Vcpu {
 
     /// Drops the translation of the page at a linear address.
     pub fn flush_tlb_page(&mut self, address: u64) {
-        self.forget_jumps();
+        self.code.jumps.forget_page(address);
+        self.must_leave = true;
         for tlb in &mut self.tlbs {
             tlb.flush_page(address);
         }

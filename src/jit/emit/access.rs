@@ -1,7 +1,7 @@
 //! Guest memory: the TLB hit inline, everything else in the interpreter.
 
 use super::{ADDRESS, ENTRY, Emitter, SITE, TLB, VALUE, at};
-use crate::cpu::TlbEntry;
+use crate::cpu::{TLB_ENTRIES, TlbEntry};
 use crate::ir::{Op, Reg, Width};
 use std::mem::offset_of;
 
@@ -44,8 +44,9 @@ impl Emitter<'_> {
         let site = self.redo_site();
         let mut wasm = self.wasm();
         wasm.local_set(ADDRESS).i32_const(site).local_set(SITE);
-        // Bits 12 to 21 of the address, times the 32 bytes of an entry.
-        wasm.local_get(ADDRESS).i64_const(7).i64_shr_u().i32_wrap_i64().i32_const(1023 << 5).i32_and();
+        // The page's number modulo the number of entries, times the 32 bytes of an entry.
+        let mask = (TLB_ENTRIES as i32 - 1) << 5;
+        wasm.local_get(ADDRESS).i64_const(7).i64_shr_u().i32_wrap_i64().i32_const(mask).i32_and();
         wasm.local_get(TLB).i32_add().local_tee(ENTRY).i64_load(at(tag));
         wasm.local_get(ADDRESS);
         if bytes > 1 {
