@@ -36,14 +36,22 @@ pub struct Linkage {
     pub exit_rip: u64,
     /// The registers as they stood at an exit on the way; which of them count, the site tells.
     pub saved: [u64; Reg::COUNT],
+    /// The compiled function to go on in, by its place in the table; 0 for none.
+    pub next_function: u32,
+    /// The address that `RET` is waited for to reach; no canonical address when none is.
+    pub awaited: u64,
+    /// Where the engine finds the regions that are left, an address of its own.
+    pub regions: usize,
     /// What a helper has raised.
     pub pending: Option<Exception>,
+    /// How compiled code was left, when all calls of functions are to be unwound.
+    pub unwinding: Option<CompiledExit>,
     /// Retired instructions when the budget is used up.
     pub end: u64,
 }
 
 /// How compiled code was left. RIP is the next instruction's.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum CompiledExit {
     /// To go on at RIP.
     Continue,

@@ -7,6 +7,8 @@ pub enum HelperFunction {
     Region(extern "C" fn(*mut u8, u32, u64) -> u64),
     /// An operation as two halves; returns 0 to go on.
     Call(extern "C" fn(*mut u8, u64, u64) -> u32),
+    /// RIP as a region returned it, and the RIP that is waited for; returns the RIP to go on at.
+    Interpret(extern "C" fn(*mut u8, u64, u64) -> u64),
     /// A condition's number; returns 1 when it holds.
     Condition(extern "C" fn(*mut u8, u32) -> u32),
 }

@@ -1,8 +1,10 @@
 //! What generated code and the vCPU agree on: offsets, and the functions of ours that it calls.
 
-use super::emit::{LEFT_ON_THE_WAY, Onward, Site};
+use super::emit::{self, LEFT_ON_THE_WAY, Onward, Site, UNWIND, types};
+use super::installed::Regions;
+use super::module;
 use crate::cpu::{BlockStart, CompiledExit, Exception, LazyFlags, Linkage, Vcpu};
-use crate::host::{CodeHost, HelperFunction};
+use crate::host::{CodeError, CodeHost, HelperFunction};
 use crate::ir::{Condition, Op, OpCode, Reg};
 
 /// Offsets into [`Vcpu`], in bytes.
@@ -23,6 +25,8 @@ pub mod offset {
     pub const TLB: usize = LINKAGE + offset_of!(Linkage, tlb);
     /// See [`Linkage`].
     pub const JUMPS: usize = LINKAGE + offset_of!(Linkage, jumps);
+    /// See [`Linkage`].
+    pub const NEXT_FUNCTION: usize = LINKAGE + offset_of!(Linkage, next_function);
     /// See [`Linkage`].
     pub const BUDGET: usize = LINKAGE + offset_of!(Linkage, budget);
     /// See [`Linkage`].
@@ -66,18 +70,30 @@ pub struct Slots {
     pub overlay: u32,
     /// Goes out to the run loop.
     pub leave: u32,
+    /// Goes on until the guest returns to a call.
+    pub await_return: u32,
 }
 
 impl Slots {
     /// Asks the host for the places.
-    pub fn new(host: &mut dyn CodeHost) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When the host refuses them.
+    pub fn new(host: &mut dyn CodeHost) -> Result<Self, CodeError> {
+        let leave = host.helper(HelperFunction::Region(leave_at_once));
+        let interpret = host.helper(HelperFunction::Interpret(interpret));
+        let await_return = host.grow(1)?;
+        let body = emit::await_return(interpret);
+        let module = module::encode([&*body].into_iter(), types::AWAIT, host.has_shared_memory());
+        host.install(&module, await_return)?;
+        Ok(Self {
             call: host.helper(HelperFunction::Call(call)),
             vector: host.helper(HelperFunction::Call(vector)),
             condition: host.helper(HelperFunction::Condition(condition)),
             overlay: host.helper(HelperFunction::Condition(overlay)),
-            leave: host.helper(HelperFunction::Region(leave_at_once)),
-        }
+            leave,
+            await_return,
+        })
     }
 }
 
@@ -164,6 +180,23 @@ pub fn overlaid(flags: LazyFlags, bits: u32) -> LazyFlags {
 
 extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {
     rip
+}
+
+/// Goes on where a function that a call waits for went on to; see [`Vcpu::await_return`].
+extern "C" fn interpret(vcpu: *mut u8, rip: u64, awaited: u64) -> u64 {
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    if rip == UNWIND as u64 {
+        vcpu.linkage.next_function = 0;
+        return rip;
+    }
+    let regions = std::ptr::with_exposed_provenance_mut::<Regions>(vcpu.linkage.regions);
+    // SAFETY: the engine that called generated code has put its own regions there, and does not use them during the
+    // call.
+    let regions = unsafe { &mut *regions };
+    regions.interpretations += 1;
+    let exit = regions.leave(vcpu, rip);
+    vcpu.await_return(exit, awaited).unwrap_or(UNWIND as u64)
 }
 
 /// Puts the state right behind a call of generated code that returned `rip`; `site` finds the site of a region,

@@ -1,11 +1,12 @@
 //! What is compiled: the queue of hot blocks, the installed modules and regions, and the way into them.
 
-use super::abi::{self, Slots};
-use super::emit::{self, Function, Onward, Site};
+use super::abi::Slots;
+use super::emit::{self, Function, UNWIND, types};
+use super::installed::{Installed, Regions};
 use super::module;
 use super::region::Region;
 use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Vcpu};
-use crate::host::{CodeHost, CodeInstance};
+use crate::host::{CodeError, CodeHost, CodeInstance};
 use std::any::Any;
 use std::collections::HashMap;
 
@@ -52,6 +53,8 @@ pub struct EngineStatistics {
     pub instructions: u64,
     /// Ways into compiled code.
     pub entries: u64,
+    /// Ways from compiled code to the interpreter and back that it waited for.
+    pub interpretations: u64,
     /// Ways out to code that is not compiled.
     pub exits_to_dispatch: u64,
     /// Ways out because something may have changed.
@@ -60,16 +63,6 @@ pub struct EngineStatistics {
     pub exits_by_exception: u64,
     /// Ways out to the interpreter for an access that the TLB does not serve.
     pub exits_to_resume: u64,
-}
-
-struct Installed {
-    /// The blocks that it holds; the first is its entry.
-    blocks: Box<[BlockStart]>,
-    sites: Box<[Site]>,
-    module: u32,
-    /// Its function, for modules that are packed anew.
-    body: Box<[u8]>,
-    number_at: usize,
 }
 
 struct InstalledModule {
@@ -88,11 +81,6 @@ const fn fanout(generation: u32) -> usize {
     if generation == 0 { 8 } else { 32 }
 }
 
-/// How often a way out to unseen code is taken until the region is compiled again with that code in it: each time
-/// costs some 60 ns, compiling a region some 0.5 ms. With 200, Docker's start compiled three regions for one that
-/// stayed.
-const TAKEN_OFTEN: u32 = 10_000;
-
 /// The engine that compiles hot blocks.
 pub struct Engine {
     host: Box<dyn CodeHost>,
@@ -102,14 +90,11 @@ pub struct Engine {
     /// Whether something waits to be compiled, since `queued_at`.
     is_waiting: bool,
     queued_at: u64,
-    /// Regions by their place in the table.
-    regions: HashMap<u32, Installed>,
+    regions: Box<Regions>,
     modules: HashMap<u32, InstalledModule>,
     next_module: u32,
     /// Places in the table that no module uses: first and count.
     free: Vec<(u32, u32)>,
-    /// Regions to be compiled again.
-    outgrown: Vec<u32>,
     /// Whether the host has refused a module: it would refuse the next, and all work for it is lost.
     is_refused: bool,
     statistics: EngineStatistics,
@@ -117,23 +102,25 @@ pub struct Engine {
 
 impl Engine {
     /// An engine that has compiled nothing yet.
-    pub fn new(mut host: Box<dyn CodeHost>, options: EngineOptions) -> Self {
-        let slots = Slots::new(&mut *host);
-        Self {
+    ///
+    /// # Errors
+    /// When the host refuses generated code.
+    pub fn new(mut host: Box<dyn CodeHost>, options: EngineOptions) -> Result<Self, CodeError> {
+        let slots = Slots::new(&mut *host)?;
+        Ok(Self {
             host,
             slots,
             options,
             queue: Vec::new(),
             is_waiting: false,
             queued_at: 0,
-            regions: HashMap::new(),
+            regions: Box::default(),
             modules: HashMap::new(),
             next_module: 0,
             free: Vec::new(),
-            outgrown: Vec::new(),
             is_refused: false,
             statistics: EngineStatistics::default(),
-        }
+        })
     }
 
     /// Executions after which blocks are noted as hot.
@@ -145,7 +132,8 @@ impl Engine {
     pub fn statistics(&self) -> EngineStatistics {
         EngineStatistics {
             modules: self.modules.len() as u64,
-            regions: self.regions.len() as u64,
+            regions: self.regions.installed.len() as u64,
+            interpretations: self.regions.interpretations,
             ..self.statistics
         }
     }
@@ -153,9 +141,9 @@ impl Engine {
     fn compile_queue(&mut self, vcpu: &mut Vcpu) {
         let begun = self.host.seconds();
         self.is_waiting = false;
-        let outgrown = std::mem::take(&mut self.outgrown);
+        let outgrown = std::mem::take(&mut self.regions.outgrown);
         for &slot in &outgrown {
-            if let Some(region) = self.regions.get(&slot) {
+            if let Some(region) = self.regions.installed.get(&slot) {
                 let entry = region.blocks.first().copied();
                 self.queue.extend(entry);
                 self.drop_region(vcpu, slot);
@@ -227,7 +215,7 @@ impl Engine {
             }
         }
         let bodies = regions.iter().map(|region| &*region.body);
-        let bytes = module::encode(bodies, self.host.has_shared_memory());
+        let bytes = module::encode(bodies, types::REGION, self.host.has_shared_memory());
         let instance = match self.host.install(&bytes, first_slot) {
             Ok(instance) => instance,
             Err(error) => {
@@ -252,7 +240,7 @@ impl Engine {
                     block.compiled.heat.set(0);
                 }
             }
-            self.regions.insert(slot, Installed { module, ..region });
+            self.regions.installed.insert(slot, Installed { module, ..region });
         }
         None
     }
@@ -274,15 +262,21 @@ impl Engine {
             }
             let mut slots: Vec<u32> = self
                 .regions
+                .installed
                 .iter()
                 .filter(|(_, region)| members.contains(&region.module))
                 .map(|(&slot, _)| slot)
                 .collect();
             // Neighbours in memory belong together.
             slots.sort_by_key(|slot| {
-                self.regions.get(slot).and_then(|region| region.blocks.first()).map(|key| key.address)
+                self.regions
+                    .installed
+                    .get(slot)
+                    .and_then(|region| region.blocks.first())
+                    .map(|key| key.address)
             });
-            let regions: Vec<Installed> = slots.iter().filter_map(|slot| self.regions.remove(slot)).collect();
+            let regions: Vec<Installed> =
+                slots.iter().filter_map(|slot| self.regions.installed.remove(slot)).collect();
             for (slot, region) in slots.iter().zip(&regions) {
                 self.unlink(vcpu, *slot, region);
             }
@@ -292,14 +286,14 @@ impl Engine {
                     let place = self.modules.get(&first).map_or(0, |module| module.first_slot);
                     let moved: HashMap<u32, u32> = slots.iter().copied().zip(place..).collect();
                     vcpu.move_functions(|function| moved.get(&function).copied());
-                    self.outgrown =
-                        self.outgrown.iter().filter_map(|slot| moved.get(slot).copied()).collect();
+                    self.regions.outgrown =
+                        self.regions.outgrown.iter().filter_map(|slot| moved.get(slot).copied()).collect();
                 }
                 Some(refused) => {
                     let leave = self.slots.leave;
                     let gone: Vec<u32> = slots.clone();
                     vcpu.move_functions(|function| gone.contains(&function).then_some(leave));
-                    self.outgrown.clear();
+                    self.regions.outgrown.clear();
                     for region in refused {
                         self.statistics.bytes -= region.body.len() as u64;
                     }
@@ -367,10 +361,10 @@ impl Engine {
     }
 
     fn drop_region(&mut self, vcpu: &mut Vcpu, slot: u32) {
-        let Some(region) = self.regions.remove(&slot) else { return };
+        let Some(region) = self.regions.installed.remove(&slot) else { return };
         self.statistics.bytes -= region.body.len() as u64;
         self.unlink(vcpu, slot, &region);
-        self.outgrown.retain(|&other| other != slot);
+        self.regions.outgrown.retain(|&other| other != slot);
         let Some(module) = self.modules.get_mut(&region.module) else { return };
         module.live -= 1;
         if module.live == 0 {
@@ -406,7 +400,7 @@ impl CompiledCode for Engine {
         if self.is_refused {
             return;
         }
-        if !self.is_waiting && !self.outgrown.is_empty() {
+        if !self.is_waiting && !self.regions.outgrown.is_empty() {
             self.is_waiting = true;
             self.queued_at = vcpu.instructions;
         }
@@ -418,25 +412,14 @@ impl CompiledCode for Engine {
     fn run(&mut self, vcpu: &mut Vcpu, function: u32) -> CompiledExit {
         let before = vcpu.instructions;
         let rip = vcpu.reg(crate::ir::Reg::RIP);
+        vcpu.linkage.regions = (&raw mut *self.regions).expose_provenance();
         // SAFETY: the run loop took the place from a block of this engine, whose region is installed, and the vCPU
         // is not touched until the call returns.
         let rip = unsafe { self.host.call(function, (&raw mut *vcpu).cast(), rip) };
-        let (regions, outgrown) = (&mut self.regions, &mut self.outgrown);
-        let exit = abi::leave(vcpu, rip, |slot, number| {
-            let region = regions.get_mut(&slot)?;
-            let site = region.sites.get_mut(number)?;
-            match site.onward {
-                Onward::Unseen => {
-                    site.taken += 1;
-                    if site.taken == TAKEN_OFTEN {
-                        outgrown.push(slot);
-                    }
-                    Some((&*site, None))
-                }
-                Onward::Redo { node, .. } => Some((&*site, region.blocks.get(node).copied())),
-                Onward::Block | Onward::Helper(_) => Some((&*site, None)),
-            }
-        });
+        let exit = match vcpu.linkage.unwinding.take() {
+            Some(exit) if rip == UNWIND as u64 => exit,
+            _ => self.regions.leave(vcpu, rip),
+        };
         self.statistics.entries += 1;
         self.statistics.instructions += vcpu.instructions - before;
         match exit {

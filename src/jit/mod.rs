@@ -1,7 +1,7 @@
 //! Hot code as WebAssembly: regions of blocks become functions, batches of functions become modules.
 //!
 //! [`region`] finds what belongs together, [`graph`] and [`flow`] analyse it, [`emit`] writes the function,
-//! [`module`] packs a batch, and [`engine`] keeps what is installed. Generated code and the vCPU agree on
+//! [`module`] packs a batch, and [`engine`] keeps what is [`installed`]. Generated code and the vCPU agree on
 //! [`abi`].
 
 mod abi;
@@ -9,6 +9,7 @@ mod emit;
 mod engine;
 mod flow;
 mod graph;
+mod installed;
 mod module;
 mod region;
 

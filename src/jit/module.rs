@@ -1,15 +1,18 @@
 //! A batch of functions as a WebAssembly module.
 
-use super::emit::types;
 use std::borrow::Cow;
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, EntityType, FunctionSection, GlobalType, ImportSection,
     MemoryType, Module, RefType, TableType, TypeSection, ValType,
 };
 
-/// The module with functions of these bodies, in their order. It enters them into the table at the place that
+/// The module with functions of these bodies, in their order, all of one of the [`types`]. It enters them into the table at the place that
 /// the global `s` tells.
-pub fn encode<'a>(bodies: impl ExactSizeIterator<Item = &'a [u8]>, has_shared_memory: bool) -> Vec<u8> {
+pub fn encode<'a>(
+    bodies: impl ExactSizeIterator<Item = &'a [u8]>,
+    kind: u32,
+    has_shared_memory: bool,
+) -> Vec<u8> {
     use ValType::{I32, I64};
     let count = bodies.len() as u32;
     let mut signatures = TypeSection::new();
@@ -17,6 +20,8 @@ pub fn encode<'a>(bodies: impl ExactSizeIterator<Item = &'a [u8]>, has_shared_me
     signatures.ty().function([I32, I32, I64], [I64]);
     signatures.ty().function([I32, I64, I64], [I32]);
     signatures.ty().function([I32, I32], [I32]);
+    signatures.ty().function([I32, I32, I64, I64], [I64]);
+    signatures.ty().function([I32, I64, I64], [I64]);
     let mut imports = ImportSection::new();
     let memory = MemoryType {
         minimum: 0,
@@ -38,7 +43,7 @@ pub fn encode<'a>(bodies: impl ExactSizeIterator<Item = &'a [u8]>, has_shared_me
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
     for body in bodies {
-        functions.function(types::REGION);
+        functions.function(kind);
         code.raw(body);
     }
     let mut elements = ElementSection::new();

@@ -186,7 +186,10 @@ impl Machine {
         vcpu.model = config.cpu_model;
         entry::enter_kernel(&mut vcpu, &entry);
         if let Some((host, options)) = config.code {
-            vcpu.set_compiled_code(Box::new(Engine::new(host(&memory), options)), options.threshold);
+            match Engine::new(host(&memory), options) {
+                Ok(engine) => vcpu.set_compiled_code(Box::new(engine), options.threshold),
+                Err(error) => log::error!("{error}: guest code is interpreted"),
+            }
         }
         Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history, look_at: 0 })
     }

@@ -64,6 +64,7 @@ impl CodeHost for WorkerCode {
         let place = match function {
             HelperFunction::Region(function) => function as usize,
             HelperFunction::Call(function) => function as usize,
+            HelperFunction::Interpret(function) => function as usize,
             HelperFunction::Condition(function) => function as usize,
         };
         if let HelperFunction::Region(_) = function {

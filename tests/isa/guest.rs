@@ -107,7 +107,7 @@ impl Processor {
         let mut vcpu = memory.place(vcpu);
         if is_compiled {
             let host = Box::new(WasmtimeHost::new(&memory));
-            let engine = Engine::new(host, EngineOptions::AT_FIRST_SIGHT);
+            let engine = Engine::new(host, EngineOptions::AT_FIRST_SIGHT).unwrap();
             let threshold = engine.threshold();
             vcpu.set_compiled_code(Box::new(engine), threshold);
         }

@@ -192,7 +192,7 @@ impl Computer {
     pub fn with_host(options: EngineOptions, wrap: impl FnOnce(WasmtimeHost) -> Box<dyn CodeHost>) -> Self {
         let mut computer = Self::bare();
         let host = wrap(WasmtimeHost::new(&computer.vcpu.memory));
-        let engine = Engine::new(host, options);
+        let engine = Engine::new(host, options).unwrap();
         let threshold = engine.threshold();
         computer.vcpu.set_compiled_code(Box::new(engine), threshold);
         computer

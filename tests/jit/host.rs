@@ -124,6 +124,9 @@ impl CodeHost for WasmtimeHost {
             HelperFunction::Call(function) => {
                 Func::wrap(store, move |vcpu: u32, low: u64, high: u64| function(at(vcpu), low, high))
             }
+            HelperFunction::Interpret(function) => {
+                Func::wrap(store, move |vcpu: u32, rip: u64, awaited: u64| function(at(vcpu), rip, awaited))
+            }
             HelperFunction::Condition(function) => {
                 Func::wrap(store, move |vcpu: u32, code: u32| function(at(vcpu), code))
             }

@@ -1,6 +1,7 @@
 //! The jump cache: blocks by virtual address.
 
 use super::Block;
+use crate::cpu::tlb::PageSize;
 use crate::mem::{Addressable, GuestMemory};
 use std::ptr;
 
@@ -44,8 +45,8 @@ pub enum JumpPlace {
 
 const HALVES: usize = 2;
 type PlaceSet = [u64; JUMP_ENTRIES / 64];
-/// log2 of the bytes of a small page.
-const SMALL_SHIFT: u32 = 12;
+const SMALL_SHIFT: u32 = PageSize::Small.shift();
+const LARGE_SHIFT: u32 = PageSize::Large.shift();
 
 /// Blocks by virtual address. What an address-space switch leaves alone stays: it drops the lower half of the
 /// addresses only, and the flush of a page only what lies in it.
@@ -58,6 +59,8 @@ pub struct JumpCache {
     used: [PlaceSet; HALVES],
     /// Pages that entries may lie in, by a hash of their number.
     pages: PlaceSet,
+    /// The same of pieces as large as a large page.
+    large_pages: PlaceSet,
     /// log2 of the bytes of the largest page that code of a half was fetched through.
     largest_shift: [u32; HALVES],
     /// Whether code of the upper half was fetched through a page that is not global.
@@ -69,8 +72,7 @@ const fn half(address: u64) -> usize {
     (address >> 63) as usize
 }
 
-const fn page_place(address: u64) -> usize {
-    let page = address >> SMALL_SHIFT;
+const fn place_of(page: u64) -> usize {
     (page ^ page >> 12) as usize % JUMP_ENTRIES
 }
 
@@ -94,6 +96,7 @@ impl JumpCache {
             epoch: 0,
             used: [[0; JUMP_ENTRIES / 64]; HALVES],
             pages: [0; JUMP_ENTRIES / 64],
+            large_pages: [0; JUMP_ENTRIES / 64],
             largest_shift: [SMALL_SHIFT; HALVES],
             has_local_upper: false,
         }
@@ -122,17 +125,22 @@ impl JumpCache {
         block.jump_place.set(known);
         insert(&mut self.used[half(rip)], place);
         remove(&mut self.used[1 - half(rip)], place);
-        insert(&mut self.pages, page_place(rip));
+        self.note_page(rip);
         if block.second_page.is_some() {
-            insert(&mut self.pages, page_place(rip.wrapping_add(u64::from(block.length))));
+            self.note_page(rip.wrapping_add(u64::from(block.length)));
         }
         self.entries[place] = JumpEntry { rip, context, function, block };
     }
 
-    /// Notes what kind of page code is fetched through: 1 << `shift` bytes large, and global or not.
-    pub fn note_code_page(&mut self, address: u64, shift: u32, is_global: bool) {
+    fn note_page(&mut self, address: u64) {
+        insert(&mut self.pages, place_of(address >> SMALL_SHIFT));
+        insert(&mut self.large_pages, place_of(address >> LARGE_SHIFT));
+    }
+
+    /// Notes what kind of page code is fetched through: how large it is, and whether it is global.
+    pub fn note_code_page(&mut self, address: u64, size: PageSize, is_global: bool) {
         let half = half(address);
-        self.largest_shift[half] = self.largest_shift[half].max(shift);
+        self.largest_shift[half] = self.largest_shift[half].max(size.shift());
         self.has_local_upper |= half == 1 && !is_global;
     }
 
@@ -141,6 +149,7 @@ impl JumpCache {
         self.epoch += 1;
         self.used = [[0; JUMP_ENTRIES / 64]; HALVES];
         self.pages = [0; JUMP_ENTRIES / 64];
+        self.large_pages = [0; JUMP_ENTRIES / 64];
     }
 
     /// Makes the entries void that a flush of the translations of all pages drops. No code has been fetched
@@ -164,7 +173,12 @@ impl JumpCache {
     pub fn forget_page(&mut self, address: u64) {
         let half = half(address);
         let shift = self.largest_shift[half];
-        if shift == SMALL_SHIFT && !has(&self.pages, page_place(address)) {
+        let may_hold_any = match shift {
+            SMALL_SHIFT => has(&self.pages, place_of(address >> SMALL_SHIFT)),
+            LARGE_SHIFT => has(&self.large_pages, place_of(address >> LARGE_SHIFT)),
+            _ => true,
+        };
+        if !may_hold_any {
             return;
         }
         let page = address >> shift;
@@ -245,12 +259,12 @@ mod tests {
     fn a_switch_of_address_spaces_keeps_global_code_of_the_upper_half() {
         let mut cache = JumpCache::new(&GuestMemory::new(4096).unwrap());
         let (user, kernel) = (block(0x10, 4), block(0x20, 4));
-        cache.note_code_page(KERNEL, 21, true);
+        cache.note_code_page(KERNEL, PageSize::Large, true);
         cache.remember(0x40_0010, 7, &user, 1);
         cache.remember(KERNEL + 0x20, 7, &kernel, 2);
         cache.forget_local();
         assert!(!holds(&cache, 0x40_0010) && holds(&cache, KERNEL + 0x20));
-        cache.note_code_page(KERNEL + 0x20_0000, 12, false);
+        cache.note_code_page(KERNEL + 0x20_0000, PageSize::Small, false);
         let epoch = cache.epoch;
         cache.forget_local();
         assert!(cache.epoch > epoch);
@@ -273,11 +287,11 @@ mod tests {
     fn the_flush_of_a_large_page_drops_all_that_lies_in_it() {
         let mut cache = JumpCache::new(&GuestMemory::new(4096).unwrap());
         let (inside, outside) = (block(0x10, 4), block(0x20, 4));
-        cache.note_code_page(KERNEL, 21, true);
+        cache.note_code_page(KERNEL, PageSize::Large, true);
         cache.remember(KERNEL + 0x10_0000, 7, &inside, 1);
-        cache.remember(KERNEL + 0x30_0020, 7, &outside, 1);
+        cache.remember(KERNEL + 0x40_0020, 7, &outside, 1);
         cache.forget_page(KERNEL);
-        assert!(!holds(&cache, KERNEL + 0x10_0000) && holds(&cache, KERNEL + 0x30_0020));
+        assert!(!holds(&cache, KERNEL + 0x10_0000) && holds(&cache, KERNEL + 0x40_0020));
     }
 
     #[test]

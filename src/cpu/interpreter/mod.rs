@@ -908,6 +908,10 @@ fn execute(
                 let stack = regs.get(Reg::RSP.0);
                 let target = load!(current, u64, stack);
                 regs.set(Reg::RSP.0, stack.wrapping_add(8).wrapping_add(imm!(current)));
+                if target == vcpu.linkage.awaited {
+                    regs.set(Reg::RIP.0, target);
+                    return Exit::Lookup;
+                }
                 jump!(target, Exit::Lookup)
             }
             OpCode::CmpJumpBelow8 => compare_jump!(current, 8, sub, regs.get(current.c), below),

@@ -1,7 +1,8 @@
 //! The loop around the block loop: interrupts, exceptions, look-ups.
 
 use super::{Exit, execute};
-use crate::cpu::code::{Block, JumpCache, NEVER_HOT};
+use crate::cpu::code::{Block, JumpCache, NEVER_HOT, Successor};
+use crate::cpu::lift::Mode;
 use crate::cpu::system::InterruptKind;
 use crate::cpu::{Activity, BlockStart, CompiledExit, Exception, Vcpu, flags};
 use crate::ir::Reg;
@@ -16,6 +17,32 @@ pub enum Stop {
     /// A triple fault.
     Shutdown,
 }
+
+/// Where interpreting begins.
+#[derive(Clone, Copy, Debug)]
+enum Start {
+    /// With the block at RIP, unless it is hot or compiled.
+    Rip,
+    /// With the block at RIP in any case.
+    Here,
+    /// Within a block whose instructions are all counted; RIP is the block's.
+    Within(BlockStart, usize),
+}
+
+/// Why interpreting ended. RIP is the next instruction's.
+enum Interpreted {
+    /// The guest has reached the awaited address.
+    Reached,
+    /// The block at RIP is hot or compiled.
+    Warm(*const Block),
+    /// Interrupts, modes, mappings or translations may have changed, or the limit is reached.
+    Look,
+    /// An instruction raised an exception.
+    Raised(Exception),
+}
+
+/// No address that a guest can reach: it is not canonical.
+const NOWHERE: u64 = 1 << 63 | 3;
 
 /// The largest budget that compiled code is given.
 const MOST_BUDGET: u64 = 1 << 30;
@@ -80,43 +107,86 @@ impl Vcpu {
     /// Runs blocks in one mode until the block loop says that something may have changed.
     fn run_until_look(&mut self, limit: u64) -> Result<(), Exception> {
         let mode = self.mode();
-        let runs_one_block = std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step;
-        let mut link_from: Option<*const super::Successor> = None;
-        loop {
-            let mut context = self.jump_context(mode);
-            let rip = self.reg(Reg::RIP);
-            let entry = *self.code.jumps.entry(rip);
-            let block = if entry.rip == rip && entry.context == context {
-                entry.block
-            } else {
-                let block = self.find_block(mode)?;
-                context = self.jump_context(mode);
-                self.code.remember_jump(rip, context, block);
-                block
-            };
-            self.drop_dead_regions();
-            let mut block = block;
-            let mut place = None;
-            if !runs_one_block {
-                match self.run_compiled(block, context, limit) {
-                    None => {}
-                    Some(CompiledExit::Continue) if self.instructions < limit => {
-                        link_from = None;
-                        continue;
-                    }
-                    Some(CompiledExit::Resume { block: start, place: resumed }) => {
-                        let Some(found) = self.code.get(start.address, start.mode_bits) else {
-                            // Compiled code is gone before its blocks are.
-                            log::error!("the block that compiled code was left in is gone");
-                            self.activity = Activity::Shutdown;
-                            break;
-                        };
-                        (block, place, link_from) = (found, Some(resumed), None);
-                    }
+        if std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step {
+            self.run_one_block(mode)?;
+        } else {
+            let mut start = Start::Rip;
+            loop {
+                let block = match self.interpret(mode, limit, start, NOWHERE) {
+                    Interpreted::Warm(block) => block,
+                    Interpreted::Raised(exception) => return Err(exception),
+                    Interpreted::Reached | Interpreted::Look => break,
+                };
+                start = match self.run_compiled(block, self.jump_context(mode), limit) {
+                    None => Start::Here,
+                    Some(CompiledExit::Continue) if self.instructions < limit => Start::Rip,
+                    Some(CompiledExit::Resume { block, place }) => Start::Within(block, place),
                     Some(CompiledExit::Raised(exception)) => return Err(exception),
                     Some(CompiledExit::Continue | CompiledExit::Look) => break,
-                }
+                };
             }
+        }
+        if mode.is_single_step {
+            return Err(Exception::Debug(DR6_SINGLE_STEP));
+        }
+        Ok(())
+    }
+
+    fn run_one_block(&mut self, mode: Mode) -> Result<(), Exception> {
+        let block = self.block_at_rip(mode)?;
+        // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
+        self.instructions += unsafe { &*block }.instruction_count();
+        match execute(self, block, 0, self.instructions, self.jump_context(mode), true) {
+            Exit::Raised(exception) => Err(exception),
+            _ => Ok(()),
+        }
+    }
+
+    /// The block at RIP, by the jump cache if that knows it.
+    fn block_at_rip(&mut self, mode: Mode) -> Result<*const Block, Exception> {
+        let context = self.jump_context(mode);
+        let rip = self.reg(Reg::RIP);
+        let entry = self.code.jumps.entry(rip);
+        if entry.rip == rip && entry.context == context {
+            return Ok(entry.block);
+        }
+        let block = self.find_block(mode)?;
+        // Translating may have begun a new epoch.
+        let context = self.jump_context(mode);
+        self.code.remember_jump(rip, context, block);
+        Ok(block)
+    }
+
+    /// Interprets blocks of one mode until RIP is `awaited` behind a return or a look-up, or until a block is
+    /// hot or compiled.
+    fn interpret(&mut self, mode: Mode, limit: u64, start: Start, awaited: u64) -> Interpreted {
+        self.linkage.awaited = awaited;
+        let interpreted = self.interpret_awaiting(mode, limit, start, awaited);
+        self.linkage.awaited = NOWHERE;
+        interpreted
+    }
+
+    fn interpret_awaiting(&mut self, mode: Mode, limit: u64, start: Start, awaited: u64) -> Interpreted {
+        let mut start = start;
+        let mut link_from: Option<*const Successor> = None;
+        loop {
+            let must_run = matches!(start, Start::Here);
+            let (block, place) = match std::mem::replace(&mut start, Start::Rip) {
+                Start::Rip if self.reg(Reg::RIP) == awaited => return Interpreted::Reached,
+                Start::Rip | Start::Here => match self.block_at_rip(mode) {
+                    Ok(block) => (block, None),
+                    Err(exception) => return Interpreted::Raised(exception),
+                },
+                Start::Within(known, place) => {
+                    let Some(found) = self.code.get(known.address, known.mode_bits) else {
+                        // Compiled code is gone before its blocks are.
+                        log::error!("the block that compiled code was left in is gone");
+                        self.activity = Activity::Shutdown;
+                        return Interpreted::Look;
+                    };
+                    (&raw const *found, Some(place))
+                }
+            };
             // A block that runs over the page's end is checked at each look-up.
             // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
             let is_linkable = unsafe { &*block }.second_page.is_none();
@@ -126,45 +196,39 @@ impl Vcpu {
                 unsafe { &*successor }.link.set(block);
             }
             // SAFETY: as above.
-            let count = unsafe { &*block }.instruction_count();
-            if place.is_none() {
-                self.instructions += count;
-            }
-            let until = if runs_one_block { self.instructions } else { limit.max(self.instructions) };
-            // SAFETY: as above.
             let compiled = &unsafe { &*block }.compiled;
             let heat = compiled.heat.get();
             if heat > 0 {
                 compiled.heat.set(heat - 1);
+            } else if place.is_none() && !must_run {
+                return Interpreted::Warm(block);
             }
-            let is_compiled = compiled.function.get() != 0;
-            // SAFETY: as above. A compiled block runs here when the function needs more than the limit leaves.
-            let runs_warm = runs_one_block || place.is_none() && is_compiled;
-            match execute(self, block, place.unwrap_or(0), until, context, runs_warm) {
-                Exit::Warm if self.instructions < limit => {}
-                Exit::Lookup if !runs_one_block && self.instructions < limit => {}
-                Exit::LookupLink(successor) if !runs_one_block && self.instructions < limit => {
-                    link_from = Some(successor);
+            // A compiled block must run here when its function needs more than the limit leaves.
+            let runs_warm = must_run && compiled.function.get() != 0;
+            // SAFETY: as above.
+            let count = unsafe { &*block }.instruction_count();
+            if place.is_none() {
+                self.instructions += count;
+            }
+            let until = limit.max(self.instructions);
+            match execute(self, block, place.unwrap_or(0), until, self.jump_context(mode), runs_warm) {
+                Exit::Warm | Exit::Lookup if self.instructions < limit => {}
+                Exit::LookupLink(successor) if self.instructions < limit => link_from = Some(successor),
+                Exit::Raised(exception) => return Interpreted::Raised(exception),
+                Exit::Lookup | Exit::LookupLink(_) | Exit::Limit | Exit::Look | Exit::Warm => {
+                    return Interpreted::Look;
                 }
-                Exit::Raised(exception) => return Err(exception),
-                Exit::Lookup | Exit::LookupLink(_) | Exit::Limit | Exit::Look | Exit::Warm => break,
             }
         }
-        if mode.is_single_step {
-            return Err(Exception::Debug(DR6_SINGLE_STEP));
-        }
-        Ok(())
     }
 
     /// Runs the compiled code that begins with a block at RIP, if there is some and the limit leaves it
     /// room; has hot blocks compiled.
     fn run_compiled(&mut self, block: *const Block, context: u64, limit: u64) -> Option<CompiledExit> {
+        self.drop_dead_regions();
         // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
         let block = unsafe { &*block };
         let compiled = &block.compiled;
-        if compiled.heat.get() > 0 {
-            return None;
-        }
         let Some(mut engine) = self.compiled_code.take() else {
             compiled.heat.set(NEVER_HOT);
             return None;
@@ -176,24 +240,80 @@ impl Vcpu {
                 compiled.heat.set(NEVER_HOT);
             }
         }
-        let function = compiled.function.get();
-        let budget = limit.saturating_sub(self.instructions).min(MOST_BUDGET);
-        let mut exit = None;
-        if function != 0 && budget >= u64::from(compiled.needs.get()) {
-            let rip = self.reg(Reg::RIP);
-            let entry = &mut self.code.jumps.entries[JumpCache::index(rip)];
-            if entry.rip == rip && entry.context == context {
-                entry.function = function;
-            }
+        self.linkage.end = self.instructions + limit.saturating_sub(self.instructions).min(MOST_BUDGET);
+        let exit = self.ready_function(block, context).map(|function| {
             self.linkage.context = context;
             self.linkage.jumps = (&raw const *self.code.jumps.entries) as usize as u32;
-            self.linkage.tlb = self.tlb_address();
-            self.linkage.budget = budget as i32;
-            self.linkage.end = self.instructions + budget;
-            exit = Some(engine.run(self, function));
-        }
+            engine.run(self, function)
+        });
         self.compiled_code = Some(engine);
         exit
+    }
+
+    /// The compiled function of a block at RIP, if there is one and the budget suffices for it.
+    fn ready_function(&mut self, block: &Block, context: u64) -> Option<u32> {
+        let function = block.compiled.function.get();
+        let budget = self.linkage.end.saturating_sub(self.instructions);
+        if function == 0 || budget < u64::from(block.compiled.needs.get()) {
+            return None;
+        }
+        let rip = self.reg(Reg::RIP);
+        let entry = &mut self.code.jumps.entries[JumpCache::index(rip)];
+        if entry.rip == rip && entry.context == context {
+            entry.function = function;
+        }
+        self.linkage.tlb = self.tlb_address();
+        self.linkage.budget = budget as i32;
+        Some(function)
+    }
+
+    /// Goes on behind compiled code that was left by `exit`, on behalf of compiled code that waits for the guest to
+    /// return to `awaited`: interprets until then, or until compiled code is reached, whose function
+    /// [`next_function`](crate::cpu::Linkage::next_function) then is. Returns RIP; `None` when all compiled code
+    /// must be left, as [`unwinding`](crate::cpu::Linkage::unwinding) tells.
+    pub fn await_return(&mut self, exit: CompiledExit, awaited: u64) -> Option<u64> {
+        self.linkage.next_function = 0;
+        let start = match exit {
+            CompiledExit::Continue => Start::Rip,
+            CompiledExit::Resume { block, place } => Start::Within(block, place),
+            CompiledExit::Look | CompiledExit::Raised(_) => return self.unwind(exit),
+        };
+        let (mode, limit) = (self.mode(), self.linkage.end);
+        let interpreted = match self.instructions < limit {
+            true => self.interpret(mode, limit, start, awaited),
+            false if matches!(start, Start::Rip) => Interpreted::Look,
+            false => return self.unwind(exit),
+        };
+        match interpreted {
+            Interpreted::Look => self.unwind(CompiledExit::Look),
+            Interpreted::Raised(exception) => self.unwind(CompiledExit::Raised(exception)),
+            Interpreted::Reached | Interpreted::Warm(_)
+                if !self.code.dead_regions.is_empty() || self.jump_context(mode) != self.linkage.context =>
+            {
+                self.unwind(CompiledExit::Continue)
+            }
+            Interpreted::Reached => {
+                self.linkage.tlb = self.tlb_address();
+                self.linkage.budget = limit.saturating_sub(self.instructions) as i32;
+                Some(awaited)
+            }
+            Interpreted::Warm(block) => {
+                // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
+                match self.ready_function(unsafe { &*block }, self.linkage.context) {
+                    Some(function) => {
+                        self.linkage.next_function = function;
+                        Some(self.reg(Reg::RIP))
+                    }
+                    // The run loop has it compiled, or looks at the limit.
+                    None => self.unwind(CompiledExit::Continue),
+                }
+            }
+        }
+    }
+
+    fn unwind(&mut self, exit: CompiledExit) -> Option<u64> {
+        self.linkage.unwinding = Some(exit);
+        None
     }
 
     /// Low 32 bits of the address of the TLB in force, as compiled code knows it.

@@ -390,7 +390,7 @@ impl Vcpu {
             addend: target.wrapping_sub(page),
         };
         if entry.fetch_tag & TLB_INVALID == 0 {
-            self.code.jumps.note_code_page(address, walk.size.shift(), walk.is_global);
+            self.code.jumps.note_code_page(address, walk.size, walk.is_global);
         }
         self.tlbs[privilege as usize].fill(address, entry, walk.is_global, walk.size);
     }

@@ -243,12 +243,19 @@ impl Emitter<'_> {
         self.depth -= 1;
         self.look_up(SECOND);
         let mut wasm = self.wasm();
-        wasm.i32_eqz().if_(BlockType::Empty).local_get(SECOND).return_().end();
+        wasm.if_(BlockType::Empty);
         wasm.local_get(VCPU).local_get(DEPTH).i32_const(1).i32_add().local_get(SECOND);
         wasm.local_get(ENTRY).i32_load(at(offset_of!(JumpEntry, function)));
-        wasm.call_indirect(0, types::REGION).local_tee(VALUE);
+        wasm.call_indirect(0, types::REGION).local_set(SECOND).end();
+        // What is not compiled is interpreted until it returns here; so is what left the callee on its way.
+        wasm.local_get(SECOND);
         self.rip(behind);
-        self.wasm().i64_ne().if_(BlockType::Empty).local_get(VALUE).return_().end();
+        self.wasm().local_tee(VALUE).i64_ne().if_(BlockType::Empty);
+        let await_return = self.slots.await_return;
+        let mut wasm = self.wasm();
+        wasm.local_get(VCPU).local_get(DEPTH).local_get(SECOND).local_get(VALUE);
+        wasm.i32_const(await_return as i32).call_indirect(0, types::AWAIT).local_tee(SECOND);
+        wasm.local_get(VALUE).i64_ne().if_(BlockType::Empty).local_get(SECOND).return_().end().end();
         self.forget_flags();
         self.dirty = 0;
         self.rip_stored = None;

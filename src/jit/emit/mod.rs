@@ -31,6 +31,10 @@ pub mod types {
     pub const CALL: u32 = 1;
     /// `(vcpu, condition) -> holds`.
     pub const CONDITION: u32 = 2;
+    /// `(vcpu, depth, rip, awaited) -> rip`.
+    pub const AWAIT: u32 = 3;
+    /// `(vcpu, rip, awaited) -> rip`.
+    pub const INTERPRET: u32 = 4;
 }
 
 /// Where a region can be left on the way.
@@ -101,6 +105,30 @@ const FIRST_REGISTER: u32 = 16;
 
 /// What a function returns when it was left on the way: no canonical address.
 pub const LEFT_ON_THE_WAY: i64 = i64::MIN + 1;
+
+/// What a function returns when all calls of functions are to be unwound: no canonical address.
+pub const UNWIND: i64 = i64::MIN + 2;
+
+/// The function that a call goes on in when the callee's function did not return to it: it interprets, and calls
+/// compiled functions from there, until the guest returns to the call. Else it returns as a region does.
+pub fn await_return(interpret: u32) -> Vec<u8> {
+    use wasm_encoder::{BlockType, ValType};
+    const AWAITED: u32 = 3;
+    const FUNCTION: u32 = 4;
+    let mut body = wasm_encoder::Function::new([(1, ValType::I32)]);
+    let mut wasm = body.instructions();
+    wasm.loop_(BlockType::Empty);
+    wasm.local_get(VCPU).local_get(RIP).local_get(AWAITED);
+    wasm.i32_const(interpret as i32).call_indirect(0, types::INTERPRET);
+    wasm.local_tee(RIP).local_get(AWAITED).i64_eq();
+    wasm.local_get(VCPU).i32_load(at(offset::NEXT_FUNCTION)).local_tee(FUNCTION).i32_eqz().i32_or();
+    wasm.if_(BlockType::Empty).local_get(RIP).return_().end();
+    wasm.local_get(VCPU).local_get(DEPTH).i32_const(1).i32_add().local_get(RIP);
+    wasm.local_get(FUNCTION).call_indirect(0, types::REGION);
+    wasm.local_tee(RIP).local_get(AWAITED).i64_ne().br_if(0).end();
+    wasm.local_get(RIP).end();
+    body.into_raw_body()
+}
 
 /// Emits the function of a region.
 pub fn function(region: &Region, slots: &Slots) -> Function {
