@@ -4,7 +4,7 @@ use super::code::CodeCache;
 use super::flags::{self, LazyFlags};
 use super::tlb::Tlb;
 use super::x87::X87;
-use super::{CompiledCode, CpuModel, Exception, Linkage, SystemBus};
+use super::{BlockStart, CompiledCode, CpuModel, Exception, Linkage, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
 use crate::mem::GuestMemory;
 
@@ -251,6 +251,14 @@ impl Vcpu {
             if let Some(place) = moved(entry.function) {
                 entry.function = place;
             }
+        }
+    }
+
+    /// Makes jumps to a block leave compiled code: its function is gone.
+    pub fn forget_function(&mut self, start: BlockStart) {
+        let code = &mut self.code;
+        if let Some(block) = code.blocks.get(&CodeCache::key(start.address, start.mode_bits)) {
+            code.jumps.set_function(block, code.leave_function);
         }
     }
 

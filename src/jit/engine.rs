@@ -154,10 +154,6 @@ impl Engine {
                 }
             }
         }
-        if !outgrown.is_empty() {
-            let leave = self.slots.leave;
-            vcpu.move_functions(|function| outgrown.contains(&function).then_some(leave));
-        }
         let mut emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)> = Vec::new();
         for key in std::mem::take(&mut self.queue) {
             let cache = vcpu.code_cache();
@@ -364,6 +360,9 @@ impl Engine {
         let Some(region) = self.regions.installed.remove(&slot) else { return };
         self.statistics.bytes -= region.body.len() as u64;
         self.unlink(vcpu, slot, &region);
+        if let Some(&entry) = region.blocks.first() {
+            vcpu.forget_function(entry);
+        }
         self.regions.outgrown.retain(|&other| other != slot);
         let Some(module) = self.modules.get_mut(&region.module) else { return };
         module.live -= 1;

@@ -40,7 +40,7 @@ struct CodePage {
 
 /// All translated blocks of a vCPU.
 pub struct CodeCache {
-    blocks: AddressMap<Box<Block>>,
+    pub(in crate::cpu) blocks: AddressMap<Box<Block>>,
     pages: AddressMap<CodePage>,
     /// Blocks dropped while the block loop may still run one of them.
     #[expect(clippy::vec_box, reason = "pointers to dropped blocks must stay good until they are freed")]
@@ -89,7 +89,8 @@ impl CodeCache {
         }
     }
 
-    const fn key(start: GuestPhysAddr, mode_bits: u16) -> u64 {
+    /// The key of a block that starts at a physical address, translated for a mode.
+    pub(in crate::cpu) const fn key(start: GuestPhysAddr, mode_bits: u16) -> u64 {
         start.0 | (mode_bits as u64) << 52
     }
 

@@ -212,6 +212,24 @@ impl JumpCache {
         }
     }
 
+    /// Makes the entries of a block go on in another function.
+    pub fn set_function(&mut self, block: &Block, function: u32) {
+        match block.jump_place.get() {
+            JumpPlace::None => {}
+            JumpPlace::One(place) => {
+                let entry = &mut self.entries[usize::from(place) % JUMP_ENTRIES];
+                if ptr::eq(entry.block, block) {
+                    entry.function = function;
+                }
+            }
+            JumpPlace::Many => {
+                for entry in self.entries.iter_mut().filter(|entry| ptr::eq(entry.block, block)) {
+                    entry.function = function;
+                }
+            }
+        }
+    }
+
     fn drop_where(&mut self, half: usize, is_void: impl Fn(&JumpEntry) -> bool) {
         for (word, used) in self.used[half].iter_mut().enumerate() {
             let mut left = *used;
