@@ -2,7 +2,9 @@
 
 use super::abi;
 use super::emit::{Onward, Site};
+use super::window::Window;
 use crate::cpu::{BlockStart, CompiledExit, Vcpu};
+use crate::mem::PAGE_SIZE;
 use std::collections::HashMap;
 
 /// A region that has its function in the table.
@@ -24,6 +26,9 @@ pub struct Installed {
 /// stayed.
 const TAKEN_OFTEN: u32 = 10_000;
 
+/// How often a window runs over a page's end until its region is compiled again: each time costs some 0.4 µs.
+const SPLIT_OFTEN: u32 = 1_000;
+
 /// What is known of the installed regions.
 #[derive(Default)]
 pub struct Regions {
@@ -39,7 +44,8 @@ impl Regions {
     /// Puts the state right behind a function that returned `rip`.
     pub fn leave(&mut self, vcpu: &mut Vcpu, rip: u64) -> CompiledExit {
         let (regions, outgrown) = (&mut self.installed, &mut self.outgrown);
-        abi::leave(vcpu, rip, |slot, number| {
+        let mut looked_up = None;
+        let exit = abi::leave(vcpu, rip, |slot, number| {
             let region = regions.get_mut(&slot)?;
             let site = region.sites.get_mut(number)?;
             match site.onward {
@@ -50,9 +56,40 @@ impl Regions {
                     }
                     Some((&*site, None))
                 }
-                Onward::Redo { node, .. } => Some((&*site, region.blocks.get(node).copied())),
+                Onward::Redo { node, window, .. } => {
+                    looked_up = window.map(|window| (slot, number, window));
+                    Some((&*site, region.blocks.get(node).copied()))
+                }
                 Onward::Block | Onward::Helper(_) => Some((&*site, None)),
             }
-        })
+        });
+        if let (CompiledExit::Resume { block, place }, Some((slot, number, window))) = (exit, looked_up) {
+            self.note_window(vcpu, (block, place), (slot, number), window);
+        }
+        exit
+    }
+
+    /// Notes that a window was not looked up with success. When that is because it runs over a page's end, and often,
+    /// its block is compiled again without windows.
+    fn note_window(
+        &mut self,
+        vcpu: &Vcpu,
+        (start, place): (BlockStart, usize),
+        (slot, number): (u32, usize),
+        window: Window,
+    ) {
+        let Some(block) = vcpu.code_cache().get(start.address, start.mode_bits) else { return };
+        let Some(op) = block.ops.get(place) else { return };
+        let first = vcpu.access_address(op).wrapping_sub(u64::from(window.before));
+        if first % PAGE_SIZE + u64::from(window.bytes) <= PAGE_SIZE {
+            return;
+        }
+        let site = self.installed.get_mut(&slot).and_then(|region| region.sites.get_mut(number));
+        let Some(site) = site else { return };
+        site.taken += 1;
+        if site.taken == SPLIT_OFTEN {
+            block.compiled.has_split_windows.set(true);
+            self.outgrown.push(slot);
+        }
     }
 }

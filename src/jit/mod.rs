@@ -1,6 +1,6 @@
 //! Hot code as WebAssembly: regions of blocks become functions, batches of functions become modules.
 //!
-//! [`region`] finds what belongs together, [`graph`] and [`flow`] analyse it, [`emit`] writes the function,
+//! [`region`] finds what belongs together, [`graph`], [`flow`] and [`window`] analyse it, [`emit`] writes the function,
 //! [`module`] packs a batch, and [`engine`] keeps what is [`installed`]. Generated code and the vCPU agree on
 //! [`abi`].
 
@@ -12,5 +12,6 @@ mod graph;
 mod installed;
 mod module;
 mod region;
+mod window;
 
 pub use engine::{Engine, EngineOptions, EngineStatistics};

@@ -55,6 +55,9 @@ pub struct Compiled {
     pub function: Cell<u32>,
     /// The budget of instructions that the function needs at its entry.
     pub needs: Cell<u32>,
+    /// Whether a window of accesses in the block was found to run over a page's end: compiled again, the block has
+    /// none.
+    pub has_split_windows: Cell<bool>,
     /// The regions that hold this block, by number.
     pub regions: RefCell<Vec<u32>>,
 }
@@ -82,6 +85,7 @@ impl Compiled {
             first_heat: Cell::new(heat),
             function: Cell::new(0),
             needs: Cell::new(0),
+            has_split_windows: Cell::new(false),
             regions: RefCell::new(Vec::new()),
         }
     }

@@ -3,7 +3,7 @@
 use super::{Exit, addresses_stack_segment, execute};
 use crate::cpu::code::{Block, Compiled, JumpPlace, NEVER_HOT, Successor};
 use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
-use crate::ir::{Op, OpCode, Reg};
+use crate::ir::{Op, OpCode, Reg, Shape};
 use crate::mem::GuestPhysAddr;
 use std::cell::Cell;
 
@@ -38,6 +38,20 @@ impl Vcpu {
         self.instructions -= u64::from(site.left) - retired;
         self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(offset)));
         CompiledExit::Raised(if is_stack_fault { Exception::StackFault(0) } else { exception })
+    }
+
+    /// The linear address of the access of an operation that loads or stores; RIP is its block's.
+    pub fn access_address(&self, op: &Op) -> u64 {
+        match op.code.shape() {
+            Shape::Push | Shape::PushImmediate | Shape::CallNear | Shape::CallRegister => {
+                self.reg(Reg::RSP).wrapping_sub(8)
+            }
+            Shape::Pop | Shape::Return => self.reg(Reg::RSP),
+            _ => {
+                let scaled = self.reg(Reg(op.c)).wrapping_shl(u32::from(op.d));
+                self.reg(Reg(op.b)).wrapping_add(scaled).wrapping_add(i64::from(op.disp) as u64)
+            }
+        }
     }
 
     /// Runs an operation that calls a helper, on the registers in memory.

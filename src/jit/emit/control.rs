@@ -200,8 +200,7 @@ impl Emitter<'_> {
                 self.branch(Label::Dispatch);
             }
             (End::Dynamic, Shape::Return) => {
-                self.get(Reg::RSP.0);
-                self.load(Width::W64, false);
+                self.load(op, Width::W64, false);
                 self.wasm().local_set(VALUE);
                 self.move_stack(8 + i64::from(op.imm));
                 self.dirty |= 1 << Reg::RSP.0;
@@ -231,7 +230,7 @@ impl Emitter<'_> {
         self.wasm().local_set(SECOND);
         self.rip(behind);
         self.wasm().local_set(VALUE);
-        self.push();
+        self.push(op);
         self.dirty |= 1 << Reg::RSP.0;
         self.write_back();
         let mut wasm = self.wasm();

@@ -14,6 +14,7 @@ use super::abi::{Slots, offset};
 use super::flow::{Effects, Flow, RegSet, TEMPORARIES, dirty_behind, effects, ends_instruction};
 use super::graph::Graph;
 use super::region::Region;
+use super::window::{Access, MOST_WINDOWS, Window, accesses};
 use crate::cpu::{ExitSite, FlagsEffect, helper_effects};
 use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
@@ -67,6 +68,8 @@ pub enum Onward {
         node: usize,
         /// The operation's place in it.
         place: usize,
+        /// What it looks up, if that is more than its own access.
+        window: Option<Window>,
     },
 }
 
@@ -92,16 +95,18 @@ const ENTRY: u32 = 5;
 const SITE: u32 = 6;
 const FLAGS_KIND: u32 = 7;
 const CHOICE: u32 = 8;
-const I32_LOCALS: u32 = 6;
-const ADDRESS: u32 = 9;
-const VALUE: u32 = 10;
-const FLAGS_LEFT: u32 = 11;
-const FLAGS_RESULT: u32 = 12;
-const FLAGS_SOURCE: u32 = 13;
-const SECOND: u32 = 14;
-const FLAGS_OVERLAY: u32 = 15;
+/// Where windows begin, in the host's memory.
+const HOSTS: u32 = 9;
+const I32_LOCALS: u32 = 6 + MOST_WINDOWS as u32;
+const ADDRESS: u32 = HOSTS + MOST_WINDOWS as u32;
+const VALUE: u32 = ADDRESS + 1;
+const FLAGS_LEFT: u32 = ADDRESS + 2;
+const FLAGS_RESULT: u32 = ADDRESS + 3;
+const FLAGS_SOURCE: u32 = ADDRESS + 4;
+const SECOND: u32 = ADDRESS + 5;
+const FLAGS_OVERLAY: u32 = ADDRESS + 6;
 const I64_LOCALS: u32 = 7;
-const FIRST_REGISTER: u32 = 16;
+const FIRST_REGISTER: u32 = ADDRESS + I64_LOCALS;
 
 /// What a function returns when it was left on the way: no canonical address.
 pub const LEFT_ON_THE_WAY: i64 = i64::MIN + 1;
@@ -149,6 +154,7 @@ pub fn function(region: &Region, slots: &Slots) -> Function {
         rip_stored: None,
         node: 0,
         place: 0,
+        accesses: Vec::new(),
         uses_flags: false,
         number_at: 0,
         vectors: VectorLocals::default(),
@@ -207,6 +213,8 @@ struct Emitter<'a> {
     node: usize,
     /// The operation in its block.
     place: usize,
+    /// How the operations of the node come to their host addresses.
+    accesses: Vec<Access>,
     /// Whether any site needs the locals of the flags.
     uses_flags: bool,
     /// Where vector registers are, here.
@@ -383,14 +391,15 @@ impl Emitter<'_> {
         self.note_site(distance, self.dirty, Onward::Block)
     }
 
-    /// Notes a way out that has the interpreter run the current operation, and the rest of its block.
-    fn redo_site(&mut self) -> i32 {
+    /// Notes a way out that has the interpreter run the current operation, which looks up a window or its own bytes,
+    /// and the rest of its block.
+    fn redo_site(&mut self, window: Option<Window>) -> i32 {
         let node = &self.region.nodes[self.node];
         let Effects { reads, writes, .. } = effects(&node.block.ops[self.place]);
         // What this operation and those behind it read.
         let temporaries = (self.live_after() & !writes | reads) & TEMPORARIES;
         let distance = node.distance;
-        let onward = Onward::Redo { node: self.node, place: self.place };
+        let onward = Onward::Redo { node: self.node, place: self.place, window };
         self.note_site(distance, self.dirty | temporaries, onward)
     }
 
@@ -413,6 +422,10 @@ impl Emitter<'_> {
         let ops = &region.nodes[node].block.ops;
         self.node = node;
         self.dirty = self.flow.nodes[node].dirty_in;
+        self.accesses = match region.nodes[node].block.compiled.has_split_windows.get() {
+            false => accesses(ops),
+            true => vec![Access::Alone; ops.len()],
+        };
         let count = region.nodes[node].block.instruction_count();
         self.wasm().local_get(BUDGET).i32_const(count as i32).i32_sub().local_set(BUDGET);
         for (place, op) in ops.iter().enumerate().take(ops.len() - 1) {
@@ -477,8 +490,7 @@ impl Emitter<'_> {
                 self.set(op.a);
             }
             Shape::Load(width, extension) => {
-                self.address(op);
-                self.load(width, matches!(extension, Extension::Sign(_)));
+                self.load(op, width, matches!(extension, Extension::Sign(_)));
                 match extension {
                     Extension::Keep => self.assign_clean(op.a, width),
                     Extension::Zero => self.set(op.a),
@@ -486,33 +498,29 @@ impl Emitter<'_> {
                 }
             }
             Shape::Store(width) => {
-                self.address(op);
                 self.get(op.a);
                 self.wasm().local_set(VALUE);
-                self.store(width);
+                self.store(op, width);
             }
             Shape::StoreImmediate(width) => {
-                self.address(op);
                 self.wasm().i64_const(immediate).local_set(VALUE);
-                self.store(width);
+                self.store(op, width);
             }
             Shape::LoadForUpdate(width) => {
-                self.address(op);
-                self.load_for_update(width);
+                self.load_for_update(op, width);
                 self.set(op.a);
             }
             Shape::Push => {
                 self.get(op.a);
                 self.wasm().local_set(VALUE);
-                self.push();
+                self.push(op);
             }
             Shape::PushImmediate => {
                 self.wasm().i64_const(immediate).local_set(VALUE);
-                self.push();
+                self.push(op);
             }
             Shape::Pop => {
-                self.get(Reg::RSP.0);
-                self.load(Width::W64, false);
+                self.load(op, Width::W64, false);
                 self.wasm().local_set(VALUE);
                 self.move_stack(8);
                 self.wasm().local_get(VALUE);

@@ -10,6 +10,7 @@ use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operati
 use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
+use wasm_encoder::MemArg;
 
 /// Locals of 128 bits that no register has, before those of the registers.
 const SCRATCH: u32 = 1;
@@ -163,31 +164,24 @@ impl Emitter<'_> {
     pub(super) fn vector_move(&mut self, op: &Op) {
         match op.code.shape() {
             Shape::VectorLoad { bytes, is_aligned } => {
-                self.address(op);
-                if is_aligned {
-                    self.check_alignment(bytes);
-                }
-                self.readable(bytes.into(), false);
+                let place = self.readable(op, bytes, if is_aligned { bytes } else { 1 });
                 if bytes == 32 {
                     // The TLB's entry has served.
-                    self.wasm().local_tee(ENTRY).v128_load(at(16));
+                    let behind = MemArg { offset: place.offset + 16, ..place };
+                    self.wasm().local_tee(ENTRY).v128_load(behind);
                     self.set_vector(op.a | UPPER);
                     self.wasm().local_get(ENTRY);
                 }
                 let mut wasm = self.wasm();
                 match bytes {
-                    4 => wasm.v128_load32_zero(at(0)),
-                    8 => wasm.v128_load64_zero(at(0)),
-                    _ => wasm.v128_load(at(0)),
+                    4 => wasm.v128_load32_zero(place),
+                    8 => wasm.v128_load64_zero(place),
+                    _ => wasm.v128_load(place),
                 };
                 self.set_vector(op.a);
             }
             Shape::VectorStore { bytes: bytes @ (16 | 32), is_aligned } => {
-                self.address(op);
-                if is_aligned {
-                    self.check_alignment(bytes);
-                }
-                self.store_vector(op.a, bytes);
+                self.store_vector(op, bytes, if is_aligned { bytes } else { 1 });
             }
             Shape::VectorClearUpper => {
                 self.wasm().v128_const(0);
@@ -200,10 +194,9 @@ impl Emitter<'_> {
                 self.set_vector(op.a | UPPER);
             }
             Shape::VectorStore { bytes, .. } => {
-                self.address(op);
                 self.get_vector(op.a);
                 self.wasm().i64x2_extract_lane(0).local_set(VALUE);
-                self.store(if bytes == 4 { Width::W32 } else { Width::W64 });
+                self.store(op, if bytes == 4 { Width::W32 } else { Width::W64 });
             }
             _ => {
                 self.get_vector(op.b);
