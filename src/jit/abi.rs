@@ -190,11 +190,16 @@ extern "C" fn interpret(vcpu: *mut u8, rip: u64, awaited: u64) -> u64 {
         vcpu.linkage.next_function = 0;
         return rip;
     }
+    if rip != LEFT_ON_THE_WAY as u64 {
+        vcpu.instructions = vcpu.linkage.end.wrapping_sub(vcpu.linkage.budget as u64);
+        vcpu.set_reg(Reg::RIP, rip);
+        return vcpu.await_return(CompiledExit::Continue, awaited).unwrap_or(UNWIND as u64);
+    }
     let regions = std::ptr::with_exposed_provenance_mut::<Regions>(vcpu.linkage.regions);
     // SAFETY: the engine that called generated code has put its own regions there, and does not use them during the
     // call.
     let regions = unsafe { &mut *regions };
-    regions.interpretations += 1;
+    regions.resumptions += 1;
     let exit = regions.leave(vcpu, rip);
     vcpu.await_return(exit, awaited).unwrap_or(UNWIND as u64)
 }

@@ -53,8 +53,8 @@ pub struct EngineStatistics {
     pub instructions: u64,
     /// Ways into compiled code.
     pub entries: u64,
-    /// Ways from compiled code to the interpreter and back that it waited for.
-    pub interpretations: u64,
+    /// Ways out on behalf of a call that waited for the interpreter.
+    pub resumptions: u64,
     /// Ways out to code that is not compiled.
     pub exits_to_dispatch: u64,
     /// Ways out because something may have changed.
@@ -133,7 +133,7 @@ impl Engine {
         EngineStatistics {
             modules: self.modules.len() as u64,
             regions: self.regions.installed.len() as u64,
-            interpretations: self.regions.interpretations,
+            resumptions: self.regions.resumptions,
             ..self.statistics
         }
     }

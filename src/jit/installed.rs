@@ -36,8 +36,8 @@ pub struct Regions {
     pub installed: HashMap<u32, Installed>,
     /// Regions to be compiled again.
     pub outgrown: Vec<u32>,
-    /// How often code was interpreted on behalf of compiled code that waits for it.
-    pub interpretations: u64,
+    /// How often a region was left on the way, and the interpreter went on for a call that waits.
+    pub resumptions: u64,
 }
 
 impl Regions {

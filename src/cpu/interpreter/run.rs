@@ -112,7 +112,8 @@ impl Vcpu {
         } else {
             let mut start = Start::Rip;
             loop {
-                let block = match self.interpret(mode, limit, start, NOWHERE) {
+                let context = self.jump_context(mode);
+                let block = match self.interpret(context, limit, start, NOWHERE) {
                     Interpreted::Warm(block) => block,
                     Interpreted::Raised(exception) => return Err(exception),
                     Interpreted::Reached | Interpreted::Look => break,
@@ -133,7 +134,7 @@ impl Vcpu {
     }
 
     fn run_one_block(&mut self, mode: Mode) -> Result<(), Exception> {
-        let block = self.block_at_rip(mode)?;
+        let block = self.block_at_rip(&mut self.jump_context(mode))?;
         // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
         self.instructions += unsafe { &*block }.instruction_count();
         match execute(self, block, 0, self.instructions, self.jump_context(mode), true) {
@@ -142,38 +143,44 @@ impl Vcpu {
         }
     }
 
-    /// The block at RIP, by the jump cache if that knows it.
-    fn block_at_rip(&mut self, mode: Mode) -> Result<*const Block, Exception> {
-        let context = self.jump_context(mode);
+    /// The block at RIP in a context, by the jump cache if that knows it.
+    #[inline]
+    fn block_at_rip(&mut self, context: &mut u64) -> Result<*const Block, Exception> {
         let rip = self.reg(Reg::RIP);
         let entry = self.code.jumps.entry(rip);
-        if entry.rip == rip && entry.context == context {
+        if entry.rip == rip && entry.context == *context {
             return Ok(entry.block);
         }
+        self.unknown_block_at_rip(context)
+    }
+
+    #[inline(never)]
+    fn unknown_block_at_rip(&mut self, context: &mut u64) -> Result<*const Block, Exception> {
+        let mode = self.mode();
         let block = self.find_block(mode)?;
         // Translating may have begun a new epoch.
-        let context = self.jump_context(mode);
-        self.code.remember_jump(rip, context, block);
+        *context = self.jump_context(mode);
+        self.code.remember_jump(self.reg(Reg::RIP), *context, block);
         Ok(block)
     }
 
     /// Interprets blocks of one mode until RIP is `awaited` behind a return or a look-up, or until a block is
     /// hot or compiled.
-    fn interpret(&mut self, mode: Mode, limit: u64, start: Start, awaited: u64) -> Interpreted {
+    fn interpret(&mut self, context: u64, limit: u64, start: Start, awaited: u64) -> Interpreted {
         self.linkage.awaited = awaited;
-        let interpreted = self.interpret_awaiting(mode, limit, start, awaited);
+        let interpreted = self.interpret_awaiting(context, limit, start, awaited);
         self.linkage.awaited = NOWHERE;
         interpreted
     }
 
-    fn interpret_awaiting(&mut self, mode: Mode, limit: u64, start: Start, awaited: u64) -> Interpreted {
-        let mut start = start;
+    fn interpret_awaiting(&mut self, context: u64, limit: u64, start: Start, awaited: u64) -> Interpreted {
+        let (mut start, mut context) = (start, context);
         let mut link_from: Option<*const Successor> = None;
         loop {
             let must_run = matches!(start, Start::Here);
             let (block, place) = match std::mem::replace(&mut start, Start::Rip) {
                 Start::Rip if self.reg(Reg::RIP) == awaited => return Interpreted::Reached,
-                Start::Rip | Start::Here => match self.block_at_rip(mode) {
+                Start::Rip | Start::Here => match self.block_at_rip(&mut context) {
                     Ok(block) => (block, None),
                     Err(exception) => return Interpreted::Raised(exception),
                 },
@@ -211,7 +218,7 @@ impl Vcpu {
                 self.instructions += count;
             }
             let until = limit.max(self.instructions);
-            match execute(self, block, place.unwrap_or(0), until, self.jump_context(mode), runs_warm) {
+            match execute(self, block, place.unwrap_or(0), until, context, runs_warm) {
                 Exit::Warm | Exit::Lookup if self.instructions < limit => {}
                 Exit::LookupLink(successor) if self.instructions < limit => link_from = Some(successor),
                 Exit::Raised(exception) => return Interpreted::Raised(exception),
@@ -278,9 +285,10 @@ impl Vcpu {
             CompiledExit::Resume { block, place } => Start::Within(block, place),
             CompiledExit::Look | CompiledExit::Raised(_) => return self.unwind(exit),
         };
-        let (mode, limit) = (self.mode(), self.linkage.end);
+        let (context, limit) = (self.linkage.context, self.linkage.end);
+        let epoch = self.code.jumps.epoch;
         let interpreted = match self.instructions < limit {
-            true => self.interpret(mode, limit, start, awaited),
+            true => self.interpret(context, limit, start, awaited),
             false if matches!(start, Start::Rip) => Interpreted::Look,
             false => return self.unwind(exit),
         };
@@ -288,7 +296,7 @@ impl Vcpu {
             Interpreted::Look => self.unwind(CompiledExit::Look),
             Interpreted::Raised(exception) => self.unwind(CompiledExit::Raised(exception)),
             Interpreted::Reached | Interpreted::Warm(_)
-                if !self.code.dead_regions.is_empty() || self.jump_context(mode) != self.linkage.context =>
+                if !self.code.dead_regions.is_empty() || self.code.jumps.epoch != epoch =>
             {
                 self.unwind(CompiledExit::Continue)
             }
