@@ -84,6 +84,11 @@ impl HelperId {
     pub const fn number(self) -> i32 {
         self.0 as i32
     }
+
+    /// The helper with this number.
+    pub const fn from_number(number: u16) -> Self {
+        Self(number)
+    }
 }
 
 /// Calls the helper that `op` names.

@@ -18,11 +18,12 @@ mod vcpu;
 mod x87;
 
 pub use bus::SystemBus;
-pub use code::{Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT, Successor};
+pub use code::{AddressHasher, Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT, Successor};
 pub use compiled::{BlockStart, CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
 pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};
+pub use integer::{BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitOp, POPULATION_COUNT};
 pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;
 pub use tlb::{TLB_ENTRIES, Tlb, TlbEntries, TlbEntry};

@@ -1,5 +1,6 @@
 //! Which registers and flags live where: what a region must load, and what its exits must write back.
 
+use super::emit::BitInstruction;
 use super::graph::Graph;
 use super::region::{End, Node, Region, Target};
 use crate::cpu::{FlagsEffect, helper_effects};
@@ -139,6 +140,10 @@ pub fn effects(op: &Op) -> Effects {
             }
         }
         Shape::Call => match helper_effects(op) {
+            Some(known) if let Some(bits) = BitInstruction::of(op) => {
+                (result.reads, result.writes) = (known.reads, known.writes);
+                (result.passes_flags, result.defines_flags) = (bits.passes_flags(), true);
+            }
             Some(known) => {
                 // Its results are read from memory, where they need not be written back to.
                 (result.stores, result.writes) = (known.reads | known.writes, known.writes);

@@ -3,9 +3,10 @@
 use super::abi;
 use super::emit::{Onward, Site};
 use super::window::Window;
-use crate::cpu::{BlockStart, CompiledExit, Vcpu};
+use crate::cpu::{AddressHasher, BlockStart, CompiledExit, Vcpu};
 use crate::mem::PAGE_SIZE;
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
 
 /// A region that has its function in the table.
 pub struct Installed {
@@ -33,7 +34,7 @@ const SPLIT_OFTEN: u32 = 1_000;
 #[derive(Default)]
 pub struct Regions {
     /// By their place in the table.
-    pub installed: HashMap<u32, Installed>,
+    pub installed: HashMap<u32, Installed, BuildHasherDefault<AddressHasher>>,
     /// Regions to be compiled again.
     pub outgrown: Vec<u32>,
     /// How often a region was left on the way, and the interpreter went on for a call that waits.

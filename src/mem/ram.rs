@@ -284,6 +284,11 @@ impl GuestMemory {
         self.inner.holds_code.get(page as usize).is_some_and(|entry| entry.load(Ordering::Acquire) != 0)
     }
 
+    /// Whether devices have written into code pages since the last [`take_code_writes`](Self::take_code_writes).
+    pub fn has_code_writes(&self) -> bool {
+        self.inner.has_code_writes.load(Ordering::Acquire)
+    }
+
     /// The device writes into code pages since the last call.
     pub fn take_code_writes(&self) -> Vec<CodeWrite> {
         if !self.inner.has_code_writes.swap(false, Ordering::AcqRel) {

@@ -8,5 +8,5 @@ mod find;
 mod jumps;
 
 pub use block::{Block, Compiled, NEVER_HOT, Successor};
-pub use cache::CodeCache;
+pub use cache::{AddressHasher, CodeCache};
 pub use jumps::{JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace};

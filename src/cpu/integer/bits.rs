@@ -16,17 +16,29 @@ pub enum BitOp {
     Complement,
 }
 
+impl BitOp {
+    /// The operation with this number, of four.
+    pub const fn from_number(number: u8) -> Self {
+        match number & 3 {
+            0 => Self::Test,
+            1 => Self::Set,
+            2 => Self::Reset,
+            _ => Self::Complement,
+        }
+    }
+}
+
 /// See [`super::BIT_OPERATION`].
 pub fn operate(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let size = width(op.d);
     let value = vcpu.value(op.b, size);
     let place = vcpu.reg(Reg(op.c)) & u64::from(size.bits() - 1);
     let bit = 1u64 << place;
-    let changed = match op.d >> 2 {
-        0 => None,
-        1 => Some(value | bit),
-        2 => Some(value & !bit),
-        _ => Some(value ^ bit),
+    let changed = match BitOp::from_number(op.d >> 2) {
+        BitOp::Test => None,
+        BitOp::Set => Some(value | bit),
+        BitOp::Reset => Some(value & !bit),
+        BitOp::Complement => Some(value ^ bit),
     };
     if let Some(changed) = changed {
         vcpu.set_value(Reg(op.a), size, changed);

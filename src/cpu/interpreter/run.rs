@@ -106,7 +106,7 @@ impl Vcpu {
 
     /// Runs blocks in one mode until the block loop says that something may have changed.
     fn run_until_look(&mut self, limit: u64) -> Result<(), Exception> {
-        let mode = self.mode();
+        let mut mode = self.mode();
         if std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step {
             self.run_one_block(mode)?;
         } else {
@@ -122,6 +122,11 @@ impl Vcpu {
                     None => Start::Here,
                     Some(CompiledExit::Continue) if self.instructions < limit => Start::Rip,
                     Some(CompiledExit::Resume { block, place }) => Start::Within(block, place),
+                    Some(CompiledExit::Look) if self.instructions < limit && self.needs_no_look() => {
+                        self.must_leave = false;
+                        mode = self.mode();
+                        Start::Rip
+                    }
                     Some(CompiledExit::Raised(exception)) => return Err(exception),
                     Some(CompiledExit::Continue | CompiledExit::Look) => break,
                 };
@@ -131,6 +136,16 @@ impl Vcpu {
             return Err(Exception::Debug(DR6_SINGLE_STEP));
         }
         Ok(())
+    }
+
+    /// Whether a look finds nothing but another context: system calls and their returns are left by such.
+    fn needs_no_look(&mut self) -> bool {
+        self.activity == Activity::Running
+            && !self.interrupt_shadow
+            && self.system_flags & flags::TF == 0
+            && !self.memory.has_code_writes()
+            && !self.has_open_interrupt()
+            && !self.bus.must_stop()
     }
 
     fn run_one_block(&mut self, mode: Mode) -> Result<(), Exception> {

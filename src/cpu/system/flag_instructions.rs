@@ -70,8 +70,11 @@ pub fn set_interrupt_flag(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     }
     if vcpu.system_flags & flags::IF == 0 {
         vcpu.system_flags |= flags::IF;
-        vcpu.interrupt_shadow = true;
-        vcpu.must_leave = true;
+        // What is not pending yet comes at the run loop's next look, which is behind the next instruction.
+        if vcpu.has_open_interrupt() {
+            vcpu.interrupt_shadow = true;
+            vcpu.must_leave = true;
+        }
     }
     vcpu.advance(op);
     Ok(())

@@ -42,18 +42,21 @@ pub enum FlagsState {
     Lazy,
 }
 
-/// What stands over the flags: a rotate, which changed CF and OF and left the others. The local holds its result.
+/// What stands over the flags: a rotate, which changed CF and OF and left the others, or a bit test. The local holds
+/// its result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Overlay {
     /// To the left: CF is the lowest bit.
     RotateLeft(Width),
     /// To the right: CF is the highest bit.
     RotateRight(Width),
+    /// CF alone, in the lowest bit: a bit test.
+    Carry,
 }
 
 impl Overlay {
-    /// CF in bit 0 and OF in bit 1, from what the local holds.
-    const fn bits(self, value: u64) -> u32 {
+    /// CF in bit 0 and OF in bit 1, from what the local holds, over the flags `base`.
+    fn bits(self, value: u64, base: LazyFlags) -> u32 {
         match self {
             Self::RotateLeft(width) => {
                 let carry = value & 1;
@@ -63,6 +66,7 @@ impl Overlay {
                 let carry = value >> (width.bits() - 1) & 1;
                 (carry | (value >> (width.bits() - 2) & 1 ^ carry) << 1) as u32
             }
+            Self::Carry => (value & 1) as u32 | u32::from(base.overflow()) << 1,
         }
     }
 }
@@ -96,7 +100,8 @@ impl FlagsAt {
             FlagsState::Pending(pending, width) => Some(pending.lazy(width, left, result, source)),
         };
         let Some(overlay) = self.overlay else { return base };
-        Some(overlaid(base.unwrap_or(memory), overlay.bits(linkage.flags_overlay)))
+        let base = base.unwrap_or(memory);
+        Some(overlaid(base, overlay.bits(linkage.flags_overlay, base)))
     }
 }
 
@@ -161,7 +166,7 @@ impl Emitter<'_> {
     }
 
     /// What stands over the flags is joined with them, in memory.
-    fn settle_overlay(&mut self) {
+    pub(super) fn settle_overlay(&mut self) {
         let Some(overlay) = self.overlay.take() else { return };
         self.write_base_flags();
         self.flags = FlagsState::Memory;
@@ -169,6 +174,8 @@ impl Emitter<'_> {
         self.wasm().local_get(VCPU);
         self.overlay_carry(overlay);
         self.overlay_overflow(overlay);
+        // To tell OF may have read the flags into locals.
+        self.flags = FlagsState::Memory;
         let mut wasm = self.wasm();
         wasm.i32_const(1).i32_shl().i32_or();
         wasm.i32_const(slot as i32).call_indirect(0, types::CONDITION).drop();
@@ -184,13 +191,14 @@ impl Emitter<'_> {
         wasm.i32_wrap_i64().i32_const(1).i32_and();
     }
 
-    /// Puts OF of a rotate's overlay on the stack.
+    /// Puts OF on the stack.
     fn overlay_overflow(&mut self, overlay: Overlay) {
-        self.overlay_carry(overlay);
         let bit = match overlay {
             Overlay::RotateLeft(width) => width.bits() - 1,
             Overlay::RotateRight(width) => width.bits() - 2,
+            Overlay::Carry => return self.base_condition(Condition::Overflow),
         };
+        self.overlay_carry(overlay);
         let mut wasm = self.wasm();
         wasm.local_get(FLAGS_OVERLAY).i64_const(bit.into()).i64_shr_u().i32_wrap_i64();
         wasm.i32_const(1).i32_and().i32_xor();

@@ -6,6 +6,7 @@
 
 mod access;
 mod arithmetic;
+mod bits;
 mod control;
 mod flags;
 mod vector;
@@ -20,6 +21,7 @@ use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
 
+pub use bits::BitInstruction;
 pub use flags::FlagsAt;
 use vector::VectorLocals;
 pub use vector::vector_effects;
@@ -531,8 +533,12 @@ impl Emitter<'_> {
             | Shape::VectorMove { .. }
             | Shape::VectorClearUpper => self.vector_move(op),
             Shape::Vector | Shape::Vector256 if self.vector(op) => {}
-            Shape::Call if helper_effects(op).is_some() => self.call_lightly(op),
-            Shape::Vector | Shape::Vector256 | Shape::Call => self.call_helper(op),
+            Shape::Call => match BitInstruction::of(op) {
+                Some(instruction) => self.bits(op, instruction),
+                None if helper_effects(op).is_some() => self.call_lightly(op),
+                None => self.call_helper(op),
+            },
+            Shape::Vector | Shape::Vector256 => self.call_helper(op),
             _ => self.arithmetic(op),
         }
     }
