@@ -69,7 +69,7 @@ pub enum CompiledExit {
 }
 
 /// What a block in the cache is known by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockStart {
     /// Guest-physical address of its first byte.
     pub address: GuestPhysAddr,

@@ -8,7 +8,7 @@ use super::region::Region;
 use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Vcpu};
 use crate::host::{CodeError, CodeHost, CodeInstance};
 use std::any::Any;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// When blocks are compiled.
 #[derive(Clone, Copy, Debug)]
@@ -155,15 +155,22 @@ impl Engine {
             }
         }
         let mut emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)> = Vec::new();
+        let mut covered: HashSet<BlockStart> = HashSet::new();
         for key in std::mem::take(&mut self.queue) {
             let cache = vcpu.code_cache();
             let Some(block) = cache.get(key.address, key.mode_bits) else { continue };
             if block.compiled.function.get() != 0 {
                 continue;
             }
+            // What runs one after the other gets hot one after the other. A function of its own is for what goes on
+            // being entered when the region before it is compiled: without that, each block was compiled five times.
+            if covered.contains(&key) {
+                continue;
+            }
             let region = Region::discover(cache, block);
             let function = emit::function(&region, &self.slots);
-            let blocks = region.nodes.iter().map(|node| start_of(node.block)).collect();
+            let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();
+            covered.extend(blocks.iter().copied());
             let counts = region.nodes.iter().map(|node| node.block.instruction_count());
             self.statistics.instructions_compiled += counts.sum::<u64>();
             emitted.push((key, blocks, function));
@@ -234,6 +241,8 @@ impl Engine {
                 if place == 0 {
                     block.compiled.function.set(slot);
                     block.compiled.heat.set(0);
+                } else if generation == 0 && block.compiled.function.get() == 0 {
+                    block.compiled.cool(cache.heat_at(key.address));
                 }
             }
             self.regions.installed.insert(slot, Installed { module, ..region });

@@ -73,6 +73,7 @@ impl Compiled {
     pub fn has_run(&self, executions: i32) -> bool {
         let heat = self.heat.get();
         self.function.get() != 0
+            || !self.regions.borrow().is_empty()
             // What waits to be compiled has more left than it began with.
             || heat > self.first_heat.get()
             || self.first_heat.get().saturating_sub(heat) >= executions
