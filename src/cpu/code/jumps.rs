@@ -6,7 +6,7 @@ use crate::mem::{Addressable, GuestMemory};
 use std::ptr;
 
 /// Entries of the jump cache. 4,096 hold the working set of container start-up with under 2 % conflicts.
-pub const JUMP_ENTRIES: usize = 4096;
+pub const JUMP_ENTRIES: usize = 16_384;
 
 /// A block found by virtual address, valid in one context (address-space epoch, mode and privilege).
 ///
