@@ -40,6 +40,8 @@ pub struct Linkage {
     pub next_function: u32,
     /// The address that `RET` is waited for to reach; no canonical address when none is.
     pub awaited: u64,
+    /// Instructions retired by the interpreter on behalf of calls that waited for it.
+    pub interpreted: u64,
     /// Where the engine finds the regions that are left, an address of its own.
     pub regions: usize,
     /// What a helper has raised.

@@ -37,6 +37,7 @@ pub enum FlagsEffect {
 pub fn effects(op: &Op) -> Option<HelperEffects> {
     match op.imm as u32 as usize / HelperId::FAMILY_SIZE as usize {
         0 => super::integer::effects(op),
+        1 => super::system::effects(op),
         5 => super::sse::avx::effects(op),
         2 => super::x87::effects(op),
         _ => None,

@@ -418,6 +418,7 @@ impl CompiledCode for Engine {
 
     fn run(&mut self, vcpu: &mut Vcpu, function: u32) -> CompiledExit {
         let before = vcpu.instructions;
+        vcpu.linkage.interpreted = 0;
         let rip = vcpu.reg(crate::ir::Reg::RIP);
         vcpu.linkage.regions = (&raw mut *self.regions).expose_provenance();
         // SAFETY: the run loop took the place from a block of this engine, whose region is installed, and the vCPU
@@ -428,7 +429,9 @@ impl CompiledCode for Engine {
             _ => self.regions.leave(vcpu, rip),
         };
         self.statistics.entries += 1;
-        self.statistics.instructions += vcpu.instructions - before;
+        let retired = vcpu.instructions.wrapping_sub(before);
+        let compiled = retired.wrapping_sub(vcpu.linkage.interpreted);
+        self.statistics.instructions = self.statistics.instructions.wrapping_add(compiled);
         match exit {
             CompiledExit::Continue => self.statistics.exits_to_dispatch += 1,
             CompiledExit::Look => self.statistics.exits_to_look += 1,

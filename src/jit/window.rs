@@ -277,8 +277,8 @@ mod tests {
 
     #[test]
     fn what_may_change_mappings_ends_windows() {
-        let system_helper = Op { imm: 256, ..op(OpCode::Call, Reg::RAX, Reg::ZERO, 0) };
-        assert_eq!(windows(&[load(Reg::RAX, Reg::RDI, 0), system_helper, load(Reg::RCX, Reg::RDI, 8)]), []);
+        let clac = Op { imm: 263, ..op(OpCode::Call, Reg::RAX, Reg::ZERO, 0) };
+        assert_eq!(windows(&[load(Reg::RAX, Reg::RDI, 0), clac, load(Reg::RCX, Reg::RDI, 8)]), []);
     }
 
     #[test]

@@ -256,11 +256,9 @@ impl Vcpu {
             return None;
         };
         if compiled.function.get() == 0 {
+            // It waits for its turn, or cannot be compiled.
+            compiled.heat.set(NEVER_HOT);
             engine.note_hot(self, BlockStart { address: block.start, mode_bits: block.mode_bits });
-            if compiled.function.get() == 0 {
-                // It waits for its turn, or cannot be compiled.
-                compiled.heat.set(NEVER_HOT);
-            }
         }
         self.linkage.end = self.instructions + limit.saturating_sub(self.instructions).min(MOST_BUDGET);
         let exit = self.ready_function(block, context).map(|function| {
@@ -302,11 +300,15 @@ impl Vcpu {
         };
         let (context, limit) = (self.linkage.context, self.linkage.end);
         let epoch = self.code.jumps.epoch;
+        let before = self.instructions;
         let interpreted = match self.instructions < limit {
             true => self.interpret(context, limit, start, awaited),
             false if matches!(start, Start::Rip) => Interpreted::Look,
             false => return self.unwind(exit),
         };
+        // A fault takes back what its block counted ahead.
+        let interpreted_now = self.instructions.wrapping_sub(before);
+        self.linkage.interpreted = self.linkage.interpreted.wrapping_add(interpreted_now);
         match interpreted {
             Interpreted::Look => self.unwind(CompiledExit::Look),
             Interpreted::Raised(exception) => self.unwind(CompiledExit::Raised(exception)),

@@ -1,9 +1,9 @@
 //! Lifts the system instructions to calls of the helpers.
 
 use super::{port, save};
-use crate::cpu::HelperId;
 use crate::cpu::lift::{Builder, CodeSize, Lifted};
-use crate::ir::{Address, OpCode, Reg, Width};
+use crate::cpu::{FlagsEffect, HelperEffects, HelperId};
+use crate::ir::{Address, Op, OpCode, Reg, Width};
 use iced_x86::{Code, Instruction, Mnemonic as M, OpKind, Register};
 
 /// Names the family's helpers by their places in [`HELPERS`](super::HELPERS), in order.
@@ -31,6 +31,18 @@ places! {
     READ_TIME_STAMP READ_PERFORMANCE_COUNTER RANDOM HALT WRITE_BACK_CACHES
     PORT PORT_STRING READ_MSR WRITE_MSR IDENTIFY
     FXSAVE FXRSTOR XSAVE XRSTOR READ_PROCESSOR_ID
+}
+
+/// What the family's helpers do that work on a few registers only.
+pub fn effects(op: &Op) -> Option<HelperEffects> {
+    let known = |writes, flags| HelperEffects { reads: writes, writes, flags, may_leave: true };
+    let bit = |register: Reg| 1u32 << register.0;
+    match u16::try_from(op.imm).map(HelperId::from_number).ok()? {
+        CLEAR_INTERRUPT_FLAG => Some(known(0, FlagsEffect::None)),
+        SWAPGS => Some(known(bit(Reg::GS_BASE), FlagsEffect::None)),
+        PUSH_FLAGS => Some(known(bit(Reg::RSP), FlagsEffect::Changes)),
+        _ => None,
+    }
 }
 
 /// Lifts the instruction if it belongs here.

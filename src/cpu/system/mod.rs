@@ -27,7 +27,7 @@ mod time;
 use super::Helper;
 
 pub use exception::InterruptKind;
-pub use lift::lift;
+pub use lift::{effects, lift};
 pub use msr::Msrs;
 pub use registers::*;
 pub use save::MXCSR_MASK;
