@@ -19,14 +19,19 @@ pub struct EngineOptions {
     pub batch: usize,
     /// Instructions after which a smaller batch is compiled too.
     pub patience: u64,
+    /// Bytes of functions that are kept. The host's compilers make some five times as much of them.
+    pub most_bytes: u64,
 }
+
+/// [`EngineOptions::most_bytes`] of machines: Docker's start and two `docker run` come to 9 MiB.
+const MOST_BYTES: u64 = 48 << 20;
 
 impl EngineOptions {
     /// For speed. The yardstick's shell programs, cold and warm: with 300, 1,000, 3,000 executions 16.8 s, 14.7 s, 16.2 s.
     /// Docker's start and two `docker run` in node, where hardly anything runs often: 17.9 s with 1,000, 17.1 s with 3,000.
-    pub const AUTO: Self = Self { threshold: 2_000, batch: 64, patience: 2_000_000 };
+    pub const AUTO: Self = Self { threshold: 2_000, batch: 64, patience: 2_000_000, most_bytes: MOST_BYTES };
     /// Everything is compiled when it is first seen: for tests.
-    pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0 };
+    pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0, most_bytes: MOST_BYTES };
 }
 
 /// What the engine has done.
@@ -40,6 +45,8 @@ pub struct EngineStatistics {
     pub regions_compiled: u64,
     /// Regions installed now.
     pub regions: u64,
+    /// Regions dropped so far because there were too many.
+    pub regions_evicted: u64,
     /// Bytes of the modules compiled so far.
     pub bytes_compiled: u64,
     /// Bytes of the functions installed now.
@@ -177,6 +184,7 @@ impl Engine {
         if !emitted.is_empty() {
             self.install(vcpu, emitted);
             self.merge(vcpu);
+            self.evict(vcpu);
         }
         self.statistics.compile_seconds += self.host.seconds() - begun;
     }
@@ -190,7 +198,8 @@ impl Engine {
             let Function { body, number_at, sites, .. } = function;
             self.statistics.bytes += body.len() as u64;
             let (sites, body) = (sites.into(), body.into());
-            installed.push(Installed { blocks, sites, module: 0, body, number_at });
+            let seen_at = vcpu.instructions;
+            installed.push(Installed { blocks, sites, module: 0, body, number_at, seen_at });
         }
         self.statistics.regions_compiled += installed.len() as u64;
         if let Some(regions) = self.pack(vcpu, installed, 0) {
@@ -264,48 +273,76 @@ impl Engine {
             if members.len() < fanout(generation) {
                 continue;
             }
-            let mut slots: Vec<u32> = self
-                .regions
-                .installed
-                .iter()
-                .filter(|(_, region)| members.contains(&region.module))
-                .map(|(&slot, _)| slot)
-                .collect();
-            // Neighbours in memory belong together.
-            slots.sort_by_key(|slot| {
-                self.regions
-                    .installed
-                    .get(slot)
-                    .and_then(|region| region.blocks.first())
-                    .map(|key| key.address)
-            });
-            let regions: Vec<Installed> =
-                slots.iter().filter_map(|slot| self.regions.installed.remove(slot)).collect();
-            for (slot, region) in slots.iter().zip(&regions) {
-                self.unlink(vcpu, *slot, region);
+            self.repack(vcpu, &members, generation + 1);
+        }
+    }
+
+    /// Packs the regions that are left of modules into one module.
+    fn repack(&mut self, vcpu: &mut Vcpu, members: &[u32], generation: u32) {
+        let mut slots: Vec<u32> = self
+            .regions
+            .installed
+            .iter()
+            .filter(|(_, region)| members.contains(&region.module))
+            .map(|(&slot, _)| slot)
+            .collect();
+        // Neighbours in memory belong together.
+        slots.sort_by_key(|slot| {
+            self.regions.installed.get(slot).and_then(|region| region.blocks.first()).map(|key| key.address)
+        });
+        let regions: Vec<Installed> =
+            slots.iter().filter_map(|slot| self.regions.installed.remove(slot)).collect();
+        for (slot, region) in slots.iter().zip(&regions) {
+            self.unlink(vcpu, *slot, region);
+        }
+        let first = self.next_module;
+        match self.pack(vcpu, regions, generation) {
+            None => {
+                let place = self.modules.get(&first).map_or(0, |module| module.first_slot);
+                let moved: HashMap<u32, u32> = slots.iter().copied().zip(place..).collect();
+                vcpu.move_functions(|function| moved.get(&function).copied());
+                self.regions.outgrown =
+                    self.regions.outgrown.iter().filter_map(|slot| moved.get(slot).copied()).collect();
             }
-            let first = self.next_module;
-            match self.pack(vcpu, regions, generation + 1) {
-                None => {
-                    let place = self.modules.get(&first).map_or(0, |module| module.first_slot);
-                    let moved: HashMap<u32, u32> = slots.iter().copied().zip(place..).collect();
-                    vcpu.move_functions(|function| moved.get(&function).copied());
-                    self.regions.outgrown =
-                        self.regions.outgrown.iter().filter_map(|slot| moved.get(slot).copied()).collect();
+            Some(refused) => {
+                let leave = self.slots.leave;
+                vcpu.move_functions(|function| slots.contains(&function).then_some(leave));
+                self.regions.outgrown.clear();
+                for region in refused {
+                    self.statistics.bytes -= region.body.len() as u64;
                 }
-                Some(refused) => {
-                    let leave = self.slots.leave;
-                    let gone: Vec<u32> = slots.clone();
-                    vcpu.move_functions(|function| gone.contains(&function).then_some(leave));
-                    self.regions.outgrown.clear();
-                    for region in refused {
-                        self.statistics.bytes -= region.body.len() as u64;
-                    }
-                }
             }
-            for number in members {
-                self.remove_module(number);
+        }
+        for &number in members {
+            self.remove_module(number);
+        }
+    }
+
+    /// Drops the regions that were not seen for longest when there are too many, and packs anew what is left of their
+    /// modules.
+    fn evict(&mut self, vcpu: &mut Vcpu) {
+        if self.statistics.bytes <= self.options.most_bytes {
+            return;
+        }
+        let seen = |(&slot, region): (&u32, &Installed)| (region.seen_at, slot);
+        let mut by_age: Vec<(u64, u32)> = self.regions.installed.iter().map(seen).collect();
+        by_age.sort_unstable();
+        for (_, slot) in by_age {
+            if self.statistics.bytes <= self.options.most_bytes / 4 * 3 {
+                break;
             }
+            self.drop_region(vcpu, slot);
+            self.statistics.regions_evicted += 1;
+        }
+        let is_thin = |module: &InstalledModule| module.live < module.count / 2;
+        let thin: Vec<(u32, u32)> = self
+            .modules
+            .iter()
+            .filter(|(_, module)| is_thin(module))
+            .map(|(&number, module)| (number, module.generation))
+            .collect();
+        for (number, generation) in thin {
+            self.repack(vcpu, &[number], generation);
         }
     }
 
@@ -419,6 +456,9 @@ impl CompiledCode for Engine {
     fn run(&mut self, vcpu: &mut Vcpu, function: u32) -> CompiledExit {
         let before = vcpu.instructions;
         vcpu.linkage.interpreted = 0;
+        if let Some(region) = self.regions.installed.get_mut(&function) {
+            region.seen_at = before;
+        }
         let rip = vcpu.reg(crate::ir::Reg::RIP);
         vcpu.linkage.regions = (&raw mut *self.regions).expose_provenance();
         // SAFETY: the run loop took the place from a block of this engine, whose region is installed, and the vCPU

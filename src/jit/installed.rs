@@ -20,6 +20,8 @@ pub struct Installed {
     pub body: Box<[u8]>,
     /// Where in the body the function's number in its module stands.
     pub number_at: usize,
+    /// Instructions that were retired when it was last entered or left by the run loop or on its way.
+    pub seen_at: u64,
 }
 
 /// How often a way out to unseen code is taken until the region is compiled again with that code in it: each time
@@ -46,8 +48,10 @@ impl Regions {
     pub fn leave(&mut self, vcpu: &mut Vcpu, rip: u64) -> CompiledExit {
         let (regions, outgrown) = (&mut self.installed, &mut self.outgrown);
         let mut looked_up = None;
+        let now = vcpu.instructions;
         let exit = abi::leave(vcpu, rip, |slot, number| {
             let region = regions.get_mut(&slot)?;
+            region.seen_at = now;
             let site = region.sites.get_mut(number)?;
             match site.onward {
                 Onward::Unseen => {

@@ -124,6 +124,8 @@ impl WebMachine {
             ("modules", engine.modules),
             ("regionsCompiled", engine.regions_compiled),
             ("regions", engine.regions),
+            ("regionsEvicted", engine.regions_evicted),
+            ("resumptions", engine.resumptions),
             ("codeBytesCompiled", engine.bytes_compiled),
             ("codeBytes", engine.bytes),
             ("instructionsCompiled", engine.instructions_compiled),

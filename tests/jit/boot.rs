@@ -12,7 +12,8 @@ use dinghy::mem::{GuestMemory, GuestPhysAddr};
 use std::sync::{Arc, Mutex};
 
 /// No block becomes hot: the interpreter, with an engine that has nothing to do.
-const NEVER: EngineOptions = EngineOptions { threshold: i32::MAX - 1, batch: usize::MAX, patience: u64::MAX };
+const NEVER: EngineOptions =
+    EngineOptions { threshold: i32::MAX - 1, batch: usize::MAX, patience: u64::MAX, ..EngineOptions::AUTO };
 
 /// Half as many regions as for speed: wasmtime takes most of the test's time to compile them.
 const WHEN_HOT: EngineOptions = EngineOptions { threshold: 200, ..EngineOptions::AUTO };

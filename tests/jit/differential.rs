@@ -3,7 +3,7 @@
 use crate::computer::{CODE, Computer, Executor, Program};
 use crate::generate;
 use crate::random::Random;
-use dinghy::jit::EngineOptions;
+use dinghy::jit::{EngineOptions, EngineStatistics};
 use iced_x86::{Decoder, DecoderOptions, Formatter, IntelFormatter};
 use std::fmt::Write;
 
@@ -25,8 +25,9 @@ fn listing(program: &Program) -> String {
     text
 }
 
-/// Runs random programs both ways; `most_slice` bounds the pieces that the compiled run is divided into.
-fn agree(options: EngineOptions, programs: u64, most_slice: u64) {
+/// Runs random programs both ways; `most_slice` bounds the pieces that the compiled run is divided into. What the
+/// engine has done in the end.
+fn agree(options: EngineOptions, programs: u64, most_slice: u64) -> EngineStatistics {
     let seed = setting("DINGHY_JIT_SEED", 0x5eed);
     let programs = setting("DINGHY_JIT_PROGRAMS", programs);
     let mut interpreter = Computer::new(Executor::Interpreter);
@@ -61,6 +62,7 @@ fn agree(options: EngineOptions, programs: u64, most_slice: u64) {
     assert!(faults > programs / 2, "{faults} faults");
     assert!(compiled > instructions / 4, "{compiled} of {instructions} instructions were compiled");
     assert!(exits_by_exception > 0);
+    compiler.engine()
 }
 
 #[test]
@@ -70,12 +72,21 @@ fn programs_compiled_at_first_sight_agree_with_the_interpreter() {
 
 #[test]
 fn programs_compiled_in_batches_when_hot_agree_with_the_interpreter() {
-    let options = EngineOptions { threshold: 4, batch: 8, patience: 2000 };
+    let options = EngineOptions { threshold: 4, batch: 8, patience: 2000, ..EngineOptions::AUTO };
     agree(options, 150, 1 << 20);
 }
 
 #[test]
+fn programs_compiled_in_little_memory_agree_with_the_interpreter() {
+    let options = EngineOptions { most_bytes: 2_000, ..EngineOptions::AT_FIRST_SIGHT };
+    let statistics = agree(options, 60, 1 << 20);
+    assert!(statistics.regions_evicted > 50, "{statistics:?}");
+    // The last batch is one region, larger than the limit at most by what one can be.
+    assert!(statistics.bytes < 20_000, "{statistics:?}");
+}
+
+#[test]
 fn programs_run_in_short_slices_agree_with_the_interpreter() {
-    let options = EngineOptions { threshold: 2, batch: 1, patience: 0 };
+    let options = EngineOptions { threshold: 2, batch: 1, patience: 0, ..EngineOptions::AUTO };
     agree(options, 60, 90);
 }

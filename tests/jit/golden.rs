@@ -57,7 +57,7 @@ fn module(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> (V
     program.general[7] = DATA + 0x800;
     let modules = Arc::new(Mutex::new(Vec::new()));
     let recorded = modules.clone();
-    let options = EngineOptions { threshold: ROUNDS, batch: 1, patience: u64::MAX };
+    let options = EngineOptions { threshold: ROUNDS, batch: 1, patience: u64::MAX, ..EngineOptions::AUTO };
     let mut computer = Computer::with_host(options, |inner| Box::new(Recorder { inner, modules: recorded }));
     computer.start(&program);
     // Other blocks of the code, loops above all, may become hot no sooner than its first one.

@@ -10,8 +10,9 @@ use iced_x86::IcedError;
 use iced_x86::code_asm::*;
 
 /// Compiles early and often, what is hot too.
-const WHEN_WARM: EngineOptions = EngineOptions { threshold: 3, batch: 1, patience: 0 };
-const IN_BATCHES: EngineOptions = EngineOptions { threshold: 8, batch: 4, patience: 100 };
+const WHEN_WARM: EngineOptions = EngineOptions { threshold: 3, batch: 1, patience: 0, ..EngineOptions::AUTO };
+const IN_BATCHES: EngineOptions =
+    EngineOptions { threshold: 8, batch: 4, patience: 100, ..EngineOptions::AUTO };
 
 /// The second page of code.
 const OTHER_PAGE: u64 = CODE + 0x1000;

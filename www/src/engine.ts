@@ -122,6 +122,10 @@ export interface EngineStatistics {
   regionsCompiled: number;
   /** Regions that are installed now. */
   regions: number;
+  /** Regions dropped because there were too many. */
+  regionsEvicted: number;
+  /** Times that compiled code was left on its way, and went on when the interpreter had returned to it. */
+  resumptions: number;
   /** Bytes of the modules compiled. */
   codeBytesCompiled: number;
   /** Bytes of the functions that are installed now. */
