@@ -51,6 +51,7 @@ impl Vcpu {
             // What an interrupt's delivery has changed is looked at by what follows.
             self.must_leave = false;
             if let Err(exception) = self.run_until_look(limit) {
+                let exception = self.in_stack_segment(exception);
                 log::trace!("{exception} at rip {:#x}", self.reg(Reg::RIP));
                 self.deliver_exception(exception);
             }
