@@ -27,6 +27,8 @@ pub const SLOW_MMIO: u64 = 2;
 pub const SLOW_CODE: u64 = 4;
 /// Set in a tag: alignment is checked at each access.
 pub const SLOW_ALIGNMENT: u64 = 8;
+/// A debug register watches bytes of the page.
+pub const SLOW_WATCHED: u64 = 16;
 
 /// Entries of one TLB. 1,024 × 4 KiB covers the working set of a Go program's heap and text;
 /// 32 KiB a TLB stays within the second-level cache.

@@ -35,6 +35,7 @@ impl Vcpu {
             if self.activity == Activity::Shutdown {
                 return Stop::Shutdown;
             }
+            self.take_nmi();
             self.take_interrupt();
             match self.activity {
                 Activity::Running => {}
@@ -68,6 +69,14 @@ impl Vcpu {
         is_open && is_awake && self.bus.is_interrupt_pending()
     }
 
+    fn take_nmi(&mut self) {
+        let is_awake = matches!(self.activity, Activity::Running | Activity::Halted);
+        if is_awake && !self.interrupt_shadow && !self.msr.is_nmi_blocked && self.bus.take_nmi() {
+            self.activity = Activity::Running;
+            self.deliver_nmi();
+        }
+    }
+
     fn take_interrupt(&mut self) {
         if !self.has_open_interrupt() {
             return;
@@ -80,8 +89,20 @@ impl Vcpu {
 
     /// Runs blocks in one mode until the block loop says that something may have changed.
     fn run_until_look(&mut self, limit: u64) -> Result<(), Exception> {
-        let mode = self.mode();
+        let mut mode = self.mode();
+        let is_stepped = self.system_flags & flags::TF != 0;
         let runs_one_block = std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step;
+        if runs_one_block && self.system_flags & flags::IF != 0 && self.bus.is_interrupt_pending() {
+            // The shadow is one instruction long.
+            mode.is_single_step = true;
+        }
+        self.watch_hits = 0;
+        let breakpoints = self.execution_breakpoints();
+        if breakpoints != 0 {
+            // The frame of this fault has RF set, so that the handler can return to the instruction.
+            self.system_flags |= flags::RF;
+            return Err(Exception::Debug(breakpoints));
+        }
         let mut link_from: Option<*const super::Successor> = None;
         loop {
             let mut context = self.jump_context(mode);
@@ -156,7 +177,12 @@ impl Vcpu {
             }
         }
         if mode.is_single_step {
-            return Err(Exception::Debug(DR6_SINGLE_STEP));
+            self.system_flags &= !flags::RF;
+        }
+        let stepped = if is_stepped { DR6_SINGLE_STEP } else { 0 };
+        let reasons = stepped | std::mem::take(&mut self.watch_hits);
+        if reasons != 0 {
+            return Err(Exception::Debug(reasons));
         }
         Ok(())
     }

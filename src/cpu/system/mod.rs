@@ -1,6 +1,7 @@
 //! Memory management, exceptions, interrupts, segments and the privileged instructions.
 
 mod advance;
+mod breakpoints;
 mod control;
 mod cpuid;
 mod descriptor;

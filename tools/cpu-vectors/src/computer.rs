@@ -193,6 +193,8 @@ fn write_system(pages: &Pages) -> Result<(), VectorError> {
     put(GDT + u64::from(KERNEL_DATA), 0x00cf_9300_0000_ffff)?;
     put(GDT + u64::from(USER_DATA), 0x00cf_f300_0000_ffff)?;
     put(GDT + u64::from(USER_CODE), 0x00af_fb00_0000_ffff)?;
+    // Behind its end: no ports for programs.
+    pages.write(TSS + 0x66, &0x68_u16.to_le_bytes())?;
     // RSP0, and the first stack of the interrupt stack table.
     pages.write(TSS + 4, &STACK_TOP.to_le_bytes())?;
     pages.write(TSS + 0x24, &STACK_TOP.to_le_bytes())?;
