@@ -256,3 +256,27 @@ fn multiboot_kernels_that_cannot_be_served_are_refused() {
         assert!(load(&request(&kernel[..length]), &memory).is_err(), "{length} bytes");
     }
 }
+
+#[test]
+fn images_with_random_changes_are_loaded_or_refused_without_a_panic() {
+    let memory = memory(64);
+    let mut state = 0x5eed_u64;
+    let mut random = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    for kernel in [vmlinux(MIB), bzimage(), multiboot(3)] {
+        let mut refused = 0;
+        for _ in 0..2_000 {
+            let mut image = kernel.clone();
+            for _ in 0..1 + random(4) {
+                let place = random(0x400);
+                image[place] = [0, 1, 0x7f, 0x80, 0xff, random(256) as u8][random(6)];
+            }
+            let initrd = vec![1; random(3) * 5000];
+            let request = BootRequest { initrd: Some(&initrd), ..request(&image) };
+            refused += u32::from(load(&request, &memory).is_err());
+        }
+        assert!((1..2_000).contains(&refused), "{refused} refused");
+    }
+}

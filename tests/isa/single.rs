@@ -260,10 +260,11 @@ fn is_extended_save(mnemonic: Mnemonic) -> bool {
     matches!(mnemonic, Xsave | Xsave64 | Xsavec | Xsavec64 | Xsaveopt | Xsaveopt64 | Xrstor | Xrstor64)
 }
 
-/// More than 64 bytes of memory.
+/// More than one store's memory, of which some may be written before a fault.
 fn is_large(instruction: &Instruction) -> bool {
     use Mnemonic::*;
     is_extended_save(instruction.mnemonic())
+        || matches!(instruction.code(), Code::Fstp_m80fp | Code::Fbstp_m80bcd)
         || matches!(
             instruction.mnemonic(),
             Fxsave | Fxsave64 | Fxrstor | Fxrstor64 | Fnsave | Fsave | Frstor | Fnstenv | Fstenv | Fldenv

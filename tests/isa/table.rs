@@ -40,8 +40,8 @@ impl Extent {
             (None, false) => 3,
             (None, true) => 1,
         };
-        // Compiling costs as much as running some hundred times.
-        let states = if is_compiled { 40 } else { 8 };
+        // Translating costs as much as running some ten times, compiling some hundred times.
+        let states = if is_compiled { 40 } else { 24 };
         Self { rounds: setting("DINGHY_ORACLE_ROUNDS", rounds), states, end }
     }
 

@@ -115,6 +115,19 @@ impl SystemBus for NoDevices {
 /// # Errors
 /// When the vector does not describe a state that a processor can be in.
 pub fn run(vector: &Vector, engine: Engine, privilege: Privilege) -> Result<Outcome, VectorError> {
+    run_limited(vector, engine, privilege, MOST_INSTRUCTIONS)
+}
+
+/// As [`run`], for at most about `limit` instructions.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_limited(
+    vector: &Vector,
+    engine: Engine,
+    privilege: Privilege,
+    limit: u64,
+) -> Result<Outcome, VectorError> {
     let pages = Pages::of(vector)?;
     write_system(&pages)?;
     for (address, bytes) in &vector.memdata {
@@ -135,8 +148,8 @@ pub fn run(vector: &Vector, engine: Engine, privilege: Privilege) -> Result<Outc
     vcpu.set_rflags(rflags & 0x003f_7fd5 | 2);
     vcpu.set_reg(Reg::RIP, vector.entry.unwrap_or(vector.load).0);
     let stop = loop {
-        match vcpu.run(MOST_INSTRUCTIONS) {
-            Stop::Limit if vcpu.instructions < MOST_INSTRUCTIONS => {}
+        match vcpu.run(limit) {
+            Stop::Limit if vcpu.instructions < limit => {}
             stop => break stop,
         }
     };

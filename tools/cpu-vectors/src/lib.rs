@@ -13,5 +13,5 @@ mod pages;
 mod state;
 mod vector;
 
-pub use computer::{Engine, MOST_INSTRUCTIONS, Privilege, run};
+pub use computer::{Engine, MOST_INSTRUCTIONS, Privilege, run, run_limited};
 pub use vector::{Outcome, Vector, VectorError};
