@@ -225,6 +225,21 @@ tests:
     push rax
     iretq
     ENDTEST
+    TEST "DS null with privilege 3, back in the user"
+    mov ax, 3
+    mov ds, ax
+    mov rsi, .null
+    mov edx, USER_CS
+    jmp run_user
+.null:
+    mov ax, ds
+    mov [abs USER_DATA_PAGE], ax
+    int 0x80
+    ENDTEST
+    TEST "… and what it was"
+    movzx eax, word [abs USER_DATA_PAGE]
+    call print_number
+    ENDTEST
     TEST "code of 32 bits for the user"
     mov rsi, .narrow
     mov edx, USER_CS32
@@ -354,6 +369,25 @@ bits 64
     SHOW [seen_dr6]
     mov rax, [seen_rip]
     mov rcx, tests.behind_write
+    sub rax, rcx
+    call print_number
+    ENDTEST
+    mov rax, 0x400
+    mov dr7, rax
+    TEST "a watched read by MOV SS traps one instruction later"
+    mov word [abs SYSTEM_PAGE + 16], KERNEL_DS
+    mov rax, SYSTEM_PAGE + 16
+    mov dr1, rax
+    mov rax, 0x700408
+    mov dr7, rax
+    mov ss, [abs SYSTEM_PAGE + 16]
+    nop
+.behind_shadow_of_ss:
+    nop
+    ENDTEST
+    TEST "… how far from there"
+    mov rax, [seen_rip]
+    mov rcx, tests.behind_shadow_of_ss
     sub rax, rcx
     call print_number
     ENDTEST

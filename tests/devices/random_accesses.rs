@@ -53,7 +53,7 @@ fn setting(name: &str, default: u64) -> u64 {
 
 /// An access of 1, 2, 4 or 8 bytes within a device of `length` bytes.
 fn access(device: &mut dyn BusDevice, length: u64, random: &mut Random) {
-    let bytes = 1_usize << random.below(4);
+    let bytes = (1_usize << random.below(4)).min(length as usize);
     let offset = random.below(length / bytes as u64) * bytes as u64;
     let mut data = random.value().to_le_bytes();
     let data = &mut data[..bytes];

@@ -91,12 +91,15 @@ impl Vcpu {
     fn run_until_look(&mut self, limit: u64) -> Result<(), Exception> {
         let mut mode = self.mode();
         let is_stepped = self.system_flags & flags::TF != 0;
-        let runs_one_block = std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step;
+        let is_in_shadow = std::mem::take(&mut self.interrupt_shadow);
+        let runs_one_block = is_in_shadow || mode.is_single_step;
         if runs_one_block && self.system_flags & flags::IF != 0 && self.bus.is_interrupt_pending() {
             // The shadow is one instruction long.
             mode.is_single_step = true;
         }
-        self.watch_hits = 0;
+        if !is_in_shadow {
+            self.watch_hits = 0;
+        }
         let breakpoints = self.execution_breakpoints();
         if breakpoints != 0 {
             // The frame of this fault has RF set, so that the handler can return to the instruction.
@@ -178,6 +181,10 @@ impl Vcpu {
         }
         if mode.is_single_step {
             self.system_flags &= !flags::RF;
+        }
+        if self.interrupt_shadow && self.watch_hits != 0 {
+            // Behind a load of SS the trap waits for one instruction, and is lost when that faults (SDM vol. 3A 6.8.3).
+            return Ok(());
         }
         let stepped = if is_stepped { DR6_SINGLE_STEP } else { 0 };
         let reasons = stepped | std::mem::take(&mut self.watch_hits);

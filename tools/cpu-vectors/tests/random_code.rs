@@ -57,7 +57,7 @@ fn vector(random: &mut Random) -> (Vector, String) {
 #[test]
 fn both_executors_make_the_same_of_random_code() {
     let seed = setting("DINGHY_FUZZ_SEED", 0xf022);
-    let programs = setting("DINGHY_FUZZ_PROGRAMS", 1_500);
+    let programs = setting("DINGHY_FUZZ_PROGRAMS", 600);
     let mut random = Random(seed);
     let mut ended = 0;
     for _ in 0..programs {
