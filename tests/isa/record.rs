@@ -161,7 +161,7 @@ fn reduced(mut case: Case) -> Case {
 fn is_recordable(outcome: &Outcome, code: Code) -> bool {
     outcome.fault.is_none_or(|fault| match fault.vector {
         14 => false,
-        12 | 13 => code as usize % 16 == 0,
+        12 | 13 => (code as usize).is_multiple_of(16),
         _ => true,
     })
 }

@@ -62,7 +62,7 @@ fn both_executors_make_the_same_of_random_code() {
     let mut ended = 0;
     for _ in 0..programs {
         let (vector, json) = vector(&mut random);
-        let privilege = if random.next() % 4 == 0 { Privilege::Supervisor } else { Privilege::User };
+        let privilege = if random.next().is_multiple_of(4) { Privilege::Supervisor } else { Privilege::User };
         let interpreted = run_limited(&vector, Engine::Interpreter, privilege, MOST_INSTRUCTIONS).unwrap();
         let compiled = run_limited(&vector, Engine::Compiled, privilege, MOST_INSTRUCTIONS).unwrap();
         if interpreted.stop != "limit" || compiled.stop != "limit" {
