@@ -93,6 +93,14 @@ pub enum BootError {
         /// Processors asked for.
         count: u32,
     },
+    /// The multiboot header asks for what is not there.
+    #[error(
+        "the multiboot kernel needs what there is not here (header flags {flags:#x}); name another kernel"
+    )]
+    UnknownMultibootFlags {
+        /// The flags that are not known.
+        flags: u32,
+    },
     /// A write outside RAM.
     #[error("the machine's memory is too small to boot from: {0}")]
     Memory(#[from] MemoryError),

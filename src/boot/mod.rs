@@ -1,6 +1,6 @@
-//! Loading a kernel: vmlinux (ELF) and bzImage, boot_params, command line, initrd.
+//! Loading a kernel: vmlinux (ELF) and bzImage, boot_params, command line, initrd; and multiboot kernels.
 //!
-//! Either image is entered by its 64-bit entry point (Linux `Documentation/x86/boot.rst`): long mode, an
+//! A Linux image is entered by its 64-bit entry point (Linux `Documentation/x86/boot.rst`): long mode, an
 //! identity map of the low 4 GiB, interrupts off, `rsi` pointing to `boot_params`. What firmware leaves in low
 //! memory on a PC, this module writes:
 //!
@@ -8,7 +8,7 @@
 //! |---|---|
 //! | 0x0500 | GDT |
 //! | 0x6000 | random seed (`setup_data`) |
-//! | 0x7000 | `boot_params` |
+//! | 0x7000 | `boot_params`, or the multiboot information |
 //! | 0x8ff0 | stack, downwards |
 //! | 0x9000 | page tables |
 //! | 0x2_0000 | command line |
@@ -17,6 +17,7 @@
 mod bzimage;
 mod error;
 mod long_mode;
+mod multiboot;
 mod parameters;
 mod vmlinux;
 
@@ -38,7 +39,7 @@ const SEED_ADDRESS: u64 = 0x6000;
 /// What to boot.
 #[derive(Clone, Debug, Default)]
 pub struct BootRequest<'a> {
-    /// A vmlinux (ELF64) or a bzImage.
+    /// A vmlinux (ELF64), a bzImage, or a multiboot kernel (ELF32).
     pub kernel: &'a [u8],
     /// The initial RAM disk, if any.
     pub initrd: Option<&'a [u8]>,
@@ -52,7 +53,7 @@ pub struct BootRequest<'a> {
 
 /// A kernel in memory, and what its image says about booting it.
 struct LoadedKernel {
-    /// The 64-bit entry point.
+    /// The entry point.
     entry: u64,
     /// The first byte after all that the kernel uses before it knows its memory map.
     end: u64,
@@ -64,8 +65,11 @@ struct LoadedKernel {
     setup_header: Vec<u8>,
 }
 
-/// Puts kernel, initrd, command line, ACPI tables and `boot_params` into memory, and says how to enter.
+/// Puts kernel, initrd, command line, ACPI tables and what tells of them into memory, and says how to enter.
 pub fn load(request: &BootRequest<'_>, memory: &GuestMemory) -> Result<EntryState, BootError> {
+    if multiboot::is_multiboot(request.kernel) {
+        return multiboot::load(request, memory);
+    }
     let kernel = if vmlinux::is_elf(request.kernel) {
         vmlinux::load(request.kernel, memory)?
     } else {
@@ -85,15 +89,20 @@ pub fn load(request: &BootRequest<'_>, memory: &GuestMemory) -> Result<EntryStat
         memory.write(GuestPhysAddr(SEED_ADDRESS), &parameters::seed_node(seed))?;
         parameters.set_setup_data(SEED_ADDRESS);
     }
-    let tables = AcpiTables::new(AcpiTables::BASE, &request.acpi);
-    if tables.image.len() > AcpiTables::CAPACITY {
-        return Err(BootError::TooManyProcessors { count: request.acpi.processor_count });
-    }
-    memory.write(GuestPhysAddr(u64::from(AcpiTables::BASE)), &tables.image)?;
-    parameters.set_rsdp(tables.rsdp_address);
+    parameters.set_rsdp(write_acpi_tables(&request.acpi, memory)?);
 
     parameters.write(memory)?;
     long_mode::prepare(kernel.entry, parameters::ADDRESS, memory).map_err(BootError::from)
+}
+
+/// Writes the ACPI tables; returns the address of the root pointer.
+fn write_acpi_tables(acpi: &AcpiConfig, memory: &GuestMemory) -> Result<u64, BootError> {
+    let tables = AcpiTables::new(AcpiTables::BASE, acpi);
+    if tables.image.len() > AcpiTables::CAPACITY {
+        return Err(BootError::TooManyProcessors { count: acpi.processor_count });
+    }
+    memory.write(GuestPhysAddr(u64::from(AcpiTables::BASE)), &tables.image)?;
+    Ok(tables.rsdp_address)
 }
 
 fn write_command_line(command_line: &str, limit: usize, memory: &GuestMemory) -> Result<(), BootError> {

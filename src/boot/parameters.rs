@@ -37,6 +37,37 @@ const SETUP_RNG_SEED: u32 = 9;
 const RAM: u32 = 1;
 const RESERVED: u32 = 2;
 
+/// A range of addresses and what it is for.
+pub struct MapEntry {
+    start: u64,
+    end: u64,
+    kind: u32,
+}
+
+impl MapEntry {
+    /// Start, length and type as firmware reports them (ACPI 6.5 15.1).
+    pub fn bytes(&self) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&self.start.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.end.saturating_sub(self.start).to_le_bytes());
+        bytes[16..].copy_from_slice(&self.kind.to_le_bytes());
+        bytes
+    }
+}
+
+/// Conventional memory, the BIOS area with the ACPI tables, the rest of RAM, the ECAM.
+pub fn memory_map(ram_size: u64, acpi: &AcpiConfig) -> [MapEntry; 5] {
+    let ecam = u64::from(acpi.pci.ecam_base);
+    [
+        (0, super::CONVENTIONAL_MEMORY_END, RAM),
+        (super::CONVENTIONAL_MEMORY_END, 0xa_0000, RESERVED),
+        (0xe_0000, super::HIGH_MEMORY, RESERVED),
+        (super::HIGH_MEMORY, ram_size, RAM),
+        (ecam, ecam + u64::from(acpi.pci.ecam_length), RESERVED),
+    ]
+    .map(|(start, end, kind)| MapEntry { start, end, kind })
+}
+
 /// The page while it is being filled in.
 pub struct Parameters {
     page: Box<[u8; PAGE_SIZE as usize]>,
@@ -66,24 +97,12 @@ impl Parameters {
         }
     }
 
-    /// The E820 map: conventional memory, the BIOS area with the ACPI tables, the rest of RAM, the ECAM.
+    /// The E820 map.
     pub fn set_memory_map(&mut self, ram_size: u64, acpi: &AcpiConfig) {
-        let entries = [
-            (0, super::CONVENTIONAL_MEMORY_END, RAM),
-            (super::CONVENTIONAL_MEMORY_END, 0xa_0000, RESERVED),
-            (0xe_0000, super::HIGH_MEMORY, RESERVED),
-            (super::HIGH_MEMORY, ram_size, RAM),
-            (
-                u64::from(acpi.pci.ecam_base),
-                u64::from(acpi.pci.ecam_base) + u64::from(acpi.pci.ecam_length),
-                RESERVED,
-            ),
-        ];
+        let entries = memory_map(ram_size, acpi);
         let mut map = Vec::new();
-        for (start, end, kind) in entries {
-            map.extend_from_slice(&start.to_le_bytes());
-            map.extend_from_slice(&end.saturating_sub(start).to_le_bytes());
-            map.extend_from_slice(&kind.to_le_bytes());
+        for entry in &entries {
+            map.extend_from_slice(&entry.bytes());
         }
         self.put(MEMORY_MAP, &map);
         self.put(MEMORY_MAP_COUNT, &[entries.len() as u8]);

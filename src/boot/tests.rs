@@ -189,3 +189,94 @@ fn the_seed_is_handed_over_as_setup_data() {
     assert_eq!(memory.read_u32(GuestPhysAddr(node + 12)), Ok(32));
     assert_eq!(memory.read_array::<32>(GuestPhysAddr(node + 16)), Ok([5; 32]));
 }
+
+/// An ELF32 file with a multiboot header, one segment of 4096 bytes in the file at 1 MiB.
+fn multiboot(flags: u32) -> Vec<u8> {
+    let mut image = vec![0; 0x1000];
+    image[..8].copy_from_slice(b"\x7fELF\x01\x01\x01\x00");
+    for (offset, value) in [(16, 2_u16), (18, 3), (40, 52), (42, 32), (44, 1), (46, 40)] {
+        image[offset..offset + 2].copy_from_slice(&value.to_le_bytes());
+    }
+    let mut put = |offset: usize, value: u32| image[offset..offset + 4].copy_from_slice(&value.to_le_bytes());
+    for (offset, value) in [(20, 1), (24, 0x10_0010), (28, 52)] {
+        put(offset, value);
+    }
+    for (index, value) in [1, 0x1000, 0x10_0000, 0x10_0000, 0x1000, 0x3000, 7, 0x1000].into_iter().enumerate()
+    {
+        put(52 + 4 * index, value);
+    }
+    for (index, value) in
+        [0x1bad_b002, flags, 0x1bad_b002_u32.wrapping_add(flags).wrapping_neg()].iter().enumerate()
+    {
+        put(0x200 + 4 * index, *value);
+    }
+    image.extend([0xf4; 0x1000]);
+    image
+}
+
+#[test]
+fn a_multiboot_kernel_is_entered_in_protected_mode_with_its_information() {
+    let (memory, kernel) = (memory(64), multiboot(3));
+    let entry = load(&BootRequest { initrd: Some(&[9; 100]), ..request(&kernel) }, &memory).unwrap();
+    assert_eq!((entry.rip, entry.rax), (0x10_0010, 0x2bad_b002));
+    assert_eq!((entry.cr0 & (1 << 31 | 1), entry.efer, entry.cr4), (1, 0, 0));
+    assert_eq!(memory.read_u8(GuestPhysAddr(0x10_0fff)), Ok(0xf4));
+    let field = |index: u64| memory.read_u32(GuestPhysAddr(entry.rbx + 4 * index)).unwrap();
+    assert_eq!(field(0), 0x24d);
+    assert_eq!((field(1), field(2)), (639, 63 * 1024));
+    let line = memory.read_array::<21>(GuestPhysAddr(field(4).into())).unwrap();
+    assert_eq!(&line, b"kernel console=ttyS0\0");
+    assert_eq!(field(5), 1);
+    let module = memory.read_u32(GuestPhysAddr(field(6).into())).unwrap();
+    let end = memory.read_u32(GuestPhysAddr(u64::from(field(6)) + 4)).unwrap();
+    assert_eq!(end - module, 100);
+    assert_eq!(memory.read_u8(GuestPhysAddr(u64::from(end) - 1)), Ok(9));
+    assert_eq!((field(11), memory.read_u32(GuestPhysAddr(field(12).into())).unwrap()), (5 * 24, 20));
+}
+
+#[test]
+fn multiboot_kernels_that_cannot_be_served_are_refused() {
+    let memory = memory(64);
+    let error = |image: &[u8]| load(&request(image), &memory).unwrap_err();
+    assert_eq!(error(&multiboot(4)), BootError::UnknownMultibootFlags { flags: 4 });
+    let mut low = multiboot(0);
+    low[52 + 12..52 + 16].copy_from_slice(&0x8000_u32.to_le_bytes());
+    assert_eq!(error(&low), BootError::BadAddress { what: "segment", address: 0x8000 });
+    let mut large = multiboot(0);
+    large[52 + 20..52 + 24].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
+    assert!(matches!(error(&large), BootError::NotEnoughMemory { .. }));
+    let mut outside = multiboot(0);
+    outside[24..28].copy_from_slice(&0x20_0000_u32.to_le_bytes());
+    assert_eq!(error(&outside), BootError::BadAddress { what: "entry point", address: 0x20_0000 });
+    let mut bare = multiboot(0);
+    bare[0x200] = 0;
+    assert_eq!(error(&bare), BootError::WrongArchitecture { machine: 3, bits: 32 });
+    let kernel = multiboot(0);
+    for length in (0..kernel.len()).step_by(7) {
+        assert!(load(&request(&kernel[..length]), &memory).is_err(), "{length} bytes");
+    }
+}
+
+#[test]
+fn images_with_random_changes_are_loaded_or_refused_without_a_panic() {
+    let memory = memory(64);
+    let mut state = 0x5eed_u64;
+    let mut random = |bound: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % bound
+    };
+    for kernel in [vmlinux(MIB), bzimage(), multiboot(3)] {
+        let mut refused = 0;
+        for _ in 0..2_000 {
+            let mut image = kernel.clone();
+            for _ in 0..1 + random(4) {
+                let place = random(0x400);
+                image[place] = [0, 1, 0x7f, 0x80, 0xff, random(256) as u8][random(6)];
+            }
+            let initrd = vec![1; random(3) * 5000];
+            let request = BootRequest { initrd: Some(&initrd), ..request(&image) };
+            refused += u32::from(load(&request, &memory).is_err());
+        }
+        assert!((1..2_000).contains(&refused), "{refused} refused");
+    }
+}

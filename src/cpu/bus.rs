@@ -34,6 +34,16 @@ pub trait SystemBus: Send {
     /// Whether the local APIC (or the 8259 through it) asks for an interrupt.
     fn is_interrupt_pending(&mut self) -> bool;
 
+    /// Whether there is a non-maskable interrupt to take.
+    fn has_nmi(&mut self) -> bool {
+        false
+    }
+
+    /// Takes a non-maskable interrupt, if there is one.
+    fn take_nmi(&mut self) -> bool {
+        false
+    }
+
     /// Takes the vector of the interrupt to deliver.
     fn acknowledge_interrupt(&mut self) -> Option<u8>;
 

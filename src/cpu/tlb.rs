@@ -29,6 +29,8 @@ pub const SLOW_MMIO: u64 = 2;
 pub const SLOW_CODE: u64 = 4;
 /// Set in a tag: alignment is checked at each access.
 pub const SLOW_ALIGNMENT: u64 = 8;
+/// A debug register watches bytes of the page.
+pub const SLOW_WATCHED: u64 = 16;
 
 /// Entries of one TLB. What is used of it lies in the caches as it would in a small one, and conflicts are what costs:
 /// with 1,024, opening and closing a file met 13 misses a turn, all of two pages in one place.

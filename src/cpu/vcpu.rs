@@ -175,6 +175,8 @@ pub struct Vcpu {
     pub interrupt_shadow: bool,
     /// An address-space, mode or interrupt-state change happened: leave the block loop and look again.
     pub must_leave: bool,
+    /// Breakpoints on data that the instruction has met, as bits of DR6.
+    pub(in crate::cpu) watch_hits: u64,
     /// The translated blocks.
     pub(in crate::cpu) code: CodeCache,
     /// The engine that compiles hot blocks, if there is one.
@@ -218,6 +220,7 @@ impl Vcpu {
             activity: Activity::Running,
             interrupt_shadow: false,
             must_leave: false,
+            watch_hits: 0,
             code: CodeCache::new(&memory),
             compiled_code: None,
             leaving: Vec::new(),

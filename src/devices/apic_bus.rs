@@ -221,6 +221,16 @@ impl ApicInbox {
         self.has_nmi.swap(false, Ordering::AcqRel).then_some(ProcessorEvent::Nmi)
     }
 
+    /// Whether an NMI is pending.
+    pub fn has_nmi(&self) -> bool {
+        self.has_nmi.load(Ordering::Acquire)
+    }
+
+    /// Takes a pending NMI alone.
+    pub fn take_nmi(&self) -> bool {
+        self.has_nmi.load(Ordering::Relaxed) && self.has_nmi.swap(false, Ordering::AcqRel)
+    }
+
     /// Whether [`take_event`](Self::take_event) would return one.
     pub fn has_event(&self) -> bool {
         self.has_init.load(Ordering::Acquire)

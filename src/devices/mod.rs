@@ -6,6 +6,7 @@
 pub mod acpi;
 pub mod apic_bus;
 pub mod bus;
+pub mod fw_cfg;
 pub mod i8042;
 pub mod ioapic;
 pub mod isa;

@@ -58,6 +58,14 @@ impl SystemBus for ProcessorBus {
         lock(&self.local_apic).is_interrupt_pending()
     }
 
+    fn has_nmi(&mut self) -> bool {
+        lock(&self.local_apic).inbox().has_nmi()
+    }
+
+    fn take_nmi(&mut self) -> bool {
+        lock(&self.local_apic).inbox().take_nmi()
+    }
+
     fn acknowledge_interrupt(&mut self) -> Option<u8> {
         lock(&self.local_apic).acknowledge()
     }

@@ -25,6 +25,8 @@ pub(super) fn enter_kernel(vcpu: &mut Vcpu, entry: &EntryState) {
     for number in 0..16 {
         vcpu.set_reg(Reg(number), 0);
     }
+    vcpu.set_reg(Reg::RAX, entry.rax);
+    vcpu.set_reg(Reg::RBX, entry.rbx);
     vcpu.set_reg(Reg::RSI, entry.rsi);
     vcpu.set_reg(Reg::RSP, entry.rsp);
     vcpu.set_reg(Reg::RIP, entry.rip);

@@ -33,7 +33,7 @@ pub struct MachineConfig {
     pub memory_bytes: u64,
     /// Which processor the guest sees.
     pub cpu_model: CpuModel,
-    /// A vmlinux (ELF64) or a bzImage.
+    /// A vmlinux (ELF64), a bzImage, or a multiboot kernel (ELF32).
     pub kernel: Vec<u8>,
     /// An initramfs image.
     pub initrd: Option<Vec<u8>>,

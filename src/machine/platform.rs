@@ -5,6 +5,7 @@ use super::time::MachineTime;
 use crate::devices::acpi::{PM_BLOCK_LENGTH, PM_BLOCK_PORT, PowerManagement};
 use crate::devices::apic_bus::{ApicBus, ApicInbox};
 use crate::devices::bus::{Bus, BusOverlap, lock};
+use crate::devices::fw_cfg::{FW_CFG_PORT, FW_CFG_PORT_COUNT, FirmwareConfig};
 use crate::devices::i8042::{COMMAND_PORT, DATA_PORT, KeyboardController, SYSTEM_CONTROL_A_PORT};
 use crate::devices::ioapic::{IO_APIC_BASE, IO_APIC_LENGTH, IoApic, IoApicPin};
 use crate::devices::isa::{self, IsaLine};
@@ -188,6 +189,12 @@ impl Platform {
             u64::from(CONFIG_PORTS_BASE),
             u64::from(CONFIG_PORTS_LENGTH),
             Arc::new(Mutex::new(pci.config_ports())),
+        )?;
+        let firmware_config = FirmwareConfig::new(memory.size(), 1);
+        port_bus.insert(
+            u64::from(FW_CFG_PORT),
+            u64::from(FW_CFG_PORT_COUNT),
+            Arc::new(Mutex::new(firmware_config)),
         )?;
 
         Ok(Self {

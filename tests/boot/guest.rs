@@ -74,11 +74,18 @@ pub struct Setup {
 impl Setup {
     /// Our kernel with its console on hvc0.
     pub fn new(initrd: Vec<u8>) -> Self {
+        let command_line = "console=hvc0".to_owned();
+        let initrd = Some(initrd);
+        Self { initrd, command_line, memory_bytes: 256 << 20, ..Self::with_kernel(kernel("vmlinux")) }
+    }
+
+    /// Any kernel, in little memory, without an initrd.
+    pub fn with_kernel(kernel: Vec<u8>) -> Self {
         Self {
-            kernel: kernel("vmlinux"),
-            initrd: Some(initrd),
-            command_line: "console=hvc0".to_owned(),
-            memory_bytes: 256 << 20,
+            kernel,
+            initrd: None,
+            command_line: String::new(),
+            memory_bytes: 64 << 20,
             cpu_model: CpuModel::default(),
             disks: Vec::new(),
             clock: ClockSource::Instructions,

@@ -14,4 +14,5 @@ mod interrupts;
 mod net;
 mod p9;
 mod pci;
+mod random_accesses;
 mod rng;

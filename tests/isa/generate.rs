@@ -30,9 +30,30 @@ pub struct Case {
 }
 
 impl Case {
+    /// One instruction with a state to start from. The code may be longer.
+    pub fn single(code: Vec<u8>, instruction: Instruction, registers: Registers, scratch: Vec<u8>) -> Self {
+        let undefined_flags = vec![0, undefined_after(&instruction, 0)];
+        Self { code, instructions: vec![instruction], registers, scratch, undefined_flags }
+    }
+
     /// Whether it is a gather.
     pub fn is_gather(&self) -> bool {
         self.instructions.iter().any(Instruction::is_vsib)
+    }
+
+    /// Whether it is `MASKMOVQ` or `MASKMOVDQU`.
+    pub fn is_masked_move(&self) -> bool {
+        use Mnemonic::{Maskmovdqu, Maskmovq, Vmaskmovdqu};
+        self.instructions
+            .iter()
+            .any(|instruction| matches!(instruction.mnemonic(), Maskmovq | Maskmovdqu | Vmaskmovdqu))
+    }
+
+    /// Whether an operand is an MMX register.
+    pub fn uses_mmx(&self) -> bool {
+        self.instructions.iter().any(|instruction| {
+            (0..instruction.op_count()).any(|index| instruction.op_register(index).is_mm())
+        })
     }
 
     /// The flags that are undefined when the sequence ends, or faults at an offset.
@@ -70,7 +91,8 @@ pub fn case(random: &mut Random, family: Family) -> Case {
     }
 }
 
-fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registers {
+/// Random registers, with pointers into the scratch area.
+pub fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Registers {
     let mut registers = Registers::ZERO;
     for value in &mut registers.general {
         *value = random.integer();
@@ -158,7 +180,8 @@ fn x87_register(random: &mut Random) -> [u8; 10] {
     bytes
 }
 
-fn scratch(random: &mut Random) -> Vec<u8> {
+/// Random data.
+pub fn scratch(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(SCRATCH_BYTES);
     while bytes.len() < SCRATCH_BYTES {
         bytes.extend(random.vector().to_le_bytes());
@@ -364,6 +387,22 @@ fn is_excluded(instruction: &Instruction) -> bool {
     )
 }
 
+/// The flags that are undefined behind an instruction, from those before it.
+fn undefined_after(instruction: &Instruction, undefined: u64) -> u64 {
+    let defined = instruction.rflags_written() | instruction.rflags_cleared() | instruction.rflags_set();
+    let next = undefined & !flag_bits(defined) | flag_bits(instruction.rflags_undefined());
+    let next = if matches!(instruction.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr) {
+        // Defined only for a count of one, which is not known here.
+        next | flag_bits(RflagsBits::OF)
+    } else {
+        next
+    };
+    // A shift by a count of zero, and a string comparison repeated no times, leave the flags alone: what was
+    // undefined stays so.
+    let is_repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
+    if is_shift(instruction) || is_repeated { next | undefined } else { next }
+}
+
 impl Sequence {
     fn add_if_fit(&mut self, bytes: &[u8]) {
         let ip = CODE + self.code.len() as u64;
@@ -376,19 +415,7 @@ impl Sequence {
         if flag_bits(instruction.rflags_read()) & undefined != 0 {
             return;
         }
-        let defined = instruction.rflags_written() | instruction.rflags_cleared() | instruction.rflags_set();
-        let next = undefined & !flag_bits(defined) | flag_bits(instruction.rflags_undefined());
-        let next = if matches!(instruction.mnemonic(), Mnemonic::Rcl | Mnemonic::Rcr) {
-            // Defined only for a count of one, which is not known here.
-            next | flag_bits(RflagsBits::OF)
-        } else {
-            next
-        };
-        // A shift by a count of zero, and a string comparison repeated no times, leave the flags alone: what was
-        // undefined stays so.
-        let is_repeated = instruction.has_rep_prefix() || instruction.has_repne_prefix();
-        let next = if is_shift(&instruction) || is_repeated { next | undefined } else { next };
-        self.undefined_flags.push(next);
+        self.undefined_flags.push(undefined_after(&instruction, undefined));
         self.code.extend(&bytes[..instruction.len()]);
         self.instructions.push(instruction);
     }

@@ -71,6 +71,8 @@ const END: u8 = 0xf4;
 /// Our processor.
 pub struct Processor {
     vcpu: Addressable<Vcpu>,
+    /// The code that memory holds: what is run again is not translated again.
+    code: Vec<u8>,
 }
 
 impl Processor {
@@ -97,9 +99,12 @@ impl Processor {
         put(GDT + u64::from(USER_DATA), 0x00cf_f300_0000_ffff);
         put(GDT + u64::from(USER_CODE), 0x00af_fb00_0000_ffff);
         put(TSS + 4, STACK_TOP);
+        // Behind its end: no ports for programs.
+        memory.write(GuestPhysAddr(TSS + 0x66), &0x68_u16.to_le_bytes()).unwrap();
         for vector in 0..32 {
             let handler = HANDLERS + vector * 16;
-            let interrupt_gate = 0x8e00 << 32;
+            // Programs may raise #BP and #OF themselves.
+            let interrupt_gate = if matches!(vector, 3 | 4) { 0xee00 } else { 0x8e00 } << 32;
             put(IDT + vector * 16, handler | u64::from(KERNEL_CODE) << 16 | interrupt_gate);
             memory.write(GuestPhysAddr(handler), &[END]).unwrap();
         }
@@ -113,21 +118,25 @@ impl Processor {
         }
         vcpu.cr0 = 0x8000_0033;
         vcpu.cr3 = PML4;
-        // PAE, OSFXSR, OSXMMEXCPT, OSXSAVE.
-        vcpu.cr4 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 18;
+        // PAE, OSFXSR, OSXMMEXCPT, FSGSBASE, OSXSAVE.
+        vcpu.cr4 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 16 | 1 << 18;
         vcpu.xcr0 = 7;
-        vcpu.msr.efer = 1 << 8 | 1 << 10;
+        // SCE, LME, LMA.
+        vcpu.msr.efer = 1 | 1 << 8 | 1 << 10;
         vcpu.gdtr = DescriptorTable { base: GDT, limit: 0x2f };
         vcpu.idtr = DescriptorTable { base: IDT, limit: 0x1ff };
         vcpu.tr = Segment { selector: 0x28, base: TSS, limit: 0x67, attributes: 0x8b };
-        Self { vcpu }
+        Self { vcpu, code: Vec::new() }
     }
 
     pub fn run(&mut self, case: &Case) -> Outcome {
         let vcpu = &mut self.vcpu;
         let mut code = case.code.clone();
         code.push(END);
-        vcpu.memory.write(GuestPhysAddr(CODE_FRAME), &code).unwrap();
+        if code != self.code {
+            vcpu.memory.write(GuestPhysAddr(CODE_FRAME), &code).unwrap();
+            self.code = code;
+        }
         vcpu.memory.write(GuestPhysAddr(SCRATCH_FRAME), &case.scratch).unwrap();
         let segment = |selector: u16, attributes| Segment {
             selector: selector | 3,

@@ -1,16 +1,23 @@
 //! The oracle: random user-mode instruction sequences on the host's processor and on ours.
 //!
-//! `DINGHY_ORACLE_CASES` sets the number of cases, `DINGHY_ORACLE_SEED` the seed.
+//! `DINGHY_ORACLE_CASES` sets the number of cases of the random sequences, `DINGHY_ORACLE_SEED` the seed.
+//!
+//! The tests of all forms run each form's instructions one by one and print a table. `DINGHY_ORACLE_SECONDS` makes
+//! them go on for so long, `DINGHY_ORACLE_FORM` takes one form alone, by iced's name.
 #![cfg(all(target_arch = "x86_64", target_os = "linux"))]
 
 mod compare;
+mod forms;
 mod generate;
 mod guest;
 #[path = "../jit/host.rs"]
 mod jit_host;
 mod native;
 mod random;
+mod record;
+mod single;
 mod state;
+mod table;
 
 use generate::Family;
 use iced_x86::Code;
@@ -61,6 +68,16 @@ fn agree(family: Family, cases: u64, is_compiled: bool) {
         println!("{} forms, not run: [{}]", expected.len(), missing.join(", "));
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_form_agrees_with_the_host() {
+    table::every_form_agrees(false);
+}
+
+#[test]
+fn every_compiled_form_agrees_with_the_host() {
+    table::every_form_agrees(true);
 }
 
 #[test]

@@ -22,6 +22,8 @@ const PACKAGES: &[&str] = &[
     "lld-19",
     "gcc",
     "libc6-dev",
+    // The assembler of the bare-metal tests.
+    "nasm",
     // The browser for the tests.
     "chromium",
     "chromium-driver",

@@ -41,7 +41,7 @@ impl Vcpu {
             sse_traps: traps,
             vex_undefined: self.cr0 & CR0_PE == 0 || self.system_flags & flags::VM != 0,
             avx_undefined: self.cr4 & CR4_OSXSAVE == 0 || self.xcr0 & SSE_AND_AVX_STATE != SSE_AND_AVX_STATE,
-            is_single_step: self.system_flags & flags::TF != 0,
+            is_single_step: self.system_flags & flags::TF != 0 || self.has_breakpoints(),
             model: self.model,
         }
     }

@@ -73,6 +73,7 @@ pub fn string(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
         return step(vcpu, &instruction);
     }
     let counter = instruction.address;
+    let flags = vcpu.flags;
     let mut left = MOST_STEPS;
     let is_done = loop {
         let count = vcpu.value(Reg::RCX.0, counter);
@@ -88,7 +89,11 @@ pub fn string(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
             vcpu.set_value(Reg::RCX, counter, count - moved);
             continue;
         }
-        step(vcpu, &instruction)?;
+        if let Err(exception) = step(vcpu, &instruction) {
+            // SDM vol. 2B, REP: a fault leaves the flags of before the instruction.
+            vcpu.flags = flags;
+            return Err(exception);
+        }
         left -= 1;
         vcpu.set_value(Reg::RCX, counter, count - 1);
         let compares = matches!(instruction.operation, StringOp::Scan | StringOp::Compare);

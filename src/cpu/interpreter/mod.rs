@@ -5,10 +5,10 @@
 mod arithmetic;
 mod resume;
 mod run;
+mod stack_segment;
 
 use super::code::{Block, Successor};
 use super::flags::{FlagsKind, LazyFlags};
-use super::system::is_canonical;
 use super::tlb::{Tlb, TlbEntries};
 use super::{Exception, Vcpu, Vector, helpers, sse};
 use crate::ir::{Condition, Op, OpCode, Reg, VectorReg};
@@ -1016,30 +1016,10 @@ fn execute(
     }
 }
 
-/// Whether the operation's address is not canonical and lies in the stack segment, where that is #SS(0):
-/// pushes and pops, and what is based on RSP or RBP (SDM vol. 1 3.7.5).
-fn addresses_stack_segment(vcpu: &Vcpu, op: &Op) -> bool {
-    use OpCode as C;
-    match op.code {
-        C::Push64 | C::PushImm64 | C::Pop64 | C::CallNear | C::CallRegister | C::Return => true,
-        code if (C::Load8..=C::LoadForUpdate64).contains(&code)
-            || (C::VectorLoad32..=C::VectorStore256Aligned).contains(&code) =>
-        {
-            let is_based_on_stack = op.b == Reg::RSP.0 || op.b == Reg::RBP.0;
-            let index = vcpu.reg(Reg(op.c)) << (op.d & 3);
-            let address = vcpu.reg(Reg(op.b)).wrapping_add(index).wrapping_add(op.disp as u64);
-            is_based_on_stack && !is_canonical(address)
-        }
-        _ => false,
-    }
-}
-
 /// Takes the instructions behind the one at `op` back from the count and sets RIP.
 #[cold]
 #[inline(never)]
 fn raised(vcpu: &mut Vcpu, block: &Block, op: &Op, exception: Exception) -> Exit {
-    let is_stack_fault = exception == Exception::GeneralProtection(0) && addresses_stack_segment(vcpu, op);
-    let exception = if is_stack_fault { Exception::StackFault(0) } else { exception };
     let mut retired = block.instructions_before(op.pc);
     let mut offset = op.pc;
     if exception.is_trap() {

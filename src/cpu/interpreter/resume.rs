@@ -1,6 +1,6 @@
 //! Going on where compiled code was left in the middle of a block.
 
-use super::{Exit, addresses_stack_segment, execute};
+use super::{Exit, execute};
 use crate::cpu::code::{Block, Compiled, JumpPlace, NEVER_HOT, Successor};
 use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
 use crate::ir::{Op, OpCode, Reg, Shape};
@@ -32,12 +32,10 @@ impl Vcpu {
             self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(site.next)));
             return CompiledExit::Look;
         };
-        let is_stack_fault =
-            exception == Exception::GeneralProtection(0) && addresses_stack_segment(self, &site.op);
         let (offset, retired) = if exception.is_trap() { (site.next, 1) } else { (site.op.pc, 0) };
         self.instructions -= u64::from(site.left) - retired;
         self.set_reg(Reg::RIP, self.reg(Reg::RIP).wrapping_add(u64::from(offset)));
-        CompiledExit::Raised(if is_stack_fault { Exception::StackFault(0) } else { exception })
+        CompiledExit::Raised(exception)
     }
 
     /// The linear address of the access of an operation that loads or stores; RIP is its block's.

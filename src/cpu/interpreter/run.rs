@@ -62,6 +62,7 @@ impl Vcpu {
             if self.activity == Activity::Shutdown {
                 return Stop::Shutdown;
             }
+            self.take_nmi();
             self.take_interrupt();
             match self.activity {
                 Activity::Running => {}
@@ -78,6 +79,7 @@ impl Vcpu {
             // What an interrupt's delivery has changed is looked at by what follows.
             self.must_leave = false;
             if let Err(exception) = self.run_until_look(limit) {
+                let exception = self.in_stack_segment(exception);
                 log::trace!("{exception} at rip {:#x}", self.reg(Reg::RIP));
                 self.deliver_exception(exception);
             }
@@ -94,6 +96,14 @@ impl Vcpu {
         is_open && is_awake && self.bus.is_interrupt_pending()
     }
 
+    fn take_nmi(&mut self) {
+        let is_awake = matches!(self.activity, Activity::Running | Activity::Halted);
+        if is_awake && !self.interrupt_shadow && !self.msr.is_nmi_blocked && self.bus.take_nmi() {
+            self.activity = Activity::Running;
+            self.deliver_nmi();
+        }
+    }
+
     fn take_interrupt(&mut self) {
         if !self.has_open_interrupt() {
             return;
@@ -107,7 +117,20 @@ impl Vcpu {
     /// Runs blocks in one mode until the block loop says that something may have changed.
     fn run_until_look(&mut self, limit: u64) -> Result<(), Exception> {
         let mut mode = self.mode();
-        if std::mem::take(&mut self.interrupt_shadow) || mode.is_single_step {
+        let is_stepped = self.system_flags & flags::TF != 0;
+        let is_in_shadow = std::mem::take(&mut self.interrupt_shadow);
+        if !is_in_shadow {
+            self.watch_hits = 0;
+        }
+        let breakpoints = self.execution_breakpoints();
+        if breakpoints != 0 {
+            // The frame of this fault has RF set, so that the handler can return to the instruction.
+            self.system_flags |= flags::RF;
+            return Err(Exception::Debug(breakpoints));
+        }
+        if is_in_shadow || mode.is_single_step {
+            // The shadow is one instruction long.
+            mode.is_single_step |= self.system_flags & flags::IF != 0 && self.bus.is_interrupt_pending();
             self.run_one_block(mode)?;
         } else {
             let mut start = Start::Rip;
@@ -133,7 +156,16 @@ impl Vcpu {
             }
         }
         if mode.is_single_step {
-            return Err(Exception::Debug(DR6_SINGLE_STEP));
+            self.system_flags &= !flags::RF;
+        }
+        if self.interrupt_shadow && self.watch_hits != 0 {
+            // Behind a load of SS the trap waits for one instruction, and is lost when that faults (SDM vol. 3A 6.8.3).
+            return Ok(());
+        }
+        let stepped = if is_stepped { DR6_SINGLE_STEP } else { 0 };
+        let reasons = stepped | std::mem::take(&mut self.watch_hits);
+        if reasons != 0 {
+            return Err(Exception::Debug(reasons));
         }
         Ok(())
     }
@@ -142,14 +174,15 @@ impl Vcpu {
     fn needs_no_look(&mut self) -> bool {
         self.activity == Activity::Running
             && !self.interrupt_shadow
-            && self.system_flags & flags::TF == 0
+            && !self.mode().is_single_step
             && !self.memory.has_code_writes()
             && !self.has_open_interrupt()
+            && !self.bus.has_nmi()
             && !self.bus.must_stop()
     }
 
     fn run_one_block(&mut self, mode: Mode) -> Result<(), Exception> {
-        let block = self.block_at_rip(&mut self.jump_context(mode))?;
+        let block = self.find_block(mode)?;
         // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
         self.instructions += unsafe { &*block }.instruction_count();
         match execute(self, block, 0, self.instructions, self.jump_context(mode), true) {

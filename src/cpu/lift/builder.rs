@@ -34,7 +34,7 @@ pub struct Mode {
     pub vex_undefined: bool,
     /// AVX instructions raise #UD (CR4.OSXSAVE clear, or XCR0 without SSE and AVX state).
     pub avx_undefined: bool,
-    /// RFLAGS.TF: blocks hold one instruction, and end in a debug trap.
+    /// RFLAGS.TF, or a breakpoint is enabled: blocks hold one instruction, behind which the run loop looks.
     pub is_single_step: bool,
     /// Which instructions there are.
     pub model: CpuModel,

@@ -39,8 +39,13 @@ pub fn lift(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
             builder.call(integer::ADD_WITH_ONE_FLAG, [target.0, target.0, source.0, packed]);
         }
         M::Movbe => move_reversed(builder, instruction)?,
-        // Hints, and orderings that one processor's program order already gives.
-        M::Clwb | M::Clflushopt | M::Serialize => {}
+        // There is no cache to flush; the address is checked as for a load of a byte.
+        M::Clflush | M::Clflushopt | M::Clwb => {
+            let address = builder.address(instruction);
+            builder.load(Width::W8, Reg::T4, address);
+        }
+        // One processor's program order gives this already.
+        M::Serialize => {}
         _ => return None,
     }
     Some(Lifted::Continues)

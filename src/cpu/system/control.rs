@@ -184,12 +184,17 @@ pub fn read_debug(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
 pub fn write_debug(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let place = debug_place(vcpu, op.b)?;
     let value = vcpu.reg(Reg(op.a));
+    let had_breakpoints = vcpu.has_breakpoints();
     vcpu.debug[place] = match place {
         6 | 7 if value >> 32 != 0 => return Err(REFUSED),
         6 => value & 0xe00f | DR6_FIXED,
         7 => value & 0xffff_2bff | DR7_FIXED,
         _ => value,
     };
+    if had_breakpoints || vcpu.has_breakpoints() {
+        // Watched pages take the slow path.
+        vcpu.flush_tlb();
+    }
     vcpu.advance(op);
     vcpu.must_leave = true;
     Ok(())

@@ -254,6 +254,11 @@ fn return_stack_segment(
 fn drop_inner_segments(vcpu: &mut Vcpu) {
     for index in [SegmentIndex::Es, SegmentIndex::Ds, SegmentIndex::Fs, SegmentIndex::Gs] {
         let segment = vcpu.segments[index as usize];
+        if is_null(segment.selector) {
+            // Whatever its low bits were.
+            vcpu.segments[index as usize].selector = 0;
+            continue;
+        }
         let is_memory = segment.attributes & 1 << 4 != 0;
         let is_conforming = segment.attributes & 0xc == 0xc;
         if is_memory && !is_conforming && segment.dpl() < vcpu.cpl {

@@ -30,7 +30,7 @@ places! {
     READ_EXTENDED_CONTROL WRITE_EXTENDED_CONTROL
     READ_TIME_STAMP READ_PERFORMANCE_COUNTER RANDOM HALT WRITE_BACK_CACHES
     PORT PORT_STRING READ_MSR WRITE_MSR IDENTIFY
-    FXSAVE FXRSTOR XSAVE XRSTOR READ_PROCESSOR_ID
+    FXSAVE FXRSTOR XSAVE XRSTOR READ_PROCESSOR_ID REQUIRE_PRIVILEGE
 }
 
 /// What the family's helpers do that work on a few registers only.
@@ -196,6 +196,10 @@ fn on_tables(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted>
                 M::Verr => VERIFY_READ,
                 _ => VERIFY_WRITE,
             };
+            // Privilege comes before what the operand raises.
+            if matches!(instruction.mnemonic(), M::Lldt | M::Ltr) {
+                builder.call(REQUIRE_PRIVILEGE, [0, 0, 0, 1]);
+            }
             let source = selector(builder, instruction, 0);
             continues(builder, helper, [source.0, 0, 0, 0])
         }
@@ -293,6 +297,7 @@ fn on_control(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted
         M::Mov if is_debug(1) => continues(builder, READ_DEBUG, [general(0), number(1), 0, word]),
         M::Clts => ends(builder, CLEAR_TASK_SWITCHED, [0; 4]),
         M::Lmsw => {
+            builder.call(REQUIRE_PRIVILEGE, [0; 4]);
             let source = selector(builder, instruction, 0);
             ends(builder, LOAD_MACHINE_STATUS, [source.0, 0, 0, 0])
         }
@@ -373,8 +378,7 @@ fn on_state(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
         M::Xrstor => (XRSTOR, 0, 0),
         M::Xrstor64 => (XRSTOR, 0, 1),
         // Hints, and orderings that one processor's program order already gives.
-        M::Clflush
-        | M::Prefetch
+        M::Prefetch
         | M::Prefetchw
         | M::Prefetchwt1
         | M::Prefetchnta
@@ -391,4 +395,4 @@ fn on_state(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
     continues(builder, helper, [Reg::T1.0, 0, kind, is_64])
 }
 
-const _: () = assert!(Place::READ_PROCESSOR_ID as usize + 1 == super::HELPERS.len());
+const _: () = assert!(Place::REQUIRE_PRIVILEGE as usize + 1 == super::HELPERS.len());

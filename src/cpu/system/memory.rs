@@ -185,6 +185,7 @@ impl Vcpu {
     pub fn load_slow(&mut self, address: u64, bytes: u64, privilege: Privilege) -> Result<u64, Exception> {
         self.check_alignment(address, bytes, privilege)?;
         let first = self.translate(address, Access::Read, privilege)?;
+        self.note_access(address, bytes, false);
         let in_first = (PAGE_SIZE - address % PAGE_SIZE).min(bytes);
         if in_first == bytes {
             return Ok(self.load_physical(first, bytes));
@@ -210,6 +211,7 @@ impl Vcpu {
     ) -> Result<(), Exception> {
         self.check_alignment(address, bytes, privilege)?;
         let first = self.translate(address, Access::Write, privilege)?;
+        self.note_access(address, bytes, true);
         let in_first = (PAGE_SIZE - address % PAGE_SIZE).min(bytes);
         if in_first == bytes {
             self.store_physical(first, bytes, value);

@@ -3,7 +3,7 @@
 
 use super::registers::*;
 use crate::cpu::flags;
-use crate::cpu::tlb::{PageSize, SLOW_ALIGNMENT, SLOW_CODE, SLOW_MMIO, TLB_INVALID, TlbEntry};
+use crate::cpu::tlb::{PageSize, SLOW_ALIGNMENT, SLOW_CODE, SLOW_MMIO, SLOW_WATCHED, TLB_INVALID, TlbEntry};
 use crate::cpu::{Exception, Vcpu};
 use crate::mem::{GuestPhysAddr, PAGE_SIZE};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -379,6 +379,9 @@ impl Vcpu {
         let fetch_slow = slow;
         if privilege == Privilege::User && self.tlbs[privilege as usize].checks_alignment {
             slow |= SLOW_ALIGNMENT;
+        }
+        if self.watches_page(page) {
+            slow |= SLOW_WATCHED;
         }
         let holds_code = is_ram && self.memory.page_holds_code(walk.page / PAGE_SIZE);
         let can_write = walk.is_dirty && self.permits(walk, Access::Write, privilege);

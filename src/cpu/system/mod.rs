@@ -1,6 +1,7 @@
 //! Memory management, exceptions, interrupts, segments and the privileged instructions.
 
 mod advance;
+mod breakpoints;
 mod control;
 mod cpuid;
 mod descriptor;
@@ -33,7 +34,7 @@ pub use registers::*;
 pub use save::MXCSR_MASK;
 
 /// The family's helpers by place; `lift` names the places in the same order.
-pub static HELPERS: [Helper; 66] = [
+pub static HELPERS: [Helper; 67] = [
     flag_instructions::push_flags,
     flag_instructions::pop_flags,
     flag_instructions::clear_interrupt_flag,
@@ -100,4 +101,5 @@ pub static HELPERS: [Helper; 66] = [
     save::xsave,
     save::xrstor,
     time::read_processor_id,
+    segments::require_privilege,
 ];

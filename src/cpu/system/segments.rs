@@ -71,6 +71,14 @@ fn require_protected_mode(vcpu: &Vcpu) -> Result<(), Exception> {
     if vcpu.is_protected_mode() { Ok(()) } else { Err(Exception::InvalidOpcode) }
 }
 
+/// #GP(0) unless privileged code runs, and before that #UD outside protected mode when `d` is 1.
+pub fn require_privilege(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    if op.d == 1 {
+        require_protected_mode(vcpu)?;
+    }
+    vcpu.require_cpl0()
+}
+
 fn read_table(vcpu: &mut Vcpu, op: &Op) -> Result<DescriptorTable, Exception> {
     vcpu.require_cpl0()?;
     let address = vcpu.reg(Reg(op.a));

@@ -4,6 +4,9 @@ use super::mmu::{Access, Privilege};
 use super::registers::is_canonical;
 use crate::cpu::{Exception, Segment, SegmentIndex, Vcpu};
 use crate::ir::Reg;
+use crate::mem::PAGE_SIZE;
+
+const PAGE_MASK: u64 = !(PAGE_SIZE - 1);
 
 /// A stack and a place in it. RSP changes only at [`commit`](Self::commit).
 pub struct Stack {
@@ -56,15 +59,6 @@ impl Stack {
         Ok(self.base.wrapping_add(offset) & 0xffff_ffff)
     }
 
-    /// Raises now what pushing `bytes` bytes would raise.
-    ///
-    /// # Errors
-    /// #SS(0), #PF.
-    pub fn reserve(&self, vcpu: &mut Vcpu, bytes: u64) -> Result<(), Exception> {
-        let address = self.address(self.offset.wrapping_sub(bytes), bytes)?;
-        vcpu.check_access(address, bytes, Access::Write, self.privilege)
-    }
-
     /// Pushes the low `bytes` bytes (2, 4 or 8) of `value`.
     ///
     /// # Errors
@@ -77,12 +71,33 @@ impl Stack {
         Ok(())
     }
 
+    /// Raises now what pushing `count` items of `bytes` bytes would raise, the first one first.
+    ///
+    /// # Errors
+    /// #SS(0), #PF.
+    fn reserve_items(&self, vcpu: &mut Vcpu, bytes: u64, count: u64) -> Result<(), Exception> {
+        let slot = |number: u64| self.address(self.offset.wrapping_sub(bytes * number), bytes);
+        let last = slot(count)?;
+        let mut page = None;
+        for number in 1..=count {
+            let address = slot(number)?;
+            // What is in one page has one permission.
+            if page.replace(address & PAGE_MASK) != Some(address & PAGE_MASK) {
+                vcpu.check_access(address, bytes, Access::Write, self.privilege)?;
+            }
+            if page == Some(last & PAGE_MASK) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// Pushes several items, all or none of them, the first one first.
     ///
     /// # Errors
     /// #SS(0), #PF.
     pub fn push_all(&mut self, vcpu: &mut Vcpu, bytes: u64, values: &[u64]) -> Result<(), Exception> {
-        self.reserve(vcpu, bytes * values.len() as u64)?;
+        self.reserve_items(vcpu, bytes, values.len() as u64)?;
         values.iter().try_for_each(|&value| self.push(vcpu, bytes, value))
     }
 

@@ -21,7 +21,6 @@ pub fn lift(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
         M::Lfence
         | M::Sfence
         | M::Mfence
-        | M::Clflush
         | M::Prefetch
         | M::Prefetchw
         | M::Prefetchwt1
