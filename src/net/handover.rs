@@ -336,7 +336,9 @@ impl FlowCarrier {
         let Some(known) = state.flows.get_mut(&flow) else { return true };
         match known.transport {
             Transport::Tcp if bytes.is_empty() => return !known.is_held,
-            Transport::Udp if known.inbox_bytes + bytes.len() > window || known.inbox.len() >= MAX_WAITING => {
+            Transport::Udp
+                if known.inbox_bytes + bytes.len() > window || known.inbox.len() >= MAX_WAITING =>
+            {
                 return true;
             }
             _ => {}

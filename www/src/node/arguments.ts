@@ -10,9 +10,10 @@ import {
   type EngineChoice,
   ENGINES,
   MEMORY_LIMITS_MIB,
+  type PublishedPort,
 } from "../options.js";
 import { reason } from "../worker/download.js";
-import type { DiskFile } from "./protocol.js";
+import type { DiskFile, NodeNetwork } from "./protocol.js";
 
 /** What `dinghy run` is to do. */
 export interface RunArguments {
@@ -25,6 +26,7 @@ export interface RunArguments {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  network: NodeNetwork;
   timeoutSeconds: number | undefined;
   stats: boolean;
 }
@@ -43,6 +45,11 @@ Options:
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
+  --net none|host      the guest's network: none, or connections from this computer (default none)
+  --publish HOST:GUEST let 127.0.0.1:HOST reach the guest's TCP port GUEST; may be given again
+  --net-allow ADDRESS[/BITS][:PORT]
+                       let the guest reach these addresses, which are not public; 127.0.0.1 is
+                       host.dinghy.internal there; may be given again
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --timeout SECONDS    give up after this time, with exit code 124
@@ -74,6 +81,7 @@ export function parseCommand(words: readonly string[]): RunArguments | "help" {
     append: values.append,
     disks: (values.disk ?? []).map(diskFile),
     memoryMiB: memory(values.memory),
+    network: network(values),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
     engine: choice("--engine", values.engine ?? "auto", ENGINES),
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
@@ -92,6 +100,9 @@ function optionValues(words: string[]) {
         disk: { type: "string", multiple: true },
         memory: { type: "string" },
         engine: { type: "string" },
+        net: { type: "string" },
+        publish: { type: "string", multiple: true },
+        "net-allow": { type: "string", multiple: true },
         clock: { type: "string" },
         timeout: { type: "string" },
         stats: { type: "boolean" },
@@ -111,6 +122,28 @@ function diskFile(text: string): DiskFile {
   const path = isReadOnly ? text.slice(0, -":ro".length) : text;
   if (path === "") throw new DinghyError("--disk needs the name of a disk image; use --disk FILE or --disk FILE:ro.");
   return { path, writes: isReadOnly ? "refused" : "through" };
+}
+
+function network(values: ReturnType<typeof optionValues>): NodeNetwork {
+  const to = choice("--net", values.net ?? "none", ["none", "host"]);
+  const publish = (values.publish ?? []).map(publishedPort);
+  const allow = values["net-allow"] ?? [];
+  if (to === "host") {
+    if (values.clock === "icount") {
+      throw new DinghyError(`--net host needs --clock real: the network does not keep to a time that is counted.`);
+    }
+    return { to, allow, publish };
+  }
+  if (publish.length > 0 || allow.length > 0) throw new DinghyError("--publish and --net-allow need --net host.");
+  return { to };
+}
+
+function publishedPort(text: string): PublishedPort {
+  const [hostPort, guestPort] = /^\d+:\d+$/.test(text) ? text.split(":").map(Number) : [];
+  if (hostPort === undefined || guestPort === undefined || hostPort > 0xffff || guestPort > 0xffff || guestPort === 0) {
+    throw new DinghyError(`--publish takes two ports, not "${text}"; use for example --publish 2375:2375.`);
+  }
+  return { hostPort, guestPort };
 }
 
 function memory(text: string | undefined): number {

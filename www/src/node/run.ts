@@ -66,6 +66,11 @@ async function runOnce(
   total: Totals,
 ): Promise<number | "restarted"> {
   const machine = await Machine.boot(options);
+  machine.published.forEach(({ hostPort, guestPort }, place) => {
+    // Where no port was chosen, nobody knows which one it is.
+    const chosen = options.network?.to === "host" && options.network.publish?.[place]?.hostPort !== 0;
+    if (!chosen) process.stderr.write(`dinghy: 127.0.0.1:${hostPort} leads to the guest's port ${guestPort}\n`);
+  });
   const terminal = attachTerminal(machine, inputDevice(options.commandLine ?? ""));
   let last: Status | undefined;
   let hasTimedOut = false as boolean;
@@ -88,6 +93,8 @@ async function runOnce(
   });
   clearTimeout(timer);
   terminal.detach();
+  // A guest that is booted again listens on the same ports.
+  await machine.gone;
   if (last) total.add(last.statistics);
   switch (exit.reason) {
     case "powered-off":
@@ -130,6 +137,7 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
     memoryMiB: parsed.memoryMiB,
     clock: parsed.clock,
     engine: parsed.engine,
+    network: parsed.network,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
 }
