@@ -352,8 +352,8 @@ export class RelayCarrier implements Carrier {
     const isVersion2 = this.#asksForVersion2;
     const relay: Relay = new Relay(this.openSocket(this.address, isVersion2 ? [SUBPROTOCOL] : []), (hasOpened) => {
       if (this.#relay === relay) this.#relay = undefined;
-      // The next attempt is made in the other way; the guest repeats what fails now.
-      if (!hasOpened) this.#asksForVersion2 = !isVersion2;
+      // After a failure the next attempt is made in the other way; the guest repeats what fails now.
+      this.#asksForVersion2 = hasOpened || !isVersion2;
     });
     return relay;
   }

@@ -1,5 +1,6 @@
 /** The arguments of the `dinghy` command. */
 
+import { isIPv4 } from "node:net";
 import { parseArgs } from "node:util";
 
 import {
@@ -31,8 +32,24 @@ export interface RunArguments {
   stats: boolean;
 }
 
+/** What `dinghy serve` is to do. */
+export interface ServeArguments {
+  folder: string;
+  host: string;
+  port: number;
+  allow: string[];
+  origins: string[];
+  nameServer: string | undefined;
+}
+
+/** A command with its arguments. */
+export type Command = ({ command: "run" } & RunArguments) | ({ command: "serve" } & ServeArguments);
+
 /** The help text. */
 export const USAGE = `Usage: dinghy run [options]
+       dinghy serve DIR [options]
+
+dinghy run
 
 Boots Linux on an emulated x86_64 machine, with the guest's console on this terminal.
 
@@ -56,9 +73,28 @@ Options:
   --stats              print one line of JSON on stderr at the end
   --help               print this text
 
+Where port 2375 of the guest is published and --append is not given, the guest's Docker is told to
+serve its API there.
+
 On a terminal, Ctrl-A X ends the machine, Ctrl-A Ctrl-A types Ctrl-A.
 
 Exit code: 0 power-off, 3 guest panic or triple fault, 2 bad arguments or files, 124 timeout.
+
+dinghy serve DIR
+
+Serves a folder of files, such as the built page, isolated so that its memory can be shared; beside it
+a relay for the guest's connections (Wisp, at /relay/) and DNS over HTTPS (at /relay/dns-query).
+Previews of the guest's web servers get origins of their own, http://pPORT.localhost.
+
+Options:
+  --port NUMBER        the port to listen on (default 8080; 0 takes one that is free)
+  --host ADDRESS       the address to listen on (default 127.0.0.1)
+  --allow DESTINATION  let the relay connect there: public for all public addresses, ADDRESS[/BITS],
+                       NAME or *.NAME, each with or without :PORT; may be given again (default: nowhere)
+  --origin ORIGIN      let pages of this origin use the relay, besides this server's own on a loopback
+                       address; may be given again
+  --name-server ADDRESS[:PORT]
+                       whom to ask for names (default: as this computer is configured)
 `;
 
 /**
@@ -67,15 +103,19 @@ Exit code: 0 power-off, 3 guest panic or triple fault, 2 bad arguments or files,
  * @returns `"help"` when the help text is asked for
  * @throws DinghyError that says which argument is wrong and what would be right
  */
-export function parseCommand(words: readonly string[]): RunArguments | "help" {
+export function parseCommand(words: readonly string[]): Command | "help" {
   const [command, ...rest] = words;
   if (command === undefined || command === "--help" || command === "help") return "help";
+  if (command === "serve") return parseServe(rest);
   if (command !== "run") {
-    throw new DinghyError(`There is no command "${command}"; use \`dinghy run\` (see \`dinghy --help\`).`);
+    throw new DinghyError(
+      `There is no command "${command}"; use \`dinghy run\` or \`dinghy serve\` (see \`dinghy --help\`).`,
+    );
   }
   const values = optionValues(rest);
   if (values.help) return "help";
   return {
+    command,
     kernel: values.kernel,
     initrd: values.initrd,
     append: values.append,
@@ -89,9 +129,61 @@ export function parseCommand(words: readonly string[]): RunArguments | "help" {
   };
 }
 
-function optionValues(words: string[]) {
+function parseServe(words: string[]): Command | "help" {
+  const { values, positionals } = parsed(() =>
+    parseArgs({
+      args: words,
+      options: {
+        port: { type: "string" },
+        host: { type: "string" },
+        allow: { type: "string", multiple: true },
+        origin: { type: "string", multiple: true },
+        "name-server": { type: "string" },
+        help: { type: "boolean" },
+      },
+      strict: true,
+      allowPositionals: true,
+    }),
+  );
+  if (values.help) return "help";
+  const [folder, ...others] = positionals;
+  if (folder === undefined || others.length > 0) {
+    throw new DinghyError("dinghy serve takes one folder; use for example dinghy serve www/dist.");
+  }
+  const port = /^\d+$/.test(values.port ?? "8080") ? Number(values.port ?? "8080") : NaN;
+  if (!(port <= 0xffff)) throw new DinghyError(`--port takes a number to 65535, not "${values.port}".`);
+  return {
+    command: "serve",
+    folder,
+    host: values.host ?? "127.0.0.1",
+    port,
+    allow: values.allow ?? [],
+    origins: values.origin ?? [],
+    nameServer: values["name-server"] === undefined ? undefined : nameServer(values["name-server"]),
+  };
+}
+
+function nameServer(text: string): string {
+  const [address = "", port = "53", ...others] = text.split(":");
+  if (!isIPv4(address) || !/^\d+$/.test(port) || others.length > 0) {
+    throw new DinghyError(`--name-server takes ADDRESS[:PORT], not "${text}"; use for example --name-server 9.9.9.9.`);
+  }
+  return `${address}:${port}`;
+}
+
+/** What a parser of arguments gives; what it finds wrong is said in one sentence. */
+function parsed<Values>(parse: () => Values): Values {
   try {
-    return parseArgs({
+    return parse();
+  } catch (error) {
+    const [sentence = ""] = reason(error).split(/\.\s|\n/);
+    throw new DinghyError(`${sentence.replace(/\.$/, "")}; see \`dinghy --help\`.`);
+  }
+}
+
+function optionValues(words: string[]) {
+  return parsed(() =>
+    parseArgs({
       args: words,
       options: {
         kernel: { type: "string" },
@@ -110,11 +202,8 @@ function optionValues(words: string[]) {
       },
       strict: true,
       allowPositionals: false,
-    }).values;
-  } catch (error) {
-    const [sentence = ""] = reason(error).split(/\.\s|\n/);
-    throw new DinghyError(`${sentence.replace(/\.$/, "")}; see \`dinghy --help\`.`);
-  }
+    }),
+  ).values;
 }
 
 function diskFile(text: string): DiskFile {
