@@ -25,6 +25,7 @@ export default defineConfig(
     languageOptions: {
       globals: Object.fromEntries(
         [
+          "AbortSignal",
           "Blob",
           "DecompressionStream",
           "Headers",

@@ -24,6 +24,9 @@ const PANIC_TEXT = "Kernel panic - not syncing";
 /** A line on the serial port by which the guest tells how far it is; from the kernel's log it comes with a time. */
 const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 
+/** The mark by which the guest names the TCP ports at which something listens. */
+const PORTS_MARK = /^ports((?:-\d{1,5})*)$/;
+
 /** The workers behind a machine. */
 export interface Backend {
   /** Brings input to the machine. */
@@ -42,6 +45,8 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The guest's listening TCP ports have changed: all that there are now, in order. */
+  ports: readonly number[];
 }
 
 /** One of the guest's consoles. */
@@ -95,6 +100,7 @@ export class Machine {
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
   #hasPanicked = false;
   #exit: Exit | undefined;
+  #ports: readonly number[] = [];
   #published: PublishedPort[] = [];
   #gone: Promise<void> | undefined;
   readonly #http = new GuestHttp((port) => this.connect(port));
@@ -111,7 +117,10 @@ export class Machine {
     const onSerialLine = (line: string): void => {
       this.#noticePanic(line);
       const mark = MARK_LINE.exec(line)?.[1];
-      if (mark !== undefined) this.#enter({ name: "mark", mark });
+      if (mark === undefined) return;
+      const ports = PORTS_MARK.exec(mark)?.[1];
+      if (ports === undefined) this.#enter({ name: "mark", mark });
+      else this.#noticePorts(ports);
     };
     this.#logs = { console: new GuestLog(onConsoleLine), serial: new GuestLog(onSerialLine) };
     this.#started = new Promise((resolve, reject) => {
@@ -172,6 +181,14 @@ export class Machine {
    */
   async fetch(port: number, request: Request | URL | string, init?: RequestInit): Promise<Response> {
     return this.#http.fetch(checkedPort(port), request, init);
+  }
+
+  /**
+   * The guest's TCP ports at which something listens that can be reached from outside it, in order, as the guest that comes
+   * with dinghy tells them; among them those that `docker run --publish` names.
+   */
+  get ports(): readonly number[] {
+    return this.#ports;
   }
 
   /** In node: the ports of this computer that lead to the guest. */
@@ -260,6 +277,12 @@ export class Machine {
   #enter(phase: Phase): void {
     this.#onPhase?.(phase);
     this.#events.emit("phase", phase);
+  }
+
+  #noticePorts(text: string): void {
+    const ports = text.split("-").slice(1).map(Number);
+    this.#ports = ports.sort((a, b) => a - b);
+    this.#events.emit("ports", this.#ports);
   }
 
   #noticePanic(line: string): void {

@@ -29,7 +29,7 @@ function decimal(hex, value, i) {
     }
     if (ports != told) {
         told = ports
-        print "<6>dinghy:ports" ports
+        print "<5>dinghy:ports" ports
         fflush()
     }
 }
