@@ -51,9 +51,9 @@ const MOST_CLIENTS = 256;
 const MOST_CLIENTS_OF_ADDRESS = 16;
 
 /** Names under which a server on a loopback address is reached. With any other, a foreign page may be behind it. */
-const LOCAL_HOSTS = /^(?:localhost|127\.0\.0\.1|\[::1\]|(p\d+)\.localhost)$/;
+const LOCAL_HOSTS = /^(?:localhost|127\.0\.0\.1|\[::1\]|p\d{1,5}(?:-\d{1,2})?\.localhost)$/;
 /** The first label of a preview's origin: the guest's port. */
-const PREVIEW_HOST = /^p\d{1,5}\./;
+const PREVIEW_HOST = /^p\d{1,5}(?:-\d{1,2})?\./;
 
 /** Sent with every file of the page. The first two isolate it, which shared memory needs. */
 const PAGE_HEADERS = {
@@ -65,6 +65,7 @@ const PAGE_HEADERS = {
 
 /** Sent in place of some of these at the origins of previews, which stand in frames of the page. */
 const PREVIEW_HEADERS = {
+  "cross-origin-opener-policy": "unsafe-none",
   "cross-origin-embedder-policy": "credentialless",
   "cross-origin-resource-policy": "cross-origin",
 } as const;
@@ -104,6 +105,8 @@ export async function serve(options: ServeOptions): Promise<Serving> {
     for (const [name, value] of Object.entries(isPreview ? { ...PAGE_HEADERS, ...PREVIEW_HEADERS } : PAGE_HEADERS)) {
       response.setHeader(name, value);
     }
+    // The page reads this of its own answer, and has a relay without looking for one.
+    if (!policy.isEmpty && !isPreview) response.setHeader("server-timing", `relay;desc="${RELAY_PATH}"`);
     const path = request.url?.split("?")[0] ?? "/";
     if (path === NAMES_PATH) {
       void names(request, response);
