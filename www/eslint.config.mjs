@@ -30,6 +30,8 @@ export default defineConfig(
           "DecompressionStream",
           "Headers",
           "Response",
+          "AbortController",
+          "ReadableStream",
           "WebSocket",
           "crypto",
           "getComputedStyle",

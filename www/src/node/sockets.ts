@@ -141,6 +141,7 @@ function failure(error: NodeJS.ErrnoException): FlowFailure {
 export class PublishedPorts {
   #network: Network | undefined;
   readonly #waiting: { socket: Socket; guestPort: number }[] = [];
+  readonly #servers: Server[] = [];
 
   /**
    * Listens on all ports; where 0 is asked for, on one that is free.
@@ -151,6 +152,7 @@ export class PublishedPorts {
     const listening: PublishedPort[] = [];
     for (const { hostPort, guestPort } of ports) {
       const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => this.#accept(socket, guestPort));
+      this.#servers.push(server);
       listening.push({ hostPort: await listenOn(server, hostPort), guestPort });
     }
     return listening;
@@ -162,6 +164,11 @@ export class PublishedPorts {
     for (const { socket, guestPort } of this.#waiting.splice(0)) {
       if (!socket.destroyed) this.#accept(socket, guestPort);
     }
+  }
+
+  /** Listens no more. */
+  end(): void {
+    this.#servers.forEach((server) => server.close());
   }
 
   #accept(socket: Socket, guestPort: number): void {
