@@ -33,7 +33,9 @@ try {
   document.body.append(frame);
 } catch (error) {
   const text = document.createElement("p");
-  text.textContent = `This preview does not work here: ${error.message}`;
+  text.textContent =
+    `This preview does not work here: ${error.message}. Some browsers keep service workers from frames of other sites: ` +
+    "open the page at a name that its previews are below, on this computer http://dinghy.localhost and the port.";
   document.body.append(text);
 }
 

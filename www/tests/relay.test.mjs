@@ -168,7 +168,7 @@ test("a relay that is killed in mid-transfer resets the guest's streams, and ser
   const relayPort = Number(new URL(relay.address).port);
   const test = new TestPort();
   const carrier = new RelayCarrier(
-    `ws://localhost:${relayPort}/relay/`,
+    `ws://127.0.0.1:${relayPort}/relay/`,
     undefined,
     (url, offered) => new WebSocket(url, offered),
   );
@@ -248,6 +248,11 @@ test("pages of other origins, previews and other names of the server are turned 
   assert.equal(await outcome({ origin: "https://other.example" }), 403);
   assert.equal(await outcome({ origin: "null" }), 403);
   assert.equal(await outcome({ origin: `http://p80.localhost:${number}` }), 403);
+  assert.equal(await outcome({ origin: `http://p80.dinghy.localhost:${number}` }), 403);
+  assert.equal(
+    await outcome({ origin: `http://dinghy.localhost:${number}`, host: `dinghy.localhost:${number}` }),
+    "open",
+  );
   assert.equal(await outcome({ origin: `http://p80.localhost:${number}`, host: `p80.localhost:${number}` }), 403);
   // Rebinding of the server's own name.
   assert.equal(await outcome({ origin: `http://evil.example:${number}`, host: `evil.example:${number}` }), 403);

@@ -84,7 +84,7 @@ dinghy serve DIR
 
 Serves a folder of files, such as the built page, isolated so that its memory can be shared; beside it
 a relay for the guest's connections (Wisp, at /relay/) and DNS over HTTPS (at /relay/dns-query).
-Previews of the guest's web servers get origins of their own, http://pPORT.localhost.
+Previews of the guest's web servers get origins of their own, http://pPORT.dinghy.localhost.
 
 Options:
   --port NUMBER        the port to listen on (default 8080; 0 takes one that is free)

@@ -50,12 +50,14 @@ slot.catch(() => undefined);
 
 /**
  * The origin for a preview of a port, or nothing where this page has none. A host names them in the page's
- * `<meta name="dinghy-preview-origin" content="https://{preview}.example.org">`; on this computer, browsers know names below `localhost`.
+ * `<meta name="dinghy-preview-origin" content="https://{preview}.example.org">`, below the page's own name, so that browsers take them
+ * for one site and let them have service workers. On this computer, browsers know all names below `localhost`.
  */
 async function previewOrigin(port: number): Promise<string | undefined> {
   const named = document.querySelector<HTMLMetaElement>('meta[name="dinghy-preview-origin"]')?.content;
-  const isLocal = /^(?:localhost|127\.0\.0\.1)$/.test(location.hostname);
-  const pattern = named ?? (isLocal ? `http://{preview}.localhost:${location.port}` : undefined);
+  const localName =
+    location.hostname === "127.0.0.1" ? "localhost" : /^(?:.+\.)?localhost$/.exec(location.hostname)?.[0];
+  const pattern = named ?? (localName === undefined ? undefined : `http://{preview}.${localName}:${location.port}`);
   if (pattern === undefined) return undefined;
   const number = await slot;
   const { origin } = new URL(pattern.replace("{preview}", number === 0 ? `p${port}` : `p${port}-${number}`));

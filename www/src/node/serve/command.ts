@@ -18,7 +18,7 @@ export async function serveFolder(options: ServeArguments): Promise<number> {
     nameServer: options.nameServer ?? configuredNameServer(),
     log: (text) => process.stderr.write(`dinghy: ${text}\n`),
   });
-  process.stdout.write(`dinghy is at ${serving.address} (Ctrl-C stops the server)\n`);
+  process.stdout.write(`dinghy is at ${serving.pageAddress} (Ctrl-C stops the server)\n`);
   await new Promise<void>((resolve) => {
     process.once("SIGINT", resolve);
     process.once("SIGTERM", resolve);

@@ -36,8 +36,13 @@ export interface ServeOptions {
 
 /** A running server. */
 export interface Serving {
-  /** The page's address. */
+  /** The page's address for programs. */
   address: string;
+  /**
+   * The page's address for browsers. Some keep service workers from frames of other sites; of what is below `localhost` they
+   * take the first name and all names below that for one site.
+   */
+  pageAddress: string;
   /** Stops it and ends all connections. */
   close(): Promise<void>;
 }
@@ -51,7 +56,7 @@ const MOST_CLIENTS = 256;
 const MOST_CLIENTS_OF_ADDRESS = 16;
 
 /** Names under which a server on a loopback address is reached. With any other, a foreign page may be behind it. */
-const LOCAL_HOSTS = /^(?:localhost|127\.0\.0\.1|\[::1\]|p\d{1,5}(?:-\d{1,2})?\.localhost)$/;
+const LOCAL_HOSTS = /^(?:127\.0\.0\.1|\[::1\]|(?:p\d{1,5}(?:-\d{1,2})?\.)?(?:dinghy\.)?localhost)$/;
 /** The first label of a preview's origin: the guest's port. */
 const PREVIEW_HOST = /^p\d{1,5}(?:-\d{1,2})?\./;
 
@@ -176,8 +181,10 @@ export async function serve(options: ServeOptions): Promise<Serving> {
   });
 
   const port = await listen(server, options);
+  const address = (host: string): string => `http://${host}:${port}/`;
   return {
-    address: `http://${options.host === "127.0.0.1" ? "localhost" : options.host}:${port}/`,
+    address: address(options.host),
+    pageAddress: address(isLocal ? "dinghy.localhost" : options.host),
     close: async () => {
       sockets.clients.forEach((client) => client.terminate());
       server.closeAllConnections();
