@@ -25,10 +25,21 @@ export default defineConfig(
     languageOptions: {
       globals: Object.fromEntries(
         [
+          "AbortSignal",
           "Blob",
           "DecompressionStream",
           "Headers",
           "Response",
+          "AbortController",
+          "ReadableStream",
+          "WebSocket",
+          "crypto",
+          "getComputedStyle",
+          "indexedDB",
+          "localStorage",
+          "MessageEvent",
+          "location",
+          "navigator",
           "URL",
           "WebAssembly",
           "clearTimeout",

@@ -3,11 +3,13 @@
 use super::code::WorkerCode;
 use super::disk;
 use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
+use super::net;
 use super::options::EngineOptions;
 use super::port::PortState;
-use crate::host::{Entropy, RepeatableEntropy};
+use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::jit;
 use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, RunOutcome};
+use crate::net::handover::FlowCarrier;
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Object, Reflect};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ fn when_to_compile(engine: Option<&str>) -> Result<Option<jit::EngineOptions>, E
 pub struct WebMachine {
     machine: Machine,
     inboxes: Vec<Option<ChunkInbox>>,
+    carrier: Option<FlowCarrier>,
     last_outcome: RunOutcome,
 }
 
@@ -55,6 +58,17 @@ impl WebMachine {
         let entropy = |seed| -> Box<dyn Entropy> {
             if is_repeatable { Box::new(RepeatableEntropy::new(seed)) } else { Box::new(CryptoEntropy) }
         };
+        let network = options.network();
+        if network.is_some() && is_repeatable {
+            return Err(Error::new(
+                "a network needs the clock \"real\": it does not keep to a time that is counted",
+            ));
+        }
+        let network = network
+            .map(|network| net::build(network, &mut CryptoEntropy))
+            .transpose()
+            .map_err(|sentence| Error::new(&sentence))?;
+        let (gateway, carrier) = network.unzip();
         let config = MachineConfig {
             memory_bytes: options.memory_bytes() as u64,
             // Compiled code calls a helper for most 256-bit operations: programs that choose by CPUID are faster with 128.
@@ -71,11 +85,11 @@ impl WebMachine {
             disks,
             code: when_to_compile(options.engine().as_deref())?
                 .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
-            network: None,
+            network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
             shares: Vec::new(),
         };
         let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
-        Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })
+        Ok(Self { machine, inboxes, carrier, last_outcome: RunOutcome::LimitReached })
     }
 
     /// Runs `limit` more instructions at most; says why it returned.
@@ -156,7 +170,8 @@ impl WebMachine {
     /// A number of which another worker makes a port.
     #[wasm_bindgen(js_name = portHandle)]
     pub fn port_handle(&self) -> u32 {
-        PortState { handle: self.machine.handle(), inboxes: self.inboxes.clone() }.into_handle()
+        let (inboxes, carrier) = (self.inboxes.clone(), self.carrier.clone());
+        PortState { handle: self.machine.handle(), inboxes, carrier }.into_handle()
     }
 
     /// Address of the attention word in this memory.

@@ -8,6 +8,7 @@ mod disk;
 mod host;
 mod local;
 mod machine;
+mod net;
 mod options;
 mod port;
 

@@ -28,10 +28,24 @@ extern "C" {
     pub fn rows(this: &EngineOptions) -> u16;
     #[wasm_bindgen(method, getter)]
     pub fn disks(this: &EngineOptions) -> Array;
+    /// Without it there is no network card.
+    #[wasm_bindgen(method, getter)]
+    pub fn network(this: &EngineOptions) -> Option<EngineNetwork>;
     #[wasm_bindgen(method, getter, js_name = onConsoleOutput)]
     pub fn on_console_output(this: &EngineOptions) -> Function;
     #[wasm_bindgen(method, getter, js_name = onSerialOutput)]
     pub fn on_serial_output(this: &EngineOptions) -> Function;
+
+    /// What the guest's network may do.
+    pub type EngineNetwork;
+
+    /// Strings that name [`Destinations`](crate::net::Destinations).
+    #[wasm_bindgen(method, getter)]
+    pub fn allowed(this: &EngineNetwork) -> Array;
+    #[wasm_bindgen(method, getter, js_name = nameServer)]
+    pub fn name_server(this: &EngineNetwork) -> Option<String>;
+    #[wasm_bindgen(method, catch, js_name = onWork)]
+    pub fn on_work(this: &EngineNetwork) -> Result<(), JsValue>;
 
     /// A disk, chunked or synchronous.
     pub type EngineDisk;

@@ -1,6 +1,9 @@
 //! The machine as other workers on the same memory reach it.
 
+use super::net;
 use crate::machine::MachineHandle;
+use crate::net::QueryId;
+use crate::net::handover::FlowCarrier;
 use crate::storage::ChunkInbox;
 use js_sys::{Error, Uint8Array};
 use wasm_bindgen::prelude::*;
@@ -11,6 +14,8 @@ pub struct PortState {
     pub handle: MachineHandle,
     /// The inboxes of the chunked disks, by the disks' places.
     pub inboxes: Vec<Option<ChunkInbox>>,
+    /// The carrier's side of the network, if there is one.
+    pub carrier: Option<FlowCarrier>,
 }
 
 /// `EnginePort` of the package's `engine.ts`.
@@ -74,9 +79,69 @@ impl WebPort {
     pub fn fail_chunk(&self, disk: usize, index: f64, reason: String) -> Result<(), Error> {
         self.complete(disk, index, Err(reason))
     }
+
+    /// What the network is to do, as [`net::encode`] writes it.
+    #[wasm_bindgen(js_name = takeNetworkCommands)]
+    pub fn take_network_commands(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        if let Some(carrier) = &self.0.carrier {
+            carrier.take_commands().iter().for_each(|command| net::encode(command, &mut bytes));
+        }
+        bytes
+    }
+
+    /// A flow is open.
+    #[wasm_bindgen(js_name = flowOpened)]
+    pub fn flow_opened(&self, flow: f64) {
+        self.progress((), |carrier| carrier.opened(net::flow(flow)));
+    }
+
+    /// A flow cannot be opened, or has ended badly.
+    #[wasm_bindgen(js_name = flowFailed)]
+    pub fn flow_failed(&self, flow: f64, reason: &str) {
+        self.progress((), |carrier| carrier.failed(net::flow(flow), net::failure(reason)));
+    }
+
+    /// Bytes of a stream, or a datagram, for the guest; whether there is room for more.
+    #[wasm_bindgen(js_name = flowData)]
+    pub fn flow_data(&self, flow: f64, bytes: Vec<u8>) -> bool {
+        self.progress(true, |carrier| carrier.deliver(net::flow(flow), bytes))
+    }
+
+    /// The stream for the guest has ended.
+    #[wasm_bindgen(js_name = flowEnded)]
+    pub fn flow_ended(&self, flow: f64) {
+        self.progress((), |carrier| carrier.ended(net::flow(flow)));
+    }
+
+    /// So many bytes of the guest's have left.
+    #[wasm_bindgen(js_name = flowSent)]
+    pub fn flow_sent(&self, flow: f64, count: usize) {
+        self.progress((), |carrier| carrier.sent(net::flow(flow), count));
+    }
+
+    /// Connects to a port of the guest; the flow's number, or nothing without a network.
+    #[wasm_bindgen(js_name = connectGuest)]
+    pub fn connect_guest(&self, port: u16) -> Option<f64> {
+        self.progress(None, |carrier| Some(net::number(carrier.connect(port))))
+    }
+
+    /// The answer to a question to a name server, or nothing if there is none.
+    #[wasm_bindgen(js_name = answerName)]
+    pub fn answer_name(&self, question: f64, answer: Option<Vec<u8>>) {
+        self.progress((), |carrier| carrier.answer(QueryId(question as u64), answer));
+    }
 }
 
 impl WebPort {
+    /// Does something to the network and lets the machine look at it; `without` one, there is nothing to do.
+    fn progress<T>(&self, without: T, change: impl FnOnce(&FlowCarrier) -> T) -> T {
+        let Some(carrier) = &self.0.carrier else { return without };
+        let outcome = change(carrier);
+        self.0.handle.network_progressed();
+        outcome
+    }
+
     fn complete(&self, disk: usize, index: f64, outcome: Result<Vec<u8>, String>) -> Result<(), Error> {
         let inbox = self.0.inboxes.get(disk).and_then(Option::as_ref);
         let inbox = inbox.ok_or_else(|| Error::new(&format!("disk {disk} is not fetched in chunks")))?;

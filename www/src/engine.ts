@@ -75,6 +75,22 @@ export interface SynchronousDisk {
 /** A disk of the machine, in the order vda, vdb, … */
 export type EngineDisk = ChunkedDisk | SynchronousDisk;
 
+/** What a flow of the guest carries: a stream each way, or datagrams. */
+export type Transport = "tcp" | "udp";
+
+/** Why a flow could not begin or go on. */
+export type FlowFailure = "forbidden" | "refused" | "reset" | "unreachable" | "too-many";
+
+/** The guest's network card, whose flows JavaScript carries. */
+export interface EngineNetwork {
+  /** Destinations, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
+  allowed: string[];
+  /** The name server, `ADDRESS:PORT`, that the guest may ask over TCP as well. */
+  nameServer?: string | undefined;
+  /** Called from within `run` when {@link EnginePort.takeNetworkCommands} has something after it had nothing. */
+  onWork(): void;
+}
+
 /** What a machine is made from. */
 export interface EngineOptions {
   /** Guest RAM in bytes, a multiple of 1 MiB. */
@@ -95,6 +111,8 @@ export interface EngineOptions {
   rows: number;
   /** The disks, vda first. */
   disks: EngineDisk[];
+  /** The network; without it there is no card. Needs the clock `"real"`. */
+  network?: EngineNetwork | undefined;
   /** Takes what the guest prints on the virtio console (hvc0); bytes are a copy outside wasm memory. */
   onConsoleOutput(bytes: Uint8Array): void;
   /** Takes what the guest prints on the serial port (ttyS0); bytes are a copy outside wasm memory. */
@@ -193,6 +211,22 @@ export interface EnginePort {
   completeChunk(disk: number, index: number, bytes: Uint8Array): void;
   /** Chunk `index` of disk `disk` cannot be had; the guest sees an I/O error, `reason` goes to the log. */
   failChunk(disk: number, index: number, reason: string): void;
+  /** What the network is to do since the last call, in order, as network/commands.ts reads it. */
+  takeNetworkCommands(): Uint8Array;
+  /** A flow is open. */
+  flowOpened(flow: number): void;
+  /** A flow cannot be opened, or has ended badly; it is forgotten. */
+  flowFailed(flow: number, reason: FlowFailure): void;
+  /** A piece of a stream, or a datagram, for the guest. Returns whether there is room for more: if not, wait for `"resume"`. */
+  flowData(flow: number, bytes: Uint8Array): boolean;
+  /** The stream for the guest has ended. */
+  flowEnded(flow: number): void;
+  /** So many bytes of the guest's have left. */
+  flowSent(flow: number, count: number): void;
+  /** Connects to a TCP port of the guest. Returns the flow's number, or nothing without a network. */
+  connectGuest(port: number): number | undefined;
+  /** The answer to a question, or nothing if there is none. */
+  answerName(question: number, answer: Uint8Array | undefined): void;
   /** Gives the handle back. */
   free(): void;
 }

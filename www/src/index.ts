@@ -13,10 +13,21 @@
 
 import { chooseBuild, type Build } from "./features.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
-import { type BootOptions, checkEngine, checkMemory, DEFAULT_COMMAND_LINE, DEFAULT_MEMORY_MIB } from "./options.js";
+import { nameAddress } from "./network/relay.js";
+import { GuestHttpError } from "./network/http.js";
+import {
+  type BootOptions,
+  checkEngine,
+  checkMemory,
+  DEFAULT_COMMAND_LINE,
+  DEFAULT_MEMORY_MIB,
+  type NetworkOptions,
+} from "./options.js";
 import type { BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
+export { GuestHttpError };
+export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
 
@@ -53,9 +64,18 @@ function bootMessage(options: BootOptions): BootMessage {
     memoryMiB,
     clock: options.clock ?? "real",
     engine: checkEngine(options.engine ?? "auto"),
+    network: checkedNetwork(options),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     io: undefined,
   };
+}
+
+/** The network of the options, with whole addresses: workers have another base address. */
+function checkedNetwork({ network, clock }: BootOptions): NetworkOptions {
+  if (network?.to !== "relay") return network ?? { to: clock === "icount" ? "none" : "nowhere" };
+  const relay = new URL(network.relay, document.baseURI.replace(/^http/, "ws"));
+  const dns = network.dns === undefined ? nameAddress(relay) : new URL(network.dns, document.baseURI);
+  return { ...network, relay: relay.href, dns: dns.href };
 }
 
 function connect(build: Build, boot: BootMessage, receive: Receive): Backend {
@@ -72,8 +92,11 @@ function connectShared(boot: BootMessage, receive: Receive): Backend {
   io.postMessage(connection, [port1]);
   vcpu.postMessage({ ...boot, io: port2 }, [port2]);
   return {
-    send: (message) => io.postMessage(message),
-    terminate: () => workers.forEach((worker) => worker.terminate()),
+    send: (message, transfer = []) => io.postMessage(message, transfer),
+    terminate: () => {
+      workers.forEach((worker) => worker.terminate());
+      return Promise.resolve();
+    },
   };
 }
 
@@ -81,7 +104,13 @@ function connectUnshared(boot: BootMessage, receive: Receive): Backend {
   const worker = new Worker(new URL("./worker/vcpu-unshared.js", import.meta.url), { type: "module", name: "vcpu" });
   listen(worker, receive);
   worker.postMessage(boot);
-  return { send: (message) => worker.postMessage(message), terminate: () => worker.terminate() };
+  return {
+    send: (message, transfer = []) => worker.postMessage(message, transfer),
+    terminate: () => {
+      worker.terminate();
+      return Promise.resolve();
+    },
+  };
 }
 
 function listen(worker: Worker, receive: Receive): void {

@@ -2,7 +2,17 @@
 
 import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
-import { DinghyError, type Exit, type ExitReason, type Phase, type Status, type TerminalSize } from "./options.js";
+import { type Connection, openConnection } from "./network/channel.js";
+import { GuestHttp } from "./network/http.js";
+import {
+  DinghyError,
+  type Exit,
+  type ExitReason,
+  type Phase,
+  type PublishedPort,
+  type Status,
+  type TerminalSize,
+} from "./options.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -14,12 +24,15 @@ const PANIC_TEXT = "Kernel panic - not syncing";
 /** A line on the serial port by which the guest tells how far it is; from the kernel's log it comes with a time. */
 const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 
+/** The mark by which the guest names the TCP ports at which something listens. */
+const PORTS_MARK = /^ports((?:-\d{1,5})*)$/;
+
 /** The workers behind a machine. */
 export interface Backend {
   /** Brings input to the machine. */
-  send(message: InputMessage): void;
-  /** Ends the workers at once. */
-  terminate(): void;
+  send(message: InputMessage, transfer?: MessagePort[]): void;
+  /** Ends the workers at once; resolves when what they held is free. */
+  terminate(): Promise<void>;
 }
 
 /** What a {@link Machine} tells. */
@@ -32,6 +45,8 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The guest's listening TCP ports have changed: all that there are now, in order. */
+  ports: readonly number[];
 }
 
 /** One of the guest's consoles. */
@@ -85,6 +100,10 @@ export class Machine {
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
   #hasPanicked = false;
   #exit: Exit | undefined;
+  #ports: readonly number[] = [];
+  #published: PublishedPort[] = [];
+  #gone: Promise<void> | undefined;
+  readonly #http = new GuestHttp((port) => this.connect(port));
 
   /**
    * @param connect makes the workers; what they tell is given to `receive`
@@ -98,7 +117,10 @@ export class Machine {
     const onSerialLine = (line: string): void => {
       this.#noticePanic(line);
       const mark = MARK_LINE.exec(line)?.[1];
-      if (mark !== undefined) this.#enter({ name: "mark", mark });
+      if (mark === undefined) return;
+      const ports = PORTS_MARK.exec(mark)?.[1];
+      if (ports === undefined) this.#enter({ name: "mark", mark });
+      else this.#noticePorts(ports);
     };
     this.#logs = { console: new GuestLog(onConsoleLine), serial: new GuestLog(onSerialLine) };
     this.#started = new Promise((resolve, reject) => {
@@ -138,6 +160,47 @@ export class Machine {
     return this.#exit;
   }
 
+  /**
+   * Connects to a TCP port of the guest. One that nobody listens on fails the connection's streams, with a
+   * {@link DinghyError}.
+   */
+  connect(port: number): Connection {
+    const { port1, port2 } = new MessageChannel();
+    const connection = openConnection(checkedPort(port), port1);
+    if (this.#exit) connection.close();
+    else this.#backend.send({ type: "connect-guest", port, channel: port2 }, [port2]);
+    return connection;
+  }
+
+  /**
+   * Asks a web server in the guest, as `fetch` would: the answer may still be arriving, and is taken as fast as it is read.
+   *
+   * @param port the server's TCP port, for example one that `docker run --publish` names
+   * @param request what to ask for; of an address, the path and the query count
+   * @throws GuestHttpError if nobody listens there (its `status` is 502), the answer is none (502) or late (504)
+   */
+  async fetch(port: number, request: Request | URL | string, init?: RequestInit): Promise<Response> {
+    return this.#http.fetch(checkedPort(port), request, init);
+  }
+
+  /**
+   * The guest's TCP ports at which something listens that can be reached from outside it, in order, as the guest that comes
+   * with dinghy tells them; among them those that `docker run --publish` names.
+   */
+  get ports(): readonly number[] {
+    return this.#ports;
+  }
+
+  /** In node: the ports of this computer that lead to the guest. */
+  get published(): readonly PublishedPort[] {
+    return this.#published;
+  }
+
+  /** After the end: resolves when the machine's workers and all that they held are gone. */
+  get gone(): Promise<void> {
+    return this.#gone ?? Promise.reject(new DinghyError("The machine still runs."));
+  }
+
   /** What the guest printed on its serial port: the boot log. */
   get bootLog(): string {
     return this.#logs.serial.text();
@@ -175,6 +238,9 @@ export class Machine {
       case "status":
         this.#events.emit("status", message.status);
         break;
+      case "published":
+        this.#published = message.ports;
+        break;
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;
@@ -189,7 +255,7 @@ export class Machine {
     if (this.#settleStart && fatal) {
       this.#settleStart.reject(error);
       this.#settleStart = undefined;
-      this.#backend.terminate();
+      void this.#backend.terminate();
       return;
     }
     this.#events.emit("error", error);
@@ -203,7 +269,8 @@ export class Machine {
     // The kernel prints the same on both.
     lastLines.push(...console.lastLines(LAST_LINES).filter((line) => !lastLines.includes(line)));
     this.#exit = { reason, code, lastLines };
-    this.#backend.terminate();
+    this.#http.close();
+    this.#gone = this.#backend.terminate();
     this.#events.emit("exit", this.#exit);
   }
 
@@ -212,9 +279,24 @@ export class Machine {
     this.#events.emit("phase", phase);
   }
 
+  #noticePorts(text: string): void {
+    const ports = text.split("-").slice(1).map(Number);
+    this.#ports = ports.sort((a, b) => a - b);
+    this.#events.emit("ports", this.#ports);
+  }
+
   #noticePanic(line: string): void {
     this.#hasPanicked ||= line.includes(PANIC_TEXT);
   }
+}
+
+/** A TCP port.
+ * @throws DinghyError if it is none */
+function checkedPort(port: number): number {
+  if (!Number.isInteger(port) || port < 1 || port > 0xffff) {
+    throw new DinghyError(`The guest has no port ${port}; ports are numbers from 1 to 65535.`);
+  }
+  return port;
 }
 
 /** A size that fits the console device's 16-bit fields. */

@@ -13,6 +13,31 @@ export type ImageSource = string | URL | Uint8Array;
  */
 export type DiskSource = string | URL | Blob;
 
+/** Where the guest's connections go. */
+export type NetworkOptions =
+  /** There is no network card. */
+  | { to: "none" }
+  /** Nowhere; but `Machine.fetch` and `Machine.connect` reach the guest. */
+  | { to: "nowhere" }
+  /** Over a relay that speaks Wisp on a WebSocket. */
+  | {
+      to: "relay";
+      /** The relay's address, `wss:` or `ws:`. */
+      relay: string | URL;
+      /** Where names are asked for, by DNS over HTTPS; the relay's own `dns-query` if not given. */
+      dns?: string | URL;
+      /** Destinations, besides public ones, that the guest may try: `ADDRESS[/BITS][:PORT]`. The relay has its own policy. */
+      allow?: string[];
+    };
+
+/** A port of this computer behind which a port of the guest is found. */
+export interface PublishedPort {
+  /** The port of 127.0.0.1; 0 stands for one that is free. */
+  hostPort: number;
+  /** The guest's TCP port. */
+  guestPort: number;
+}
+
 /** Options of `Machine.boot` in a browser. */
 export interface BootOptions {
   /** The kernel: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
@@ -29,6 +54,8 @@ export interface BootOptions {
   clock?: ClockSource;
   /** What executes guest code; `"auto"` if not given. */
   engine?: EngineChoice;
+  /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
+  network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
   size?: TerminalSize;
   /** Told of each phase of the start, from the first download on. */

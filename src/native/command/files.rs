@@ -13,6 +13,8 @@ const DEFAULT_KERNEL: &str = "build/kernel/vmlinux";
 const DEFAULT_GUEST: &str = "build/guest/guest.ext4";
 /// `earlyprintk` shows what happens before hvc0 is there; `panic=-1` makes a panic end the run at once.
 const DEFAULT_COMMAND_LINE: &str = "earlyprintk=ttyS0 console=hvc0 quiet panic=-1";
+/// Docker's port by convention; where it is published, the guest's Docker is told to serve its API there.
+const DOCKER_PORT: u16 = 2375;
 const ROOT_ON_DISK: &str = " root=/dev/vda rw";
 
 /// Why the files do not make a machine.
@@ -93,7 +95,10 @@ impl Files {
         }
         let command_line = arguments.append.clone().unwrap_or_else(|| {
             let root = if initrd.is_none() && !disks.is_empty() { ROOT_ON_DISK } else { "" };
-            format!("{DEFAULT_COMMAND_LINE}{root}")
+            let serves_docker = arguments.published.iter().any(|port| port.guest_port == DOCKER_PORT);
+            let docker =
+                if serves_docker { format!(" dinghy.docker-port={DOCKER_PORT}") } else { String::new() };
+            format!("{DEFAULT_COMMAND_LINE}{root}{docker}")
         });
         Ok(Self { kernel, initrd, command_line, disks, shares: arguments.shares.clone() })
     }

@@ -1,11 +1,12 @@
-/** `dinghy run`: a machine on this terminal. */
+/** The `dinghy` command. `dinghy run`: a machine on this terminal. */
 
 import { existsSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DinghyError, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
-import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
+import { type DiskFile, Machine, type NodeBootOptions, type NodeNetwork } from "./index.js";
+import { serveFolder } from "./serve/command.js";
 import { Totals } from "./statistics.js";
 import { attachTerminal } from "./terminal.js";
 
@@ -35,7 +36,7 @@ export async function main(words: readonly string[]): Promise<number> {
       process.stdout.write(USAGE);
       return EXIT_CODES.poweredOff;
     }
-    return await run(parsed);
+    return parsed.command === "serve" ? await serveFolder(parsed) : await run(parsed);
   } catch (error) {
     if (!(error instanceof DinghyError)) throw error;
     process.stderr.write(`dinghy: ${error.message}\n`);
@@ -66,6 +67,11 @@ async function runOnce(
   total: Totals,
 ): Promise<number | "restarted"> {
   const machine = await Machine.boot(options);
+  machine.published.forEach(({ hostPort, guestPort }, place) => {
+    // Where no port was chosen, nobody knows which one it is.
+    const chosen = options.network?.to === "host" && options.network.publish?.[place]?.hostPort !== 0;
+    if (!chosen) process.stderr.write(`dinghy: 127.0.0.1:${hostPort} leads to the guest's port ${guestPort}\n`);
+  });
   const terminal = attachTerminal(machine, inputDevice(options.commandLine ?? ""));
   let last: Status | undefined;
   let hasTimedOut = false as boolean;
@@ -88,6 +94,8 @@ async function runOnce(
   });
   clearTimeout(timer);
   terminal.detach();
+  // A guest that is booted again listens on the same ports.
+  await machine.gone;
   if (last) total.add(last.statistics);
   switch (exit.reason) {
     case "powered-off":
@@ -126,12 +134,22 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
     kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
     ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
     disks,
-    commandLine: parsed.append ?? COMMAND_LINE + root,
+    commandLine: parsed.append ?? COMMAND_LINE + root + dockerPort(parsed.network),
     memoryMiB: parsed.memoryMiB,
     clock: parsed.clock,
     engine: parsed.engine,
+    network: parsed.network,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
+}
+
+/** Docker's port by convention, for an API without encryption. */
+const DOCKER_PORT = 2375;
+
+/** What tells the guest to serve Docker's API where its port is published. */
+function dockerPort(network: NodeNetwork): string {
+  const ports = network.to === "host" ? (network.publish ?? []) : [];
+  return ports.some(({ guestPort }) => guestPort === DOCKER_PORT) ? ` dinghy.docker-port=${DOCKER_PORT}` : "";
 }
 
 /** A file of the project's own build. */

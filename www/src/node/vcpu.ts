@@ -36,6 +36,14 @@ function run(boot: NodeBoot): void {
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,
+    network:
+      boot.network.to === "none"
+        ? undefined
+        : {
+            allowed: boot.network.to === "host" ? (boot.network.allow ?? []) : [],
+            nameServer: boot.nameServer,
+            onWork: () => boot.io.postMessage(null),
+          },
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });

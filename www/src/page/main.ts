@@ -5,6 +5,8 @@ import "./style.css";
 import { checkEngine, chooseBuild, DEFAULT_MEMORY_MIB, type Exit, Machine, type Phase } from "dinghy";
 
 import { isolate } from "./isolation.js";
+import { openPreview, type Preview } from "./preview.js";
+import { network } from "./relay.js";
 import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
@@ -20,6 +22,9 @@ const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
 let hasPressedPower = false;
+/** The port whose preview is open. */
+let openPort: number | undefined;
+let preview: Preview | undefined;
 /** Whether the guest runs but has not reached its shell. */
 let isBooting = false;
 /** The last error since the start; if the machine ends by itself, it is why. */
@@ -35,12 +40,17 @@ view.logButton.onclick = () => {
   else terminal.focus();
 };
 view.powerButton.onclick = pressPower;
+view.previewReload.onclick = () => {
+  if (openPort !== undefined) void showPreview(openPort);
+};
+view.previewClose.onclick = () => void showPreview(undefined);
 
 await isolate();
 await boot();
 
 async function boot(): Promise<void> {
   machine = undefined;
+  void showPreview(undefined);
   hasPressedPower = false;
   lastError = undefined;
   terminal.reset();
@@ -56,6 +66,7 @@ async function boot(): Promise<void> {
       disks: [IMAGES.guest],
       engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
       size: { columns: terminal.cols, rows: terminal.rows },
+      network: network(),
       onPhase: showPhase,
     });
   } catch (error) {
@@ -92,10 +103,46 @@ function attach(started: Machine): void {
     lastError = message;
     view.showNotice("error", message);
   });
+  started.on("ports", (ports) => {
+    // What answers no more is not shown any longer.
+    if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);
+    else showPorts();
+  });
   started.on("exit", showExit);
   started.console.resize(terminal.cols, terminal.rows);
   view.showPower("Power off", true);
   terminal.focus();
+}
+
+function showPorts(): void {
+  const ports = machine && !machine.exit ? machine.ports : [];
+  view.showPorts(ports, openPort, (port) => void showPreview(port === openPort ? undefined : port));
+}
+
+/** Shows the preview of a port, anew if it is shown already, or none. */
+async function showPreview(port: number | undefined): Promise<void> {
+  preview?.close();
+  preview = undefined;
+  openPort = port;
+  view.showPreview(port);
+  showPorts();
+  if (port === undefined || !machine) return;
+  try {
+    const opened = await openPreview(machine, port, view.previewFrame);
+    if (isShown(port)) preview = opened;
+    else opened.close();
+  } catch (error) {
+    view.showNotice(
+      "error",
+      `Port ${port} cannot be shown: ${error instanceof Error ? error.message : String(error)}.`,
+    );
+    void showPreview(undefined);
+  }
+}
+
+/** Whether a preview of this port is wanted, and none is there yet. */
+function isShown(port: number): boolean {
+  return openPort === port && !preview;
 }
 
 function showLog(): void {
@@ -137,6 +184,7 @@ function pressPower(): void {
 
 function showExit({ reason, code, lastLines }: Exit): void {
   view.showPower("Start", true);
+  void showPreview(undefined);
   view.showPhase(reason === "panicked" || reason === "triple-fault" ? "failed" : "off", "Off");
   const restart = { button: "Start", onButton: () => void boot() };
   switch (reason) {

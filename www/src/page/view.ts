@@ -36,6 +36,9 @@ export class View {
   readonly terminal = element("terminal");
   readonly logButton = button("log-button");
   readonly powerButton = button("power-button");
+  readonly previewFrame = element("preview-frame");
+  readonly previewReload = button("preview-reload");
+  readonly previewClose = button("preview-close");
   readonly #phase = element("phase");
   readonly #phaseText = element("phase-text");
   readonly #powerText = element("power-text");
@@ -109,6 +112,26 @@ export class View {
   /** Takes the panel away. */
   hidePanel(): void {
     this.#panel.hidden = true;
+  }
+
+  /** Shows a button for each port, the one that is open pressed. */
+  showPorts(ports: readonly number[], open: number | undefined, onPort: (port: number) => void): void {
+    const buttons = ports.map((port) => {
+      const chip = document.createElement("button");
+      chip.type = "button";
+      chip.textContent = `:${port}`;
+      chip.title = `Show the web server at port ${port} of the guest`;
+      chip.setAttribute("aria-pressed", String(port === open));
+      chip.onclick = () => onPort(port);
+      return chip;
+    });
+    element("ports").replaceChildren(...buttons);
+  }
+
+  /** Makes room for the preview of a port beside the terminal, or takes it away. */
+  showPreview(port: number | undefined): void {
+    element("preview").hidden = port === undefined;
+    element("preview-title").textContent = port === undefined ? "" : `Port ${port}`;
   }
 
   /** Whether the boot log covers the terminal. */

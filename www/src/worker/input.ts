@@ -6,7 +6,7 @@ import type { InputMessage } from "./protocol.js";
 /** Gives one message of the user to the machine. */
 export function deliver(
   port: Pick<EnginePort, "consoleInput" | "serialInput" | "resize" | "pressPowerButton">,
-  message: InputMessage,
+  message: Exclude<InputMessage, { type: "connect-guest" }>,
 ): void {
   switch (message.type) {
     case "input":

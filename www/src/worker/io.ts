@@ -1,6 +1,10 @@
 /** The worker that does what must wait: it fetches disk chunks, and brings the user's input to the machine. */
 
 import type { EnginePort } from "../engine.js";
+import { carrierFor } from "../network/carrier.js";
+import { joinChannel } from "../network/channel.js";
+import { Network } from "../network/flows.js";
+import type { NetworkOptions } from "../options.js";
 import { callAttention } from "./attention.js";
 import { ChunkFetcher } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
@@ -18,6 +22,7 @@ let take = (message: InputMessage): void => {
   early.push(message);
 };
 let chunks: ChunkFetcher | undefined;
+let network: Network | undefined;
 
 browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) => {
   reportFailure(() => {
@@ -27,22 +32,42 @@ browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) =>
 };
 
 function serve(message: IoMessage): void {
-  if (message.type === "attach") attach(message.attachment, message.disks);
-  else chunks?.request(message.disk, message.index);
+  switch (message.type) {
+    case "attach":
+      attach(message.attachment, message.disks, message.network);
+      break;
+    case "chunk":
+      chunks?.request(message.disk, message.index);
+      break;
+    case "network":
+      network?.work();
+      break;
+  }
 }
 
-function attach({ module, memory, portHandle, attentionAddress }: Attachment, disks: RemoteDisk[]): void {
+function attach(
+  { module, memory, portHandle, attentionAddress }: Attachment,
+  disks: RemoteDisk[],
+  options: NetworkOptions,
+): void {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
   chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
     post({ type: "error", message, fatal: false }),
   );
+  const attached = new Network(port, carrierFor(options), wake);
+  network = attached;
   take = (message) => {
+    if (message.type === "connect-guest") {
+      joinChannel(attached, message.port, message.channel);
+      return;
+    }
     deliver(port, message);
     wake();
   };
   early.forEach(take);
+  attached.work();
 }
 
 function reportFailure(action: () => void): void {

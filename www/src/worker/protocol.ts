@@ -1,7 +1,7 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
 import type { ClockSource, EngineChoice } from "../engine.js";
-import type { ExitReason, Status, TerminalSize } from "../options.js";
+import type { ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
@@ -13,6 +13,7 @@ export interface BootMessage {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  network: NetworkOptions;
   size: TerminalSize;
   /** The way to the I/O worker; absent where one worker does everything. */
   io: MessagePort | undefined;
@@ -22,7 +23,9 @@ export interface BootMessage {
 export type InputMessage =
   | { type: "input"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "resize"; size: TerminalSize }
-  | { type: "power" };
+  | { type: "power" }
+  /** Opens a connection to a port of the guest over a channel (see network/channel.ts). */
+  | { type: "connect-guest"; port: number; channel: MessagePort };
 
 /** From the vCPU's worker to the page. */
 export type MachineMessage =
@@ -30,6 +33,8 @@ export type MachineMessage =
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "status"; status: Status }
+  /** In node: the ports that are published, where they were not chosen as well. */
+  | { type: "published"; ports: PublishedPort[] }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 
@@ -58,7 +63,10 @@ export interface RemoteDisk {
 
 /** From the vCPU's worker to the I/O worker. */
 export type IoMessage =
-  { type: "attach"; attachment: Attachment; disks: RemoteDisk[] } | { type: "chunk"; disk: number; index: number };
+  | { type: "attach"; attachment: Attachment; disks: RemoteDisk[]; network: NetworkOptions }
+  | { type: "chunk"; disk: number; index: number }
+  /** The network has something to do. */
+  | { type: "network" };
 
 /** Hands the I/O worker its end of the way to the vCPU's worker. */
 export interface ConnectMessage {

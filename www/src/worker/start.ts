@@ -1,7 +1,7 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
-import type { Engine, EngineMachine } from "../engine.js";
-import { DinghyError } from "../options.js";
+import type { Engine, EngineMachine, EngineNetwork } from "../engine.js";
+import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, reason } from "./download.js";
 import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
 import { probe } from "./remote-disk.js";
@@ -25,6 +25,7 @@ export const THREAD_STACK_BYTES = 16 * 65536;
  *
  * @param wasm address of the compiled emulator
  * @param requestChunk called when the guest needs a chunk of a disk
+ * @param onNetworkWork called when the guest's network has something to do
  * @throws DinghyError if anything of it cannot be had or used
  */
 export async function start(
@@ -34,6 +35,7 @@ export async function start(
   output: OutputBatch,
   post: Post,
   requestChunk: (disk: number, index: number) => void,
+  onNetworkWork: () => void,
 ): Promise<Started> {
   const progress = new DownloadProgress(post);
   const [module, kernel, initrd, disks] = await Promise.all([
@@ -57,10 +59,17 @@ export async function start(
       sizeBytes,
       request: (index) => requestChunk(disk, index),
     })),
+    network: engineNetwork(boot.network, onNetworkWork),
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
   return { module, machine, disks };
+}
+
+/** The network card that goes with a choice of network. */
+function engineNetwork(network: NetworkOptions, onWork: () => void): EngineNetwork | undefined {
+  if (network.to === "none") return undefined;
+  return { allowed: network.to === "relay" ? (network.allow ?? []) : [], onWork };
 }
 
 /** The sum of the downloads that go on at once. */

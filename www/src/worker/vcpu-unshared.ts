@@ -1,5 +1,8 @@
 /** The one worker of a machine where memory cannot be shared: it runs the vCPU in slices, and does the I/O between them. */
 
+import { carrierFor } from "../network/carrier.js";
+import { joinChannel } from "../network/channel.js";
+import { Network } from "../network/flows.js";
 import { ChunkFetcher } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
@@ -26,8 +29,15 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
-  const { machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
-    chunks.request(disk, index),
+  const { machine, disks } = await start(
+    engine,
+    wasm,
+    boot,
+    output,
+    post,
+    (disk, index) => chunks.request(disk, index),
+    // Called in the middle of a slice: the machine is in use until it is over.
+    () => queueMicrotask(() => network.work()),
   );
   const port = new engine.MachinePort(machine.portHandle());
   const loop = new SliceLoop(machine, boot.clock, output, post, (error) => post(fatalError(error)));
@@ -36,7 +46,12 @@ async function run(boot: BootMessage): Promise<void> {
   const chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
     post({ type: "error", message, fatal: false }),
   );
+  const network = new Network(port, carrierFor(boot.network), wake);
   take = (message) => {
+    if (message.type === "connect-guest") {
+      joinChannel(network, message.port, message.channel);
+      return;
+    }
     deliver(port, message);
     loop.wake();
   };
