@@ -1,17 +1,22 @@
 //! Storage: block sources, which a disk device reads from and writes to, and [trees of files](tree), which are
 //! shared with the guest.
 //!
-//! Block sources stack: a [`CopyOnWrite`] overlay makes the read-only [`LazyChunks`] of an image writable;
+//! Block sources stack: a [`CopyOnWrite`] overlay makes the read-only [`ChunkedDisk`] of an image writable;
 //! a [`MemoryDisk`] stands alone. All of them are [`BlockSource`](crate::host::BlockSource)s.
 
+mod chunks;
 mod copy_on_write;
 mod grains;
-mod lazy_chunks;
 mod memory_disk;
+#[cfg(test)]
+mod test_file;
 pub mod tree;
 
+pub use chunks::{
+    CHUNK_BYTES, ChunkCache, ChunkCacheError, ChunkError, ChunkFetcher, ChunkInbox, ChunkLocation, ChunkedDisk,
+    Digest, Manifest, ManifestError,
+};
 pub use copy_on_write::CopyOnWrite;
-pub use lazy_chunks::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, LazyChunks};
 pub use memory_disk::MemoryDisk;
 
 use crate::host::BlockError;

@@ -9,6 +9,8 @@ export interface DiskFile {
   path: string;
   /** What the guest's writes do: reach the file, stay in memory, or are refused. */
   writes: "through" | "overlay" | "refused";
+  /** A file in which to list the chunks that the guest reads, in the order in which it reads them first. */
+  recordReads?: string;
 }
 
 /** The worker's data. */
