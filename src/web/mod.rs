@@ -5,12 +5,14 @@
 mod code;
 mod console_log;
 mod disk;
+mod file;
 mod host;
 mod local;
 mod machine;
 mod options;
 mod port;
 
+pub use file::WebChunkCache;
 pub use machine::WebMachine;
 pub use port::WebPort;
 

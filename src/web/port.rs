@@ -57,13 +57,59 @@ impl WebPort {
         self.0.handle.press_power_button();
     }
 
-    /// Chunk `index` of disk `disk` has arrived.
+    /// The names of the packs that disk `disk` is stored in; `undefined` for a raw image.
     ///
     /// # Errors
     /// When there is no such chunked disk.
+    #[wasm_bindgen(js_name = chunkPacks)]
+    pub fn chunk_packs(&self, disk: usize) -> Result<Option<Vec<String>>, Error> {
+        Ok(self.inbox(disk)?.manifest().map(|manifest| manifest.packs().to_vec()))
+    }
+
+    /// Where chunk `index` of disk `disk` is stored: pack, first byte, bytes. `undefined` where the disk is
+    /// a raw image, or the chunk zeroes.
+    ///
+    /// # Errors
+    /// When there is no such chunked disk.
+    #[wasm_bindgen(js_name = chunkLocation)]
+    pub fn chunk_location(&self, disk: usize, index: f64) -> Result<Option<Vec<f64>>, Error> {
+        let manifest = self.inbox(disk)?.manifest();
+        let location = manifest.and_then(|manifest| manifest.location(index as u64));
+        Ok(location.map(|chunk| vec![f64::from(chunk.pack), chunk.offset as f64, f64::from(chunk.length)]))
+    }
+
+    /// The digest of the stored bytes of chunk `index` of disk `disk`, in hexadecimal.
+    ///
+    /// # Errors
+    /// When there is no such chunked disk.
+    #[wasm_bindgen(js_name = chunkDigest)]
+    pub fn chunk_digest(&self, disk: usize, index: f64) -> Result<Option<String>, Error> {
+        let manifest = self.inbox(disk)?.manifest();
+        let location = manifest.and_then(|manifest| manifest.location(index as u64));
+        Ok(location.map(|chunk| chunk.digest.to_string()))
+    }
+
+    /// The chunks of disk `disk` that a boot reads, in the order in which it reads them first.
+    ///
+    /// # Errors
+    /// When there is no such chunked disk.
+    #[wasm_bindgen(js_name = chunksToPrefetch)]
+    pub fn chunks_to_prefetch(&self, disk: usize) -> Result<Vec<f64>, Error> {
+        let manifest = self.inbox(disk)?.manifest();
+        let prefetch = manifest.map(|manifest| manifest.prefetch()).unwrap_or_default();
+        Ok(prefetch.iter().map(|index| *index as f64).collect())
+    }
+
+    /// Chunk `index` of disk `disk` has arrived, as it is stored.
+    ///
+    /// # Errors
+    /// When there is no such chunked disk, or the bytes are not those of the chunk; nothing has happened then.
     #[wasm_bindgen(js_name = completeChunk)]
     pub fn complete_chunk(&self, disk: usize, index: f64, bytes: &Uint8Array) -> Result<(), Error> {
-        self.complete(disk, index, Ok(bytes.to_vec()))
+        let outcome = self.inbox(disk)?.complete(index as u64, bytes.to_vec());
+        outcome.map_err(|error| Error::new(&error.to_string()))?;
+        self.0.handle.storage_progressed();
+        Ok(())
     }
 
     /// Chunk `index` of disk `disk` cannot be had.
@@ -72,16 +118,15 @@ impl WebPort {
     /// When there is no such chunked disk.
     #[wasm_bindgen(js_name = failChunk)]
     pub fn fail_chunk(&self, disk: usize, index: f64, reason: String) -> Result<(), Error> {
-        self.complete(disk, index, Err(reason))
+        self.inbox(disk)?.fail(index as u64, reason);
+        self.0.handle.storage_progressed();
+        Ok(())
     }
 }
 
 impl WebPort {
-    fn complete(&self, disk: usize, index: f64, outcome: Result<Vec<u8>, String>) -> Result<(), Error> {
+    fn inbox(&self, disk: usize) -> Result<&ChunkInbox, Error> {
         let inbox = self.0.inboxes.get(disk).and_then(Option::as_ref);
-        let inbox = inbox.ok_or_else(|| Error::new(&format!("disk {disk} is not fetched in chunks")))?;
-        inbox.complete(index as u64, outcome);
-        self.0.handle.storage_progressed();
-        Ok(())
+        inbox.ok_or_else(|| Error::new(&format!("disk {disk} is not fetched in chunks")))
     }
 }

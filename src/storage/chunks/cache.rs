@@ -2,6 +2,7 @@
 
 use super::Digest;
 use crate::host::{ByteFile, ByteFileError};
+use crate::storage::free_runs::FreeRuns;
 use std::collections::{BTreeMap, HashMap};
 
 /// Bytes in which room is given out.
@@ -40,8 +41,7 @@ pub struct ChunkCache {
     entries: HashMap<Digest, Entry>,
     /// Digests by the stamps of their last uses.
     by_use: BTreeMap<u64, Digest>,
-    /// Free extents: start to units. Neighbours are one.
-    free: BTreeMap<u64, u64>,
+    free: FreeRuns,
     next_stamp: u64,
 }
 
@@ -57,7 +57,7 @@ impl ChunkCache {
             end: 0,
             entries: HashMap::new(),
             by_use: BTreeMap::new(),
-            free: BTreeMap::new(),
+            free: FreeRuns::default(),
             next_stamp: 1,
         };
         let file_units = cache.file.size()? / UNIT_BYTES;
@@ -75,7 +75,9 @@ impl ChunkCache {
                     cache.by_use.insert(stamp, digest);
                     cache.entries.insert(digest, Entry { start, units, length, stamp });
                 }
-                _ => drop(cache.note_free(start, units)),
+                _ => {
+                    cache.free.add(start, units);
+                }
             }
         }
         cache.file.truncate(cache.end * UNIT_BYTES)?;
@@ -131,7 +133,7 @@ impl ChunkCache {
                 self.file.truncate(self.end * UNIT_BYTES)?;
             } else {
                 self.file.write(start * UNIT_BYTES, &header(units, None))?;
-                self.note_free(start, units);
+                self.free.add(start, units);
             }
             return Err(error.into());
         }
@@ -149,9 +151,9 @@ impl ChunkCache {
     pub fn remove(&mut self, digest: &Digest) -> Result<(), ChunkCacheError> {
         let Some(entry) = self.entries.remove(digest) else { return Ok(()) };
         self.by_use.remove(&entry.stamp);
-        let (start, units) = self.note_free(entry.start, entry.units);
+        let (start, units) = self.free.add(entry.start, entry.units);
         if start + units == self.end {
-            self.free.remove(&start);
+            self.free.take(start, units);
             self.end = start;
             self.file.truncate(start * UNIT_BYTES)?;
         } else {
@@ -170,15 +172,12 @@ impl ChunkCache {
     /// A place for an extent of `units`, taken out of the free ones or at the end.
     fn make_room(&mut self, units: u64) -> Result<Option<u64>, ChunkCacheError> {
         loop {
-            if let Some((start, found)) =
-                self.free.iter().find(|(_, found)| **found >= units).map(|(start, found)| (*start, *found))
-            {
-                self.free.remove(&start);
+            if let Some((start, found)) = self.free.first_of(units) {
                 if found > units {
                     // Before the extent shrinks, so that the row of headers never has a gap.
                     self.file.write((start + units) * UNIT_BYTES, &header(found - units, None))?;
-                    self.free.insert(start + units, found - units);
                 }
+                self.free.take(start, units);
                 return Ok(Some(start));
             }
             if self.end + units <= self.limit_units {
@@ -189,28 +188,14 @@ impl ChunkCache {
             }
         }
     }
-
-    /// Notes a free extent together with its free neighbours. Returns the whole.
-    fn note_free(&mut self, mut start: u64, mut units: u64) -> (u64, u64) {
-        if let Some(after) = self.free.remove(&(start + units)) {
-            units += after;
-        }
-        if let Some((before, length)) = self.free.range(..start).next_back().map(|(at, length)| (*at, *length))
-            && before + length == start
-        {
-            start = before;
-            units += length;
-        }
-        self.free.insert(start, units);
-        (start, units)
-    }
 }
 
 /// The header of an extent: magic, checksum of the rest, units, data bytes, stamp, digest.
 fn header(units: u64, data: Option<(&Digest, usize, u64)>) -> [u8; HEADER_BYTES] {
     let mut rest = Vec::with_capacity(HEADER_BYTES);
     rest.extend_from_slice(&units.to_le_bytes());
-    let (digest, length, stamp) = data.map_or(([0; 32], 0, 0), |(digest, length, stamp)| (digest.0, length, stamp));
+    let (digest, length, stamp) =
+        data.map_or(([0; 32], 0, 0), |(digest, length, stamp)| (digest.0, length, stamp));
     rest.extend_from_slice(&(length as u64).to_le_bytes());
     rest.extend_from_slice(&stamp.to_le_bytes());
     rest.extend_from_slice(&digest);
@@ -250,7 +235,8 @@ mod tests {
     use crate::storage::test_file::TestFile;
 
     fn thing(number: u32, length: usize) -> (Digest, Vec<u8>) {
-        let bytes: Vec<u8> = (0..length).map(|at| (at as u32).wrapping_mul(number + 1) as u8 ^ 0x5A).collect();
+        let bytes: Vec<u8> =
+            (0..length).map(|at| (at as u32).wrapping_mul(number + 1) as u8 ^ 0x5A).collect();
         let mut named = bytes.clone();
         named.extend_from_slice(&number.to_le_bytes());
         (Digest::of(&named), bytes)

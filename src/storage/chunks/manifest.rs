@@ -63,7 +63,9 @@ pub enum ManifestError {
     #[error("its format is {0:?}, not \"dinghy-chunks\"")]
     Format(String),
     /// The list was written for another version of this program.
-    #[error("it has version {0}, but version 1 is read here: write the image anew, or use the version that it is made for")]
+    #[error(
+        "it has version {0}, but version 1 is read here: write the image anew, or use the version that it is made for"
+    )]
     Version(u32),
     /// Two things in it contradict each other, or the format.
     #[error("it contradicts itself: {0}")]
@@ -386,7 +388,8 @@ mod tests {
             for _ in 0..3 {
                 state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let at = (state >> 33) as usize % damaged.len();
-                damaged[at] = if state & 1 == 0 { b'0' + (state >> 60) as u8 % 10 } else { (state >> 20) as u8 };
+                damaged[at] =
+                    if state & 1 == 0 { b'0' + (state >> 60) as u8 % 10 } else { (state >> 20) as u8 };
             }
             damaged.truncate(text.len() - (state >> 50) as usize % 3);
             if let Ok(manifest) = Manifest::parse(&damaged) {
