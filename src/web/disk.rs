@@ -28,7 +28,7 @@ pub fn build(disk: JsValue) -> Result<(Box<dyn BlockSource>, Option<ChunkInbox>)
     let is_read_only = writes != "through";
     let source = Box::new(SynchronousDisk { disk: Local::new(disk), size, is_read_only });
     let disk: Box<dyn BlockSource> = match writes.as_str() {
-        "overlay" => writable(source, overlay, Digest::of(identity.as_bytes()))?,
+        "overlay" => writable(source, overlay, image_of(&identity))?,
         _ => source,
     };
     Ok((disk, None))
@@ -42,10 +42,12 @@ fn build_chunked(disk: EngineDisk) -> Result<(Box<dyn BlockSource>, ChunkInbox),
             let (size, image) = (manifest.size(), manifest.image());
             (ChunkInbox::of_image(Arc::new(manifest)), size, image)
         }
-        None => {
-            let identity = disk.identity().unwrap_or_default();
-            (ChunkInbox::default(), checked_size(disk.size_bytes())?, Digest::of(identity.as_bytes()))
+        None if disk.overlay().is_some() => {
+            return Err("A raw image can be another one at the next start: only an image in chunks can keep \
+                        what the guest writes."
+                .to_owned());
         }
+        None => (ChunkInbox::default(), checked_size(disk.size_bytes())?, Digest([0; 32])),
     };
     let overlay = disk.overlay();
     let fetcher = Box::new(FunctionFetcher { disk: Local::new(disk), inbox: inbox.clone() });
@@ -62,6 +64,11 @@ fn writable(
     let Some(file) = overlay else { return Ok(Box::new(CopyOnWrite::new(base))) };
     let disk = PersistentDisk::open(base, Box::new(FunctionFile::new(file)), image);
     Ok(Box::new(disk.map_err(|error| error.to_string())?))
+}
+
+/// The digest of a whole image, if that is what `identity` is, and else something as good.
+fn image_of(identity: &str) -> Digest {
+    Digest::parse(identity).unwrap_or_else(|| Digest::of(identity.as_bytes()))
 }
 
 fn checked_size(size: f64) -> Result<u64, String> {

@@ -2,7 +2,7 @@
 
 import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
-import { DinghyError, type Exit, type ExitReason, type Phase, type Status, type TerminalSize } from "./options.js";
+import { DinghyError, type ErrorCode, type Exit, type ExitReason, type Phase, type Status, type TerminalSize } from "./options.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -179,13 +179,13 @@ export class Machine {
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;
       case "error":
-        this.#fail(message.message, message.fatal);
+        this.#fail(message.message, message.fatal, message.code);
         break;
     }
   }
 
-  #fail(text: string, fatal: boolean): void {
-    const error = new DinghyError(text);
+  #fail(text: string, fatal: boolean, code?: ErrorCode): void {
+    const error = new DinghyError(text, code);
     if (this.#settleStart && fatal) {
       this.#settleStart.reject(error);
       this.#settleStart = undefined;

@@ -1,11 +1,14 @@
 /** Kernels and disk images in files, read synchronously by the worker that runs the vCPU. */
 
+import { createHash } from "node:crypto";
 import {
   appendFileSync,
   closeSync,
   constants,
+  fdatasyncSync,
   fstatSync,
   fsyncSync,
+  ftruncateSync,
   openSync,
   readFileSync,
   readSync,
@@ -14,7 +17,7 @@ import {
 } from "node:fs";
 import { gunzipSync } from "node:zlib";
 
-import type { SynchronousDisk } from "../engine.js";
+import type { EngineFile, SynchronousDisk } from "../engine.js";
 import { checkDiskSize, DinghyError } from "../options.js";
 import { reason } from "../worker/download.js";
 import { engine } from "../worker/engine-shared.js";
@@ -48,7 +51,7 @@ export function readImage(what: "kernel" | "initial RAM file system", source: st
  *
  * @throws DinghyError if it cannot be opened or its size is no multiple of a sector
  */
-export function openDisk({ path, writes, recordReads }: DiskFile): SynchronousDisk {
+export function openDisk({ path, writes, overlay, identity, recordReads }: DiskFile): SynchronousDisk {
   let file: number;
   let sizeBytes: number;
   try {
@@ -65,17 +68,49 @@ export function openDisk({ path, writes, recordReads }: DiskFile): SynchronousDi
     closeSync(file);
     throw error;
   }
+  const kept =
+    overlay === undefined ? {} : { overlay: openOverlay(overlay), identity: identity ?? identityOf(file, sizeBytes) };
   const record = recordReads === undefined ? undefined : recorder(recordReads);
   return {
     kind: "synchronous",
     sizeBytes,
     writes,
+    ...kept,
     read: (offset, length) => {
       record?.(offset, length);
       return readFully(file, offset, length);
     },
     write: (offset, data) => writeFully(file, offset, data),
     flush: () => fsyncSync(file),
+  };
+}
+
+/** Bytes at the start of an image that tell it from others: a file system's superblock and tables are there. */
+const IDENTITY_BYTES = 1024 * 1024;
+
+function identityOf(file: number, sizeBytes: number): string {
+  const start = readFully(file, 0, Math.min(IDENTITY_BYTES, sizeBytes));
+  return `${sizeBytes} ${createHash("sha256").update(start).digest("hex")}`;
+}
+
+/**
+ * Opens the file of an overlay, or makes it.
+ *
+ * @throws DinghyError if it cannot be opened
+ */
+function openOverlay(path: string): EngineFile {
+  let file: number;
+  try {
+    file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666);
+  } catch (error) {
+    throw unreadable("overlay", path, error);
+  }
+  return {
+    size: () => fstatSync(file).size,
+    read: (offset, length) => readFully(file, offset, length),
+    write: (offset, data) => writeFully(file, offset, data),
+    truncate: (size) => ftruncateSync(file, size),
+    flush: () => fdatasyncSync(file),
   };
 }
 

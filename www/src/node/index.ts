@@ -24,6 +24,7 @@ import {
 } from "../options.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
+import { lockOverlay } from "./overlay-lock.js";
 import type { DiskFile, NodeBoot, NodeMessage } from "./protocol.js";
 
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
@@ -61,7 +62,16 @@ export class Machine extends AnyMachine {
       size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
     checkBuilt();
-    const machine = new Machine((receive) => connect(boot, receive), options.onPhase);
+    const overlays = boot.disks.flatMap(({ overlay }) => overlay ?? []);
+    const releases: (() => void)[] = [];
+    try {
+      for (const overlay of overlays) releases.push(await lockOverlay(overlay));
+    } catch (error) {
+      releases.forEach((release) => release());
+      throw error;
+    }
+    const release = (): void => releases.forEach((release) => release());
+    const machine = new Machine((receive) => connect(boot, receive, release), options.onPhase);
     return machine.started();
   }
 }
@@ -72,7 +82,8 @@ function checkBuilt(): void {
   }
 }
 
-function connect(boot: NodeBoot, receive: (message: MachineMessage) => void): Backend {
+/** @param ended called when the workers are gone */
+function connect(boot: NodeBoot, receive: (message: MachineMessage) => void, ended: () => void): Backend {
   const vcpu = new Worker(new URL("./vcpu.js", import.meta.url), { workerData: boot, name: "vcpu" });
   const io = new Worker(new URL("./io.js", import.meta.url), { name: "io" });
   vcpu.on("message", (message: NodeMessage) => {
@@ -83,6 +94,6 @@ function connect(boot: NodeBoot, receive: (message: MachineMessage) => void): Ba
   workers.forEach((worker) => worker.on("error", (error) => receive(fatalError(error))));
   return {
     send: (message) => io.postMessage(message),
-    terminate: () => workers.forEach((worker) => void worker.terminate()),
+    terminate: () => void Promise.all(workers.map((worker) => worker.terminate())).then(ended),
   };
 }

@@ -2,14 +2,28 @@
 
 import "./style.css";
 
-import { checkEngine, chooseBuild, DEFAULT_MEMORY_MIB, type Exit, Machine, type Phase } from "dinghy";
+import {
+  checkEngine,
+  chooseBuild,
+  DEFAULT_MEMORY_MIB,
+  DinghyError,
+  type Exit,
+  Machine,
+  overlayBytes,
+  type Phase,
+} from "dinghy";
 
+import { DiskPanel } from "./disk.js";
+import * as format from "./format.js";
 import { isolate } from "./isolation.js";
 import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
 /** The images that stand beside the page. */
-const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/guest.ext4" } as const;
+const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/chunks/manifest.json" } as const;
+
+/** The overlay that keeps what the guest writes. */
+const OVERLAY = "home";
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
@@ -19,6 +33,8 @@ const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>>
 const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
+/** Whether what the guest writes is not kept, because another tab has the disk. */
+let isScratch = false;
 let hasPressedPower = false;
 /** Whether the guest runs but has not reached its shell. */
 let isBooting = false;
@@ -35,6 +51,11 @@ view.logButton.onclick = () => {
   else terminal.focus();
 };
 view.powerButton.onclick = pressPower;
+const diskPanel = new DiskPanel(view, OVERLAY, () => machine !== undefined && !machine.exit && !isScratch, {
+  start: () => void boot(),
+  closed: () => terminal.focus(),
+});
+view.diskButton.onclick = () => void diskPanel.toggle();
 
 await isolate();
 await boot();
@@ -53,13 +74,17 @@ async function boot(): Promise<void> {
     await showBuild();
     machine = await Machine.boot({
       kernel: IMAGES.kernel,
-      disks: [IMAGES.guest],
+      disks: [{ manifest: IMAGES.guest, ...(isScratch ? {} : { overlay: OVERLAY }) }],
       engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
       size: { columns: terminal.cols, rows: terminal.rows },
       onPhase: showPhase,
     });
   } catch (error) {
     view.showPhase("failed", "Could not start");
+    if (error instanceof DinghyError && error.code === "disk-in-use") {
+      showDiskInUse();
+      return;
+    }
     view.showPanel({
       title: "dinghy could not start",
       text: error instanceof Error ? error.message : String(error),
@@ -69,6 +94,33 @@ async function boot(): Promise<void> {
     return;
   }
   attach(machine);
+}
+
+/** Two machines on one disk would destroy its file system. */
+function showDiskInUse(): void {
+  view.showPanel({
+    title: "The disk is in use in another tab",
+    text:
+      "This machine runs in another tab of this browser. Close that one and try again, " +
+      "or start here with a fresh disk, whose changes are gone when this tab closes.",
+    button: "Try again",
+    onButton: () => void boot(),
+    others: [
+      {
+        text: "Start with a fresh disk",
+        isEnabled: true,
+        onClick: () => {
+          isScratch = true;
+          void boot();
+        },
+      },
+    ],
+  });
+}
+
+/** Says how much of the guest's disk this browser keeps. */
+async function showDisk(): Promise<void> {
+  view.showDisk(isScratch ? "not kept" : `${format.megabytes(await overlayBytes(OVERLAY))} kept`);
 }
 
 async function showBuild(): Promise<void> {
@@ -87,7 +139,15 @@ function attach(started: Machine): void {
   started.serial.onData(() => {
     if (view.isLogShown) showLog();
   });
-  started.on("status", (status) => view.showStatus(status));
+  // Asks the browser not to clear what the guest has written when room gets scarce; a refusal changes nothing.
+  if (!isScratch) void navigator.storage.persist();
+  let statuses = 0;
+  started.on("status", (status) => {
+    view.showStatus(status);
+    // Asking for a file's size costs more than the other figures.
+    if (statuses % 10 === 0) void showDisk();
+    statuses += 1;
+  });
   started.on("error", ({ message }) => {
     lastError = message;
     view.showNotice("error", message);

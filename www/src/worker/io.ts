@@ -2,9 +2,10 @@
 
 import type { EnginePort } from "../engine.js";
 import { callAttention } from "./attention.js";
-import { ChunkFetcher } from "./chunk-fetcher.js";
+import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
+import { chunkCache, openChunkCache } from "./own-files.js";
 import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
 import type { Post } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -18,6 +19,9 @@ let take = (message: InputMessage): void => {
   early.push(message);
 };
 let chunks: ChunkFetcher | undefined;
+/** The chunks that were asked for before there was a fetcher. */
+const earlyChunks: { disk: number; index: number }[] = [];
+const cacheFile = openChunkCache();
 
 browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) => {
   reportFailure(() => {
@@ -27,22 +31,30 @@ browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) =>
 };
 
 function serve(message: IoMessage): void {
-  if (message.type === "attach") attach(message.attachment, message.disks);
-  else chunks?.request(message.disk, message.index);
+  if (message.type === "attach") {
+    attach(message.attachment, message.disks).catch((error: unknown) => post(fatalError(error)));
+  } else if (chunks) {
+    chunks.request(message.disk, message.index);
+  } else {
+    earlyChunks.push(message);
+  }
 }
 
-function attach({ module, memory, portHandle, attentionAddress }: Attachment, disks: RemoteDisk[]): void {
+async function attach({ module, memory, portHandle, attentionAddress }: Attachment, disks: RemoteDisk[]): Promise<void> {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
-    post({ type: "error", message, fatal: false }),
-  );
   take = (message) => {
     deliver(port, message);
     wake();
   };
   early.forEach(take);
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  const cache = chunkCache(engine, await cacheFile);
+  const fetcher = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
+  chunks = fetcher;
+  earlyChunks.forEach(({ disk, index }) => fetcher.request(disk, index));
+  fetcher.prefetch();
 }
 
 function reportFailure(action: () => void): void {

@@ -1,8 +1,9 @@
 /** The one worker of a machine where memory cannot be shared: it runs the vCPU in slices, and does the I/O between them. */
 
-import { ChunkFetcher } from "./chunk-fetcher.js";
+import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
+import { chunkCache, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -26,6 +27,7 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
+  const cacheFile = await openChunkCache();
   const { machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
     chunks.request(disk, index),
   );
@@ -33,9 +35,10 @@ async function run(boot: BootMessage): Promise<void> {
   const loop = new SliceLoop(machine, boot.clock, output, post, (error) => post(fatalError(error)));
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
-  const chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
-    post({ type: "error", message, fatal: false }),
-  );
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  const cache = chunkCache(engine, cacheFile);
+  const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
+  chunks.prefetch();
   take = (message) => {
     deliver(port, message);
     loop.wake();

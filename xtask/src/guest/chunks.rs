@@ -44,7 +44,13 @@ pub fn write(image: &Path, prefetch: &[usize], folder: &Path) -> Result<()> {
     let mut pack: Vec<u8> = Vec::new();
     for (place, chunk) in order.iter().enumerate() {
         let stored = &chunk.stored;
-        listed.push((chunk.index, packs.len(), pack.len(), stored.len(), hexadecimal(&Sha256::digest(stored))));
+        listed.push((
+            chunk.index,
+            packs.len(),
+            pack.len(),
+            stored.len(),
+            hexadecimal(&Sha256::digest(stored)),
+        ));
         pack.extend_from_slice(stored);
         if pack.len() >= PACK_BYTES || place + 1 == order.len() {
             // The digest in the name keeps packs of two images apart, wherever they are cached.
@@ -148,7 +154,8 @@ mod tests {
         fs::write(&image, &bytes).unwrap();
         let target = folder.join("chunks");
         write(&image, &[3, 1, 0], &target).unwrap();
-        let manifest: Value = serde_json::from_slice(&fs::read(target.join("manifest.json")).unwrap()).unwrap();
+        let manifest: Value =
+            serde_json::from_slice(&fs::read(target.join("manifest.json")).unwrap()).unwrap();
         assert_eq!(manifest["size"], bytes.len());
         assert_eq!(manifest["prefetch"], json!([3, 0]));
         let pack = fs::read(target.join(manifest["packs"][0].as_str().unwrap())).unwrap();
