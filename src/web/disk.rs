@@ -43,9 +43,11 @@ fn build_chunked(disk: EngineDisk) -> Result<(Box<dyn BlockSource>, ChunkInbox),
             (ChunkInbox::of_image(Arc::new(manifest)), size, image)
         }
         None if disk.overlay().is_some() => {
-            return Err("A raw image can be another one at the next start: only an image in chunks can keep \
+            return Err(
+                "A raw image can be another one at the next start: only an image in chunks can keep \
                         what the guest writes."
-                .to_owned());
+                    .to_owned(),
+            );
         }
         None => (ChunkInbox::default(), checked_size(disk.size_bytes())?, Digest([0; 32])),
     };

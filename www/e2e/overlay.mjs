@@ -14,8 +14,7 @@ const ENTRY = 12;
 function grains(/** @type {Buffer} */ overlay) {
   const block = (number) => overlay.subarray(number * BLOCK, (number + 1) * BLOCK);
   const superblocks = [block(0), block(1)].filter(
-    (bytes) =>
-      bytes.toString("latin1", 0, 8) === "dinghyOv" && bytes.readUInt32LE(12) === crc32(bytes.subarray(16)),
+    (bytes) => bytes.toString("latin1", 0, 8) === "dinghyOv" && bytes.readUInt32LE(12) === crc32(bytes.subarray(16)),
   );
   superblocks.sort((a, b) => Number(b.readBigUInt64LE(16) - a.readBigUInt64LE(16)));
   const [newest] = superblocks;
@@ -66,12 +65,16 @@ export function flatten(overlay, image, target) {
 /** Replays the journal of the ext4 file system in `image`, then checks it. Returns what is wrong, or "". */
 export function checkExt4(image) {
   const replay = spawnSync("e2fsck", ["-y", "-E", "journal_only", image], { encoding: "utf8" });
-  if (replay.status === null || replay.status > 1) return `the journal cannot be replayed:\n${replay.stdout}${replay.stderr}`;
+  if (replay.status === null || replay.status > 1)
+    return `the journal cannot be replayed:\n${replay.stdout}${replay.stderr}`;
   const check = spawnSync("e2fsck", ["-f", "-n", image], { encoding: "utf8" });
   return check.status === 0 ? "" : `${check.stdout}${check.stderr}`;
 }
 
 /** The contents of a file in the ext4 file system in `image`. */
 export function readFile(image, path) {
-  return execFileSync("debugfs", ["-R", `cat ${path}`, image], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+  return execFileSync("debugfs", ["-R", `cat ${path}`, image], {
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "ignore"],
+  });
 }

@@ -125,7 +125,9 @@ test(`the renderer is killed in mid-write ${KILLS} times: the file system is cle
         `mkdir /root/kill${kill}; i=0; while :; do i=$((i+1)); ` +
         `seq $((i*40)) > /root/kill${kill}/$i; sync; echo synced:$i; done`;
       await type(page, writer, new RegExp(`^synced:${2 + ((kill * 7) % 5)}$`, "m"));
-      const synced = Math.max(...[...(await terminalText(page)).matchAll(/^synced:(\d+)$/gm)].map(([, text]) => Number(text)));
+      const synced = Math.max(
+        ...[...(await terminalText(page)).matchAll(/^synced:(\d+)$/gm)].map(([, text]) => Number(text)),
+      );
       for (const id of await renderers()) if (!others.includes(id)) process.kill(id, "SIGKILL");
       await page.close();
 

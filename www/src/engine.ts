@@ -210,7 +210,7 @@ export interface EnginePort {
   /** The names of the packs that chunked disk `disk` is stored in; `undefined` for a raw image. */
   chunkPacks(disk: number): string[] | undefined;
   /** Pack, first byte and bytes of a chunk as it is stored; `undefined` for chunks of zeroes and of raw images. */
-  chunkLocation(disk: number, index: number): ArrayLike<number> & Iterable<number> | undefined;
+  chunkLocation(disk: number, index: number): (ArrayLike<number> & Iterable<number>) | undefined;
   /** The digest of the stored bytes of a chunk; `undefined` for chunks of zeroes and of raw images. */
   chunkDigest(disk: number, index: number): string | undefined;
   /** The chunks that a boot reads, in the order in which it reads them first. */

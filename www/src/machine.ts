@@ -2,7 +2,15 @@
 
 import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
-import { DinghyError, type ErrorCode, type Exit, type ExitReason, type Phase, type Status, type TerminalSize } from "./options.js";
+import {
+  DinghyError,
+  type ErrorCode,
+  type Exit,
+  type ExitReason,
+  type Phase,
+  type Status,
+  type TerminalSize,
+} from "./options.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -83,6 +91,8 @@ export class Machine {
   readonly #onPhase: ((phase: Phase) => void) | undefined;
   readonly #started: Promise<void>;
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
+  /** Failures that the start survived, which nobody could hear yet. */
+  readonly #earlyErrors: DinghyError[] = [];
   #hasPanicked = false;
   #exit: Exit | undefined;
 
@@ -166,6 +176,8 @@ export class Machine {
       case "booting":
         this.#settleStart?.resolve();
         this.#settleStart = undefined;
+        // Whoever waits for the start listens from then on.
+        setTimeout(() => this.#earlyErrors.splice(0).forEach((error) => this.#events.emit("error", error)));
         this.#enter({ name: "booting" });
         break;
       case "output":
@@ -192,7 +204,8 @@ export class Machine {
       this.#backend.terminate();
       return;
     }
-    this.#events.emit("error", error);
+    if (this.#settleStart) this.#earlyErrors.push(error);
+    else this.#events.emit("error", error);
     if (fatal) this.#end("stopped");
   }
 

@@ -65,7 +65,7 @@ export function importOverlay(name: string, contents: Blob): Promise<void> {
   return alone(name, async () => {
     const start = await contents.slice(0, 2 * 4096).text();
     // One of the two superblocks may be empty.
-    if (!start.startsWith(MAGIC) && start.indexOf(MAGIC, 1) < 0) {
+    if (!start.includes(MAGIC)) {
       throw new DinghyError("This file is no exported disk; choose one that was exported here.");
     }
     const writable = await (await overlayFile(name, true)).createWritable();

@@ -182,7 +182,8 @@ function packedPort(count, prefetch = []) {
       chunksToPrefetch: () => prefetch,
       completeChunk: (disk, index, bytes) => {
         const { offset, length } = find(index);
-        if (Buffer.compare(bytes, IMAGE.subarray(offset, offset + length)) !== 0) throw new Error("the digest is wrong");
+        if (Buffer.compare(bytes, IMAGE.subarray(offset, offset + length)) !== 0)
+          throw new Error("the digest is wrong");
         port.completeChunk(disk, index, bytes);
       },
     },
@@ -238,21 +239,17 @@ test("what the cache has is not fetched, and what it has wrong is dropped and fe
 });
 
 test("a damaged chunk is fetched again, past the caches on the way", async () => {
-  const { port, chunks, finished } = packedPort(2);
+  const { port, chunks, finished } = packedPort(1);
   const asked = [];
   answer = (request, response) => {
     asked.push(request.headers["cache-control"]);
     if (asked.length > 1) return serveRange(request, response);
-    const body = IMAGE.slice(300, 600);
-    body[250] ^= 1;
-    response.writeHead(206).end(body);
+    response.writeHead(206).end(new Uint8Array(200));
   };
-  const fetcher = new ChunkFetcher([packed()], CHUNK, port, () => undefined, assert.fail, { retryPausesMs: [1] });
-  for (const index of [5, 5, 5, 5, 5]) fetcher.request(0, index);
-  fetcher.request(0, 0);
-  fetcher.request(0, 1);
+  new ChunkFetcher([packed()], CHUNK, port, () => undefined, assert.fail, { retryPausesMs: [1] }).request(0, 0);
   await finished;
   assert.ok(chunks.has("0:0"));
+  assert.deepEqual(asked, [undefined, "no-cache"]);
 });
 
 test("a chunk that stays damaged is an I/O error that the user is told of", async () => {
@@ -260,7 +257,14 @@ test("a chunk that stays damaged is an I/O error that the user is told of", asyn
   const messages = [];
   answer = (request, response) => response.writeHead(206).end(new Uint8Array(200));
   const options = { retryPausesMs: [1, 1] };
-  new ChunkFetcher([packed()], CHUNK, port, () => undefined, (message) => messages.push(message), options).request(0, 0);
+  new ChunkFetcher(
+    [packed()],
+    CHUNK,
+    port,
+    () => undefined,
+    (message) => messages.push(message),
+    options,
+  ).request(0, 0);
   await finished;
   assert.match(failures.get("0:0"), /digest is wrong/);
   assert.equal(ranges.length, 3);

@@ -51,6 +51,8 @@ pub fn build() -> Result<()> {
     Ok(())
 }
 
+/// The page's command line: with it the mark that Docker serves is on the serial port, where it is looked for.
+const COMMAND_LINE: &str = "root=/dev/vda rw console=ttyS0 panic=-1";
 /// Seconds after which a boot that records what it reads is given up.
 const RECORDING_SECONDS: &str = "900";
 
@@ -86,13 +88,14 @@ pub fn build_chunks() -> Result<()> {
     workspace::link(&folder.join("chunks"), &build.join("guest/chunks"))
 }
 
-/// Boots the guest in node to the first prompt that Docker answers at, and lists what it reads in `recording`.
+/// Boots the guest in node until Docker serves, and lists what it reads in `recording`.
 fn record(recording: &Path) -> Result<()> {
     println!("guest: booting once, to record what a boot reads ...");
     www::install_packages()?;
     output_of(node::npm()?.args(["run", "--silent", "lib"]))?;
     run(node::node()?
         .args(["bin/dinghy.mjs", "run", "--until", "docker-ready", "--timeout", RECORDING_SECONDS])
+        .args(["--append", COMMAND_LINE])
         .arg("--record-prefetch")
         .arg(recording)
         .stdin(std::process::Stdio::null())

@@ -129,7 +129,9 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
     disks[0] = {
       ...first,
       ...(parsed.recordPrefetch === undefined ? {} : { recordReads: parsed.recordPrefetch }),
-      ...(parsed.overlay === undefined ? {} : { writes: "overlay", overlay: parsed.overlay, ...guestIdentity(usesGuest) }),
+      ...(parsed.overlay === undefined
+        ? {}
+        : { writes: "overlay", overlay: parsed.overlay, ...guestIdentity(usesGuest) }),
     };
   } else if (parsed.overlay !== undefined || parsed.recordPrefetch !== undefined) {
     throw new DinghyError("--overlay and --record-prefetch need a disk; name one with --disk FILE.");

@@ -5,6 +5,7 @@ import "./style.css";
 import {
   checkEngine,
   chooseBuild,
+  DEFAULT_COMMAND_LINE,
   DEFAULT_MEMORY_MIB,
   DinghyError,
   type Exit,
@@ -24,6 +25,9 @@ const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/chunks/manifest.json
 
 /** The overlay that keeps what the guest writes. */
 const OVERLAY = "home";
+
+/** The guest writes to its disk what is some seconds old: a tab closes without asking it. */
+const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} sysctl.vm.dirty_expire_centisecs=300 sysctl.vm.dirty_writeback_centisecs=100`;
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
@@ -74,6 +78,7 @@ async function boot(): Promise<void> {
     await showBuild();
     machine = await Machine.boot({
       kernel: IMAGES.kernel,
+      commandLine: COMMAND_LINE,
       disks: [{ manifest: IMAGES.guest, ...(isScratch ? {} : { overlay: OVERLAY }) }],
       engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
       size: { columns: terminal.cols, rows: terminal.rows },

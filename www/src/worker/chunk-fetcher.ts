@@ -255,7 +255,7 @@ export class ChunkFetcher {
     const [first] = wanted;
     const remote = first && this.disks[first.disk];
     if (!remote) return;
-    const name = remote.kind === "raw" && remote.source instanceof Blob ? "the opened file" : String(remote.source);
+    const name = remote.source instanceof Blob ? "the opened file" : remote.source;
     this.failed(
       `A part of the disk image could not be read from ${name} (${reason(error)}); ` +
         `the guest sees a disk error. Check the connection and restart the machine.`,

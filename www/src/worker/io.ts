@@ -40,7 +40,10 @@ function serve(message: IoMessage): void {
   }
 }
 
-async function attach({ module, memory, portHandle, attentionAddress }: Attachment, disks: RemoteDisk[]): Promise<void> {
+async function attach(
+  { module, memory, portHandle, attentionAddress }: Attachment,
+  disks: RemoteDisk[],
+): Promise<void> {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);

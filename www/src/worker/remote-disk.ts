@@ -77,11 +77,11 @@ export async function* readRange(
   length: number,
   isRetry: boolean,
 ): AsyncGenerator<Uint8Array> {
-  if (disk.kind === "raw" && disk.source instanceof Blob) {
+  if (disk.source instanceof Blob) {
     yield new Uint8Array(await disk.source.slice(offset, offset + length).arrayBuffer());
     return;
   }
-  const response = await fetch(address(disk, file), {
+  const response = await fetch(disk.kind === "raw" ? disk.source : packAddress(disk, file), {
     headers: { range: `bytes=${offset}-${offset + length - 1}` },
     cache: isRetry ? "reload" : "default",
   });
@@ -107,8 +107,7 @@ export async function* readRange(
   }
 }
 
-function address(disk: RemoteDisk, file: number): string {
-  if (disk.kind === "raw") return String(disk.source);
+function packAddress(disk: ChunkedImage, file: number): string {
   const name = disk.packs[file];
   if (name === undefined) throw new RangeError(`there is no pack ${file}`);
   return new URL(name, disk.source).href;

@@ -43,7 +43,9 @@ export async function start(
     load("kernel", boot.kernel, progress.part()),
     boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
     Promise.all(boot.disks.map(openImage)),
-    Promise.all(boot.disks.map(({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed)))),
+    Promise.all(
+      boot.disks.map(async ({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed))),
+    ),
   ]);
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const machine = new engine.Machine({
