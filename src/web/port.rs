@@ -2,7 +2,6 @@
 
 use crate::machine::MachineHandle;
 use crate::storage::ChunkInbox;
-use js_sys::{Error, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 /// What a port needs of a machine; lives in the shared memory and may be used by any worker on it.
@@ -14,6 +13,9 @@ pub struct PortState {
 }
 
 /// `EnginePort` of the package's `engine.ts`.
+///
+/// Nothing here gives JavaScript values out or keeps them, errors included: the table that holds them is each
+/// instance's own, while the list of its free places lies in the memory that all of them share.
 #[wasm_bindgen(js_name = MachinePort)]
 pub struct WebPort(Box<PortState>);
 
@@ -57,76 +59,62 @@ impl WebPort {
         self.0.handle.press_power_button();
     }
 
-    /// The names of the packs that disk `disk` is stored in; `undefined` for a raw image.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
+    /// The names of the packs that disk `disk` is stored in, a line each; `undefined` for a raw image.
     #[wasm_bindgen(js_name = chunkPacks)]
-    pub fn chunk_packs(&self, disk: usize) -> Result<Option<Vec<String>>, Error> {
-        Ok(self.inbox(disk)?.manifest().map(|manifest| manifest.packs().to_vec()))
+    pub fn chunk_packs(&self, disk: usize) -> Option<String> {
+        self.inbox(disk)?.manifest().map(|manifest| manifest.packs().join("\n"))
     }
 
     /// Where chunk `index` of disk `disk` is stored: pack, first byte, bytes. `undefined` where the disk is
     /// a raw image, or the chunk zeroes.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
     #[wasm_bindgen(js_name = chunkLocation)]
-    pub fn chunk_location(&self, disk: usize, index: f64) -> Result<Option<Vec<f64>>, Error> {
-        let manifest = self.inbox(disk)?.manifest();
-        let location = manifest.and_then(|manifest| manifest.location(index as u64));
-        Ok(location.map(|chunk| vec![f64::from(chunk.pack), chunk.offset as f64, f64::from(chunk.length)]))
+    pub fn chunk_location(&self, disk: usize, index: f64) -> Option<Vec<f64>> {
+        let chunk = self.inbox(disk)?.manifest()?.location(index as u64)?;
+        Some(vec![f64::from(chunk.pack), chunk.offset as f64, f64::from(chunk.length)])
     }
 
     /// The digest of the stored bytes of chunk `index` of disk `disk`, in hexadecimal.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
     #[wasm_bindgen(js_name = chunkDigest)]
-    pub fn chunk_digest(&self, disk: usize, index: f64) -> Result<Option<String>, Error> {
-        let manifest = self.inbox(disk)?.manifest();
-        let location = manifest.and_then(|manifest| manifest.location(index as u64));
-        Ok(location.map(|chunk| chunk.digest.to_string()))
+    pub fn chunk_digest(&self, disk: usize, index: f64) -> Option<String> {
+        Some(self.inbox(disk)?.manifest()?.location(index as u64)?.digest.to_string())
     }
 
     /// The chunks of disk `disk` that a boot reads, in the order in which it reads them first.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
     #[wasm_bindgen(js_name = chunksToPrefetch)]
-    pub fn chunks_to_prefetch(&self, disk: usize) -> Result<Vec<f64>, Error> {
-        let manifest = self.inbox(disk)?.manifest();
+    pub fn chunks_to_prefetch(&self, disk: usize) -> Vec<f64> {
+        let manifest = self.inbox(disk).and_then(ChunkInbox::manifest);
         let prefetch = manifest.map(|manifest| manifest.prefetch()).unwrap_or_default();
-        Ok(prefetch.iter().map(|index| *index as f64).collect())
+        prefetch.iter().map(|index| *index as f64).collect()
     }
 
-    /// Chunk `index` of disk `disk` has arrived, as it is stored.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk, or the bytes are not those of the chunk; nothing has happened then.
+    /// Chunk `index` of disk `disk` has arrived, as it is stored. Says what is wrong with it; nothing has
+    /// happened then.
     #[wasm_bindgen(js_name = completeChunk)]
-    pub fn complete_chunk(&self, disk: usize, index: f64, bytes: &Uint8Array) -> Result<(), Error> {
-        let outcome = self.inbox(disk)?.complete(index as u64, bytes.to_vec());
-        outcome.map_err(|error| Error::new(&error.to_string()))?;
+    pub fn complete_chunk(&self, disk: usize, index: f64, bytes: &[u8]) -> Option<String> {
+        let Some(inbox) = self.inbox(disk) else { return Some(no_such_disk(disk)) };
+        if let Err(error) = inbox.complete(index as u64, bytes.to_vec()) {
+            return Some(error.to_string());
+        }
         self.0.handle.storage_progressed();
-        Ok(())
+        None
     }
 
-    /// Chunk `index` of disk `disk` cannot be had.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
+    /// Chunk `index` of disk `disk` cannot be had. Says what is wrong with that.
     #[wasm_bindgen(js_name = failChunk)]
-    pub fn fail_chunk(&self, disk: usize, index: f64, reason: String) -> Result<(), Error> {
-        self.inbox(disk)?.fail(index as u64, reason);
+    pub fn fail_chunk(&self, disk: usize, index: f64, reason: String) -> Option<String> {
+        let Some(inbox) = self.inbox(disk) else { return Some(no_such_disk(disk)) };
+        inbox.fail(index as u64, reason);
         self.0.handle.storage_progressed();
-        Ok(())
+        None
     }
 }
 
 impl WebPort {
-    fn inbox(&self, disk: usize) -> Result<&ChunkInbox, Error> {
-        let inbox = self.0.inboxes.get(disk).and_then(Option::as_ref);
-        inbox.ok_or_else(|| Error::new(&format!("disk {disk} is not fetched in chunks")))
+    fn inbox(&self, disk: usize) -> Option<&ChunkInbox> {
+        self.0.inboxes.get(disk)?.as_ref()
     }
+}
+
+fn no_such_disk(disk: usize) -> String {
+    format!("disk {disk} is not fetched in chunks")
 }

@@ -207,33 +207,48 @@ export interface EnginePort {
   resize(columns: number, rows: number): void;
   /** A short press of the ACPI power button: the guest shuts down in order. */
   pressPowerButton(): void;
-  /** The names of the packs that chunked disk `disk` is stored in; `undefined` for a raw image. */
-  chunkPacks(disk: number): string[] | undefined;
+  /** The names of the packs that chunked disk `disk` is stored in, a line each; `undefined` for a raw image. */
+  chunkPacks(disk: number): string | undefined;
   /** Pack, first byte and bytes of a chunk as it is stored; `undefined` for chunks of zeroes and of raw images. */
-  chunkLocation(disk: number, index: number): (ArrayLike<number> & Iterable<number>) | undefined;
+  chunkLocation(disk: number, index: number): Iterable<number> | undefined;
   /** The digest of the stored bytes of a chunk; `undefined` for chunks of zeroes and of raw images. */
   chunkDigest(disk: number, index: number): string | undefined;
   /** The chunks that a boot reads, in the order in which it reads them first. */
-  chunksToPrefetch(disk: number): ArrayLike<number> & Iterable<number>;
+  chunksToPrefetch(disk: number): Iterable<number>;
   /**
-   * Chunk `index` of disk `disk` has arrived; `bytes` is what is stored. Verifies and unpacks it; throws if
-   * it is not the chunk, and then nothing has happened. A chunk may come before the guest asks for it.
+   * Chunk `index` of disk `disk` has arrived; `bytes` is what is stored. Verifies and unpacks it. Says what is
+   * wrong if it is not the chunk, and then nothing has happened. A chunk may come before the guest asks for it.
    */
-  completeChunk(disk: number, index: number, bytes: Uint8Array): void;
+  completeChunk(disk: number, index: number, bytes: Uint8Array): string | undefined;
   /** Chunk `index` of disk `disk` cannot be had; the guest sees an I/O error, `reason` goes to the log. */
-  failChunk(disk: number, index: number, reason: string): void;
+  failChunk(disk: number, index: number, reason: string): string | undefined;
   /** Gives the handle back. */
   free(): void;
 }
 
-/** Packed chunks kept in a file by their digests, the least recently used dropped first. All methods throw on failure. */
+/**
+ * The file of the cache of chunks, as `globalThis.dinghyCacheFile` of the worker that opens it: an instance that is
+ * not the first on its memory can keep no JavaScript object. Nothing here throws.
+ */
+export interface CacheFile {
+  /** Size in bytes; negative on failure. */
+  size(): number;
+  /** Fills `buffer`, a view of wasm memory, from byte `offset`; tells how much was there, or a negative number. */
+  read(offset: number, buffer: Uint8Array): number;
+  /** Stores `data`, a view of wasm memory, at byte `offset`; tells whether all was stored. */
+  write(offset: number, data: Uint8Array): boolean;
+  /** Cuts the file off; tells whether it is. */
+  truncate(size: number): boolean;
+}
+
+/** Packed chunks kept in a file by their digests, the least recently used dropped first. */
 export interface EngineChunkCache {
   /** What is kept under a digest. It is not verified: a chunk that turns out damaged is to be removed. */
   get(digest: string): Uint8Array | undefined;
-  /** Keeps bytes under their digest. */
-  put(digest: string, bytes: Uint8Array): void;
-  /** Forgets what is kept under a digest. */
-  remove(digest: string): void;
+  /** Keeps bytes under their digest. Tells whether the file could be written. */
+  put(digest: string, bytes: Uint8Array): boolean;
+  /** Forgets what is kept under a digest. Tells whether the file could be written. */
+  remove(digest: string): boolean;
   /** Lets go of the file. */
   free(): void;
 }
@@ -244,8 +259,8 @@ export interface EngineConstructors {
   Machine: new (options: EngineOptions) => EngineMachine;
   /** Takes a handle from {@link EngineMachine.portHandle}. */
   MachinePort: new (handle: number) => EnginePort;
-  /** Opens the cache in a file, to hold `limitBytes` at most. */
-  ChunkCache: new (file: EngineFile, limitBytes: number) => EngineChunkCache;
+  /** Opens the cache in the worker's `dinghyCacheFile`, to hold `limitBytes` at most. */
+  ChunkCache: { open(limitBytes: number): EngineChunkCache | undefined };
 }
 
 /** The module `pkg/<build>/dinghy.js`. */

@@ -49,6 +49,7 @@ function recorder(count) {
   const note = (map, disk, index, value) => {
     map.set(`${disk}:${index}`, value);
     if (chunks.size + failures.size === count) done();
+    return undefined;
   };
   return {
     chunks,
@@ -184,7 +185,7 @@ function packedPort(count, prefetch = []) {
         const { offset, length } = find(index);
         if (Buffer.compare(bytes, IMAGE.subarray(offset, offset + length)) !== 0)
           throw new Error("the digest is wrong");
-        port.completeChunk(disk, index, bytes);
+        return port.completeChunk(disk, index, bytes);
       },
     },
   };

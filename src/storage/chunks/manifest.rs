@@ -171,7 +171,7 @@ impl Manifest {
     fn check(file: ManifestFile) -> Result<Self, String> {
         debug_assert!(file.format == FORMAT && file.version == VERSION);
         let size = file.size;
-        if size == 0 || size % 512 != 0 || size > SIZE_MAX {
+        if size == 0 || !size.is_multiple_of(512) || size > SIZE_MAX {
             return Err(format!("no disk has {size} bytes"));
         }
         if file.chunk_bytes != CHUNK_BYTES {

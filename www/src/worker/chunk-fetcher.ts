@@ -51,7 +51,7 @@ export class ChunkFetcher {
   #active = 0;
   #activeAhead = 0;
   readonly #retryPausesMs: readonly number[];
-  #cache: EngineChunkCache | undefined;
+  readonly #cache: EngineChunkCache | undefined;
 
   /**
    * @param delivered called after each delivery, to wake the vCPU
@@ -171,7 +171,7 @@ export class ChunkFetcher {
     const rest: Part[] = [];
     for (const part of batch) {
       const digest = this.#cache && this.port.chunkDigest(part.disk, part.index);
-      const bytes = digest === undefined ? undefined : this.#useCache((cache) => cache.get(digest));
+      const bytes = digest === undefined ? undefined : this.#cache?.get(digest);
       if (digest === undefined || bytes === undefined) {
         rest.push(part);
         continue;
@@ -181,7 +181,7 @@ export class ChunkFetcher {
         // What the guest asks for in the meantime comes first.
         await new Promise((resolve) => setTimeout(resolve, 0));
       } catch {
-        this.#useCache((cache) => cache.remove(digest));
+        this.#cache?.remove(digest);
         rest.push(part);
       }
     }
@@ -226,25 +226,16 @@ export class ChunkFetcher {
 
   /** @throws Error if the bytes are not those of the chunk */
   #deliver({ disk, index }: Part, bytes: Uint8Array): void {
-    this.port.completeChunk(disk, index, bytes);
+    const problem = this.port.completeChunk(disk, index, bytes);
+    if (problem !== undefined) throw new Error(problem);
     this.#known.delete(key(disk, index));
     this.delivered();
   }
 
   #keep({ disk, index }: Part, bytes: Uint8Array): void {
     const digest = this.#cache && this.port.chunkDigest(disk, index);
-    if (digest !== undefined) this.#useCache((cache) => cache.put(digest, bytes));
-  }
-
-  /** A cache that fails is not used any more: it only saves time. */
-  #useCache<Result>(use: (cache: EngineChunkCache) => Result): Result | undefined {
-    try {
-      return this.#cache && use(this.#cache);
-    } catch (error) {
-      console.warn(`dinghy: the cache of disk chunks is not used any more: ${reason(error)}`);
-      this.#cache = undefined;
-      return undefined;
-    }
+    // A cache that cannot grow any more still has what it has.
+    if (digest !== undefined) this.#cache?.put(digest, bytes);
   }
 
   /** Fails what the guest waits for; the rest is fetched when it does. */
@@ -267,7 +258,7 @@ export class ChunkFetcher {
 /** The disks, with the names of their packs, which the emulator has read from their manifests. */
 export function withPacks(disks: readonly RemoteDisk[], port: Pick<EnginePort, "chunkPacks">): RemoteDisk[] {
   return disks.map((remote, disk) =>
-    remote.kind === "chunked" ? { ...remote, packs: port.chunkPacks(disk) ?? [] } : remote,
+    remote.kind === "chunked" ? { ...remote, packs: port.chunkPacks(disk)?.split("\n") ?? [] } : remote,
   );
 }
 

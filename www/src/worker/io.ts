@@ -5,7 +5,7 @@ import { callAttention } from "./attention.js";
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
-import { chunkCache, openChunkCache } from "./own-files.js";
+import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
 import type { Post } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -21,7 +21,7 @@ let take = (message: InputMessage): void => {
 let chunks: ChunkFetcher | undefined;
 /** The chunks that were asked for before there was a fetcher. */
 const earlyChunks: { disk: number; index: number }[] = [];
-const cacheFile = openChunkCache();
+const cacheFile = openCacheFile();
 
 browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) => {
   reportFailure(() => {
@@ -53,7 +53,8 @@ async function attach(
   };
   early.forEach(take);
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
-  const cache = chunkCache(engine, await cacheFile);
+  await cacheFile;
+  const cache = openChunkCache(engine);
   const fetcher = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
   chunks = fetcher;
   earlyChunks.forEach(({ disk, index }) => fetcher.request(disk, index));

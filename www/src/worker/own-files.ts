@@ -1,6 +1,6 @@
 /** The emulator's own files in the origin's private file system. */
 
-import type { Engine, EngineChunkCache, EngineFile } from "../engine.js";
+import type { CacheFile, Engine, EngineChunkCache, EngineFile } from "../engine.js";
 import { DinghyError } from "../options.js";
 import { overlayFile, overlayLock, privateFolder } from "../storage.js";
 import { reason } from "./download.js";
@@ -58,30 +58,51 @@ export async function openOverlay(name: string, failed: (message: string) => voi
   });
 }
 
-/** Opens the cache of chunks. `undefined` where there is none: another page has it, or the browser keeps no files. */
-export async function openChunkCache(): Promise<EngineFile | undefined> {
+/**
+ * Opens the file of the cache of chunks for this worker. There is none where another page has it, or the browser
+ * keeps no files.
+ */
+export async function openCacheFile(): Promise<void> {
   try {
     const folder = await privateFolder();
     const handle = await folder.getFileHandle(CACHE_FILE, { create: true });
     const access = await (handle as SyncFileHandle).createSyncAccessHandle();
-    return fileOf(access, () => undefined);
+    (globalThis as { dinghyCacheFile?: CacheFile }).dinghyCacheFile = cacheFileOf(access);
   } catch {
-    return undefined;
+    // The cache only saves time.
   }
 }
 
-/** The cache in `file`, if it can be used. Call it when the engine is there. */
-export function chunkCache(
-  constructors: Pick<Engine, "ChunkCache">,
-  file: EngineFile | undefined,
-): EngineChunkCache | undefined {
-  if (!file) return undefined;
-  try {
-    return new constructors.ChunkCache(file, CACHE_BYTES);
-  } catch (error) {
-    console.warn(`dinghy: ${reason(error)}`);
-    return undefined;
-  }
+/** The cache in this worker's file, if there is one that can be used. Call it when the engine is there. */
+export function openChunkCache({ ChunkCache }: Pick<Engine, "ChunkCache">): EngineChunkCache | undefined {
+  return "dinghyCacheFile" in globalThis ? ChunkCache.open(CACHE_BYTES) : undefined;
+}
+
+function cacheFileOf(access: SyncAccessHandle): CacheFile {
+  const attempt = <Result>(action: () => Result, failed: Result): Result => {
+    try {
+      return action();
+    } catch {
+      return failed;
+    }
+  };
+  return {
+    size: () => attempt(() => access.getSize(), -1),
+    read: (offset, buffer) =>
+      attempt(() => {
+        // Views of shared memory are not taken everywhere.
+        const bytes = new Uint8Array(buffer.byteLength);
+        const count = access.read(bytes, { at: offset });
+        buffer.set(bytes);
+        return count;
+      }, -1),
+    write: (offset, data) => attempt(() => access.write(data.slice(), { at: offset }) === data.byteLength, false),
+    truncate: (size) =>
+      attempt(() => {
+        access.truncate(size);
+        return true;
+      }, false),
+  };
 }
 
 function inUse(): DinghyError {

@@ -3,7 +3,7 @@
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
-import { chunkCache, openChunkCache } from "./own-files.js";
+import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -27,7 +27,7 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
-  const cacheFile = await openChunkCache();
+  await openCacheFile();
   const { machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
     chunks.request(disk, index),
   );
@@ -36,7 +36,7 @@ async function run(boot: BootMessage): Promise<void> {
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
-  const cache = chunkCache(engine, cacheFile);
+  const cache = openChunkCache(engine);
   const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
   chunks.prefetch();
   take = (message) => {

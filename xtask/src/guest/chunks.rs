@@ -103,7 +103,7 @@ fn pack(image: &Path) -> Result<(usize, String, Vec<Chunk>)> {
         Ok(())
     })?;
     let (_, hash, _, size) = source.into_inner().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
-    if size == 0 || size % 512 != 0 {
+    if size == 0 || !size.is_multiple_of(512) {
         bail!("{} has {size} bytes, which is no disk", image.display());
     }
     let mut chunks = packed.into_inner().map_err(|_| anyhow::anyhow!("a thread panicked"))?;
