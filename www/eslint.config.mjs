@@ -57,6 +57,8 @@ export default defineConfig(
           "structuredClone",
           "window",
           "crossOriginIsolated",
+          "navigator",
+          "FileReader",
         ].map((name) => [name, "readonly"]),
       ),
     },

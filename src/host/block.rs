@@ -30,6 +30,32 @@ pub trait BlockSource: Send {
     fn discard(&mut self, offset: u64, length: u64) -> Progress;
 }
 
+impl<Source: BlockSource + ?Sized> BlockSource for Box<Source> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn is_read_only(&self) -> bool {
+        (**self).is_read_only()
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Progress {
+        (**self).read(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Progress {
+        (**self).write(offset, data)
+    }
+
+    fn flush(&mut self) -> Progress {
+        (**self).flush()
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> Progress {
+        (**self).discard(offset, length)
+    }
+}
+
 /// Why a block operation failed.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
 pub enum BlockError {

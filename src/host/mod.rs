@@ -7,12 +7,14 @@ mod block;
 mod clock;
 mod code;
 mod entropy;
+mod file;
 mod net;
 
 pub use block::{BlockError, BlockSource, Progress};
 pub use clock::{Clock, InstructionClock, WallTime};
 pub use code::{CodeError, CodeHost, CodeInstance, HelperFunction};
 pub use entropy::RepeatableEntropy;
+pub use file::{ByteFile, ByteFileError};
 pub use net::{Acceptance, Frame, NetBackend, Offload, PartialChecksum, Segmentation};
 
 /// A source of unpredictable bytes, for virtio-rng, `RDRAND` and `RDSEED`.

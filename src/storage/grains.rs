@@ -63,6 +63,16 @@ impl Grains {
         }
     }
 
+    /// All grains that are not absent, in ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Content<'_>)> {
+        self.tables.keys().flat_map(|table| {
+            let first = table * GRAINS_PER_TABLE;
+            (first..first + GRAINS_PER_TABLE)
+                .map(|index| (index, self.content(index)))
+                .filter(|(_, content)| *content != Content::Absent)
+        })
+    }
+
     /// Bytes of memory that data takes.
     pub(super) fn data_bytes(&self) -> u64 {
         self.data_grains * GRAIN_BYTES

@@ -5,6 +5,7 @@
 mod code;
 mod console_log;
 mod disk;
+mod file;
 mod host;
 mod local;
 mod machine;
@@ -12,6 +13,7 @@ mod net;
 mod options;
 mod port;
 
+pub use file::WebChunkCache;
 pub use machine::WebMachine;
 pub use port::WebPort;
 

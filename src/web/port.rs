@@ -5,7 +5,6 @@ use crate::machine::MachineHandle;
 use crate::net::QueryId;
 use crate::net::handover::FlowCarrier;
 use crate::storage::ChunkInbox;
-use js_sys::{Error, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 /// What a port needs of a machine; lives in the shared memory and may be used by any worker on it.
@@ -19,6 +18,9 @@ pub struct PortState {
 }
 
 /// `EnginePort` of the package's `engine.ts`.
+///
+/// Nothing here gives JavaScript values out or keeps them, errors included: the table that holds them is each
+/// instance's own, while the list of its free places lies in the memory that all of them share.
 #[wasm_bindgen(js_name = MachinePort)]
 pub struct WebPort(Box<PortState>);
 
@@ -62,22 +64,53 @@ impl WebPort {
         self.0.handle.press_power_button();
     }
 
-    /// Chunk `index` of disk `disk` has arrived.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
-    #[wasm_bindgen(js_name = completeChunk)]
-    pub fn complete_chunk(&self, disk: usize, index: f64, bytes: &Uint8Array) -> Result<(), Error> {
-        self.complete(disk, index, Ok(bytes.to_vec()))
+    /// The names of the packs that disk `disk` is stored in, a line each; `undefined` for a raw image.
+    #[wasm_bindgen(js_name = chunkPacks)]
+    pub fn chunk_packs(&self, disk: usize) -> Option<String> {
+        self.inbox(disk)?.manifest().map(|manifest| manifest.packs().join("\n"))
     }
 
-    /// Chunk `index` of disk `disk` cannot be had.
-    ///
-    /// # Errors
-    /// When there is no such chunked disk.
+    /// Where chunk `index` of disk `disk` is stored: pack, first byte, bytes. `undefined` where the disk is
+    /// a raw image, or the chunk zeroes.
+    #[wasm_bindgen(js_name = chunkLocation)]
+    pub fn chunk_location(&self, disk: usize, index: f64) -> Option<Vec<f64>> {
+        let chunk = self.inbox(disk)?.manifest()?.location(index as u64)?;
+        Some(vec![f64::from(chunk.pack), chunk.offset as f64, f64::from(chunk.length)])
+    }
+
+    /// The digest of the stored bytes of chunk `index` of disk `disk`, in hexadecimal.
+    #[wasm_bindgen(js_name = chunkDigest)]
+    pub fn chunk_digest(&self, disk: usize, index: f64) -> Option<String> {
+        Some(self.inbox(disk)?.manifest()?.location(index as u64)?.digest.to_string())
+    }
+
+    /// The chunks of disk `disk` that a boot reads, in the order in which it reads them first.
+    #[wasm_bindgen(js_name = chunksToPrefetch)]
+    pub fn chunks_to_prefetch(&self, disk: usize) -> Vec<f64> {
+        let manifest = self.inbox(disk).and_then(ChunkInbox::manifest);
+        let prefetch = manifest.map(|manifest| manifest.prefetch()).unwrap_or_default();
+        prefetch.iter().map(|index| *index as f64).collect()
+    }
+
+    /// Chunk `index` of disk `disk` has arrived, as it is stored. Says what is wrong with it; nothing has
+    /// happened then.
+    #[wasm_bindgen(js_name = completeChunk)]
+    pub fn complete_chunk(&self, disk: usize, index: f64, bytes: &[u8]) -> Option<String> {
+        let Some(inbox) = self.inbox(disk) else { return Some(no_such_disk(disk)) };
+        if let Err(error) = inbox.complete(index as u64, bytes.to_vec()) {
+            return Some(error.to_string());
+        }
+        self.0.handle.storage_progressed();
+        None
+    }
+
+    /// Chunk `index` of disk `disk` cannot be had. Says what is wrong with that.
     #[wasm_bindgen(js_name = failChunk)]
-    pub fn fail_chunk(&self, disk: usize, index: f64, reason: String) -> Result<(), Error> {
-        self.complete(disk, index, Err(reason))
+    pub fn fail_chunk(&self, disk: usize, index: f64, reason: String) -> Option<String> {
+        let Some(inbox) = self.inbox(disk) else { return Some(no_such_disk(disk)) };
+        inbox.fail(index as u64, reason);
+        self.0.handle.storage_progressed();
+        None
     }
 
     /// What the network is to do, as [`net::encode`] writes it.
@@ -142,11 +175,11 @@ impl WebPort {
         outcome
     }
 
-    fn complete(&self, disk: usize, index: f64, outcome: Result<Vec<u8>, String>) -> Result<(), Error> {
-        let inbox = self.0.inboxes.get(disk).and_then(Option::as_ref);
-        let inbox = inbox.ok_or_else(|| Error::new(&format!("disk {disk} is not fetched in chunks")))?;
-        inbox.complete(index as u64, outcome);
-        self.0.handle.storage_progressed();
-        Ok(())
+    fn inbox(&self, disk: usize) -> Option<&ChunkInbox> {
+        self.0.inboxes.get(disk)?.as_ref()
     }
+}
+
+fn no_such_disk(disk: usize) -> String {
+    format!("disk {disk} is not fetched in chunks")
 }

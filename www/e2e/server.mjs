@@ -25,9 +25,10 @@ const ISOLATION = {
  *
  * @param {{ isolated: boolean, missing?: string[], replaced?: Record<string, Uint8Array>, root?: string }} options
  *   whether the headers of isolation are sent; paths that are answered by 404, or by other bytes; the folder
- * @returns {Promise<{ address: string, close: () => void }>}
+ * @returns {Promise<{ address: string, bytesSent: () => number, close: () => void }>} `bytesSent` counts the bodies
  */
 export async function serve({ isolated, missing = [], replaced = {}, root = DIST }) {
+  let bytesSent = 0;
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     const name = path === "/" ? "/index.html" : path;
@@ -37,6 +38,7 @@ export async function serve({ isolated, missing = [], replaced = {}, root = DIST
       ...(isolated ? ISOLATION : {}),
     };
     if (name in replaced) {
+      bytesSent += replaced[name].length;
       response.writeHead(200, headers).end(replaced[name]);
       return;
     }
@@ -55,12 +57,14 @@ export async function serve({ isolated, missing = [], replaced = {}, root = DIST
     headers["Content-Length"] = last - first + 1;
     if (range) headers["Content-Range"] = `bytes ${first}-${last}/${status.size}`;
     response.writeHead(range ? 206 : 200, headers);
+    bytesSent += headers["Content-Length"];
     if (status.size === 0) response.end();
     else createReadStream(join(root, name), { start: first, end: last }).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     address: `http://127.0.0.1:${server.address().port}/`,
+    bytesSent: () => bytesSent,
     close: () => {
       server.closeAllConnections();
       server.close();

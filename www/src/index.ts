@@ -4,7 +4,10 @@
  * ```ts
  * import { Machine } from "dinghy";
  *
- * const machine = await Machine.boot({ kernel: "/kernel/vmlinux.gz", disks: ["/guest/guest.ext4"] });
+ * const machine = await Machine.boot({
+ *   kernel: "/kernel/vmlinux.gz",
+ *   disks: [{ manifest: "/guest/chunks/manifest.json", overlay: "home" }],
+ * });
  * machine.console.onData((bytes) => terminal.write(bytes));
  * terminal.onData((text) => machine.console.write(text));
  * machine.on("exit", ({ reason }) => console.log(reason));
@@ -21,15 +24,18 @@ import {
   checkMemory,
   DEFAULT_COMMAND_LINE,
   DEFAULT_MEMORY_MIB,
+  type DiskSource,
   type NetworkOptions,
 } from "./options.js";
-import type { BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
+import { checkOverlayName } from "./storage.js";
+import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
 export { GuestHttpError };
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
+export { exportOverlay, importOverlay, overlayBytes, resetOverlay } from "./storage.js";
 
 type Receive = (message: MachineMessage) => void;
 
@@ -55,11 +61,23 @@ function bootMessage(options: BootOptions): BootMessage {
   const address = (url: string | URL): string => new URL(url, document.baseURI).href;
   const image = (source: string | URL | Uint8Array): string | Uint8Array =>
     source instanceof Uint8Array ? source : address(source);
+  const disk = (source: DiskSource): BootDisk => {
+    if (source instanceof Blob) return { source, format: "raw", overlay: undefined };
+    if (typeof source === "string" || source instanceof URL) {
+      return { source: address(source), format: "raw", overlay: undefined };
+    }
+    const { manifest, overlay } = source;
+    return {
+      source: address(manifest),
+      format: "chunked",
+      overlay: overlay === undefined ? undefined : checkOverlayName(overlay),
+    };
+  };
   return {
     type: "boot",
     kernel: image(options.kernel),
     initrd: options.initrd === undefined ? undefined : image(options.initrd),
-    disks: (options.disks ?? []).map((disk) => (disk instanceof Blob ? disk : address(disk))),
+    disks: (options.disks ?? []).map(disk),
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     memoryMiB,
     clock: options.clock ?? "real",

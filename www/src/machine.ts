@@ -6,6 +6,7 @@ import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
 import {
   DinghyError,
+  type ErrorCode,
   type Exit,
   type ExitReason,
   type Phase,
@@ -98,6 +99,8 @@ export class Machine {
   readonly #onPhase: ((phase: Phase) => void) | undefined;
   readonly #started: Promise<void>;
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
+  /** Failures that the start survived, which nobody could hear yet. */
+  readonly #earlyErrors: DinghyError[] = [];
   #hasPanicked = false;
   #exit: Exit | undefined;
   #ports: readonly number[] = [];
@@ -229,6 +232,8 @@ export class Machine {
       case "booting":
         this.#settleStart?.resolve();
         this.#settleStart = undefined;
+        // Whoever waits for the start listens from then on.
+        setTimeout(() => this.#earlyErrors.splice(0).forEach((error) => this.#events.emit("error", error)));
         this.#enter({ name: "booting" });
         break;
       case "output":
@@ -245,20 +250,21 @@ export class Machine {
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;
       case "error":
-        this.#fail(message.message, message.fatal);
+        this.#fail(message.message, message.fatal, message.code);
         break;
     }
   }
 
-  #fail(text: string, fatal: boolean): void {
-    const error = new DinghyError(text);
+  #fail(text: string, fatal: boolean, code?: ErrorCode): void {
+    const error = new DinghyError(text, code);
     if (this.#settleStart && fatal) {
       this.#settleStart.reject(error);
       this.#settleStart = undefined;
       void this.#backend.terminate();
       return;
     }
-    this.#events.emit("error", error);
+    if (this.#settleStart) this.#earlyErrors.push(error);
+    else this.#events.emit("error", error);
     if (fatal) this.#end("stopped");
   }
 

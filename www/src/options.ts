@@ -8,10 +8,21 @@ export type { ClockSource, EngineChoice, EngineStatistics } from "./engine.js";
 export type ImageSource = string | URL | Uint8Array;
 
 /**
- * A disk image that is read in pieces, as the guest asks for them. What the guest writes stays in
- * memory and is gone when the machine ends.
+ * A disk image that is read in pieces, as the guest asks for them. What the guest writes to a raw image stays
+ * in memory and is gone when the machine ends.
  */
-export type DiskSource = string | URL | Blob;
+export type DiskSource = string | URL | Blob | ChunkedDiskSource;
+
+/** A disk image in chunks, as `cargo xtask chunks` writes it: verified, compressed, and fetched early. */
+export interface ChunkedDiskSource {
+  /** The address of its manifest, beside which its packs are. */
+  manifest: string | URL;
+  /**
+   * The name under which what the guest writes is kept in this browser: letters, digits, - and _. One machine
+   * at a time can use it; another one's `boot` fails with the code `disk-in-use`. In memory if not given.
+   */
+  overlay?: string;
+}
 
 /** Where the guest's connections go. */
 export type NetworkOptions =
@@ -114,7 +125,18 @@ export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 panic=-1";
 /** A failure that the user can do something about; its message is one clear sentence that says what. */
 export class DinghyError extends Error {
   override name = "DinghyError";
+
+  constructor(
+    message: string,
+    /** Which failure it is, where a program may want to know. */
+    readonly code?: ErrorCode,
+  ) {
+    super(message);
+  }
 }
+
+/** The failures that a program may want to know. */
+export type ErrorCode = /** Another machine uses the disk's overlay. */ "disk-in-use";
 
 /** The names of the engines. */
 export const ENGINES: readonly EngineChoice[] = ["auto", "interp", "jit"];

@@ -9,7 +9,7 @@ import { inputDevice } from "../lib/node/run.js";
 test("every option reaches its place", () => {
   const words =
     "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit " +
-    "--clock icount --timeout 1.5 --stats";
+    "--clock icount --overlay o --until ready --record-prefetch r --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     command: "run",
     kernel: "k",
@@ -23,6 +23,9 @@ test("every option reaches its place", () => {
     clock: "icount",
     engine: "jit",
     network: { to: "none" },
+    overlay: "o",
+    until: "ready",
+    recordPrefetch: "r",
     timeoutSeconds: 1.5,
     stats: true,
   });

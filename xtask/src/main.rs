@@ -41,6 +41,8 @@ enum Chore {
     Kernel,
     /// Build the guest's disk into build/guest
     Guest,
+    /// Write the guest's disk in chunks into build/guest/chunks, in the order in which a boot reads them
+    Chunks,
     /// Build the page into www/dist
     Www,
     /// Build everything
@@ -84,6 +86,7 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Wasm => wasm::build(),
         Chore::Kernel => kernel::build(),
         Chore::Guest => guest::build(),
+        Chore::Chunks => guest::build_chunks(),
         Chore::Www => www::build(),
         Chore::Build => build_all(),
         Chore::Run { port } => {
@@ -113,6 +116,7 @@ fn build_all() -> Result<()> {
     })?;
     guest::build()?;
     wasm::build()?;
+    guest::build_chunks()?;
     www::build()?;
     println!("Built everything in {:.0} s.", started.elapsed().as_secs_f64());
     Ok(())

@@ -28,6 +28,11 @@ export interface RunArguments {
   clock: ClockSource;
   engine: EngineChoice;
   network: NodeNetwork;
+  /** Where the writes to the first disk are kept. */
+  overlay: string | undefined;
+  /** The mark at which the run ends. */
+  until: string | undefined;
+  recordPrefetch: string | undefined;
   timeoutSeconds: number | undefined;
   stats: boolean;
 }
@@ -59,6 +64,7 @@ Options:
   --append TEXT        the kernel's command line, in place of the default
   --disk FILE[:ro]     disk image, vda first; writes go to the file, unless :ro
                        (default, without --initrd: the Docker guest, its writes kept in memory)
+  --overlay FILE       keep what the guest writes to its first disk in FILE, and leave the image as it is
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
@@ -70,6 +76,9 @@ Options:
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --timeout SECONDS    give up after this time, with exit code 124
+  --until MARK         end when the guest's serial port carries the line dinghy:MARK, for example docker-ready
+  --record-prefetch FILE
+                       list in FILE the 256 KiB chunks of the first disk that the guest reads, as it reads them
   --stats              print one line of JSON on stderr at the end
   --help               print this text
 
@@ -124,6 +133,9 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     network: network(values),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
     engine: choice("--engine", values.engine ?? "auto", ENGINES),
+    overlay: values.overlay,
+    until: values.until,
+    recordPrefetch: values["record-prefetch"],
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
     stats: values.stats ?? false,
   };
@@ -196,6 +208,9 @@ function optionValues(words: string[]) {
         publish: { type: "string", multiple: true },
         "net-allow": { type: "string", multiple: true },
         clock: { type: "string" },
+        overlay: { type: "string" },
+        until: { type: "string" },
+        "record-prefetch": { type: "string" },
         timeout: { type: "string" },
         stats: { type: "boolean" },
         help: { type: "boolean" },

@@ -24,6 +24,7 @@ import {
 } from "../options.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
+import { lockOverlay } from "./overlay-lock.js";
 import type { DiskFile, NodeBoot, NodeIo, NodeMessage, NodeNetwork } from "./protocol.js";
 import { configuredNameServer } from "./sockets.js";
 
@@ -70,7 +71,16 @@ export class Machine extends AnyMachine {
       size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
     checkBuilt();
-    const machine = new Machine((receive) => connect(boot, receive), options.onPhase);
+    const overlays = boot.disks.flatMap(({ overlay }) => overlay ?? []);
+    const releases: (() => void)[] = [];
+    try {
+      for (const overlay of overlays) releases.push(await lockOverlay(overlay));
+    } catch (error) {
+      releases.forEach((release) => release());
+      throw error;
+    }
+    const release = (): void => releases.forEach((release) => release());
+    const machine = new Machine((receive) => connect(boot, receive, release), options.onPhase);
     return machine.started();
   }
 }
@@ -84,7 +94,8 @@ function checkBuilt(): void {
   }
 }
 
-function connect(boot: Boot, receive: (message: MachineMessage) => void): Backend {
+/** @param ended called when the workers are gone */
+function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: () => void): Backend {
   const { port1, port2 } = new MessageChannel();
   const workers: Worker[] = [];
   const startWorker = (file: string, name: string, data: NodeBoot | NodeIo, port: MessagePort): Worker => {
@@ -113,6 +124,7 @@ function connect(boot: Boot, receive: (message: MachineMessage) => void): Backen
     send: (message, transfer = []) => io.postMessage(message, transfer as unknown as NodePort[]),
     terminate: async () => {
       await Promise.all(workers.map((worker) => worker.terminate()));
+      ended();
     },
   };
 }

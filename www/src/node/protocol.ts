@@ -9,6 +9,12 @@ export interface DiskFile {
   path: string;
   /** What the guest's writes do: reach the file, stay in memory, or are refused. */
   writes: "through" | "overlay" | "refused";
+  /** With `writes: "overlay"`: the file in which the overlay is kept; in memory if not given. */
+  overlay?: string;
+  /** With `overlay`: the SHA-256 of the image, in hexadecimal; the image's beginning stands for it if not given. */
+  identity?: string;
+  /** A file in which to list the chunks that the guest reads, in the order in which it reads them first. */
+  recordReads?: string;
 }
 
 /** The guest's network in node. */

@@ -1,6 +1,6 @@
 /** The `dinghy` command. `dinghy run`: a machine on this terminal. */
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DinghyError, type Exit, type Status } from "../options.js";
@@ -49,9 +49,9 @@ async function run(parsed: RunArguments): Promise<number> {
   const startedAt = performance.now();
   const total = new Totals();
   const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
-  let exitCode = await runOnce(options, deadline, total);
+  let exitCode = await runOnce(options, parsed.until, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
-  while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
+  while (exitCode === "restarted") exitCode = await runOnce(options, parsed.until, deadline, total);
   if (parsed.stats) {
     const { user, system } = process.cpuUsage();
     const seconds = { wall: (performance.now() - startedAt) / 1000, cpu: (user + system) / 1e6 };
@@ -63,6 +63,7 @@ async function run(parsed: RunArguments): Promise<number> {
 /** Boots once. Returns the exit code, or that the guest wants to be booted again. */
 async function runOnce(
   options: NodeBootOptions,
+  until: string | undefined,
   deadline: number | undefined,
   total: Totals,
 ): Promise<number | "restarted"> {
@@ -80,6 +81,9 @@ async function runOnce(
   machine.on("error", (error) => {
     hasFailed = true;
     process.stderr.write(`dinghy: ${error.message}\n`);
+  });
+  machine.on("phase", (phase) => {
+    if (phase.name === "mark" && phase.mark === until) machine.stop();
   });
   const timer =
     deadline === undefined
@@ -127,7 +131,19 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
   const usesGuest = parsed.disks.length === 0 && parsed.initrd === undefined;
   const disks: DiskFile[] = usesGuest
     ? [{ path: defaultFile("guest image", "guest/guest.ext4", "--disk or --initrd"), writes: "overlay" }]
-    : parsed.disks;
+    : [...parsed.disks];
+  const [first] = disks;
+  if (first) {
+    disks[0] = {
+      ...first,
+      ...(parsed.recordPrefetch === undefined ? {} : { recordReads: parsed.recordPrefetch }),
+      ...(parsed.overlay === undefined
+        ? {}
+        : { writes: "overlay", overlay: parsed.overlay, ...guestIdentity(usesGuest) }),
+    };
+  } else if (parsed.overlay !== undefined || parsed.recordPrefetch !== undefined) {
+    throw new DinghyError("--overlay and --record-prefetch need a disk; name one with --disk FILE.");
+  }
   const root = parsed.initrd === undefined ? ROOT_ON_DISK : "";
   const { columns, rows } = process.stdout;
   return {
@@ -150,6 +166,14 @@ const DOCKER_PORT = 2375;
 function dockerPort(network: NodeNetwork): string {
   const ports = network.to === "host" ? (network.publish ?? []) : [];
   return ports.some(({ guestPort }) => guestPort === DOCKER_PORT) ? ` dinghy.docker-port=${DOCKER_PORT}` : "";
+}
+
+/** The digest of the guest that comes with dinghy, so that an overlay from the page fits here too. */
+function guestIdentity(usesGuest: boolean): { identity?: string } {
+  const manifest = fileURLToPath(new URL("../../../build/guest/chunks/manifest.json", import.meta.url));
+  if (!usesGuest || !existsSync(manifest)) return {};
+  const { image } = JSON.parse(readFileSync(manifest, "utf8")) as { image: string };
+  return { identity: image };
 }
 
 /** A file of the project's own build. */

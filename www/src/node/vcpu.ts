@@ -23,9 +23,9 @@ function run(boot: NodeBoot): void {
   const output = new OutputBatch(post);
   const kernel = readImage("kernel", boot.kernel);
   const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
-  const disks = boot.disks.map(openDisk);
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(wasm)));
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+  const disks = boot.disks.map(openDisk);
   const machine = new engine.Machine({
     memoryBytes: boot.memoryMiB * 1024 * 1024,
     kernel,

@@ -2,8 +2,20 @@
 
 import "./style.css";
 
-import { checkEngine, chooseBuild, DEFAULT_MEMORY_MIB, type Exit, Machine, type Phase } from "dinghy";
+import {
+  checkEngine,
+  chooseBuild,
+  DEFAULT_COMMAND_LINE,
+  DEFAULT_MEMORY_MIB,
+  DinghyError,
+  type Exit,
+  Machine,
+  overlayBytes,
+  type Phase,
+} from "dinghy";
 
+import { DiskPanel } from "./disk.js";
+import * as format from "./format.js";
 import { isolate } from "./isolation.js";
 import { openPreview, type Preview } from "./preview.js";
 import { network } from "./relay.js";
@@ -11,7 +23,13 @@ import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
 /** The images that stand beside the page. */
-const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/guest.ext4" } as const;
+const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/chunks/manifest.json" } as const;
+
+/** The overlay that keeps what the guest writes. */
+const OVERLAY = "home";
+
+/** The guest writes to its disk what is some seconds old: a tab closes without asking it. */
+const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} sysctl.vm.dirty_expire_centisecs=300 sysctl.vm.dirty_writeback_centisecs=100`;
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
@@ -21,6 +39,8 @@ const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>>
 const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
+/** Whether what the guest writes is not kept, because another tab has the disk. */
+let isScratch = false;
 let hasPressedPower = false;
 /** The port whose preview is open. */
 let openPort: number | undefined;
@@ -44,6 +64,11 @@ view.previewReload.onclick = () => {
   if (openPort !== undefined) void showPreview(openPort);
 };
 view.previewClose.onclick = () => void showPreview(undefined);
+const diskPanel = new DiskPanel(view, OVERLAY, () => machine !== undefined && !machine.exit && !isScratch, {
+  start: () => void boot(),
+  closed: () => terminal.focus(),
+});
+view.diskButton.onclick = () => void diskPanel.toggle();
 
 await isolate();
 await boot();
@@ -63,7 +88,8 @@ async function boot(): Promise<void> {
     await showBuild();
     machine = await Machine.boot({
       kernel: IMAGES.kernel,
-      disks: [IMAGES.guest],
+      commandLine: COMMAND_LINE,
+      disks: [{ manifest: IMAGES.guest, ...(isScratch ? {} : { overlay: OVERLAY }) }],
       engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
       size: { columns: terminal.cols, rows: terminal.rows },
       network: network(),
@@ -71,6 +97,10 @@ async function boot(): Promise<void> {
     });
   } catch (error) {
     view.showPhase("failed", "Could not start");
+    if (error instanceof DinghyError && error.code === "disk-in-use") {
+      showDiskInUse();
+      return;
+    }
     view.showPanel({
       title: "dinghy could not start",
       text: error instanceof Error ? error.message : String(error),
@@ -80,6 +110,33 @@ async function boot(): Promise<void> {
     return;
   }
   attach(machine);
+}
+
+/** Two machines on one disk would destroy its file system. */
+function showDiskInUse(): void {
+  view.showPanel({
+    title: "The disk is in use in another tab",
+    text:
+      "This machine runs in another tab of this browser. Close that one and try again, " +
+      "or start here with a fresh disk, whose changes are gone when this tab closes.",
+    button: "Try again",
+    onButton: () => void boot(),
+    others: [
+      {
+        text: "Start with a fresh disk",
+        isEnabled: true,
+        onClick: () => {
+          isScratch = true;
+          void boot();
+        },
+      },
+    ],
+  });
+}
+
+/** Says how much of the guest's disk this browser keeps. */
+async function showDisk(): Promise<void> {
+  view.showDisk(isScratch ? "not kept" : `${format.megabytes(await overlayBytes(OVERLAY))} kept`);
 }
 
 async function showBuild(): Promise<void> {
@@ -98,7 +155,15 @@ function attach(started: Machine): void {
   started.serial.onData(() => {
     if (view.isLogShown) showLog();
   });
-  started.on("status", (status) => view.showStatus(status));
+  // Asks the browser not to clear what the guest has written when room gets scarce; a refusal changes nothing.
+  if (!isScratch) void navigator.storage.persist();
+  let statuses = 0;
+  started.on("status", (status) => {
+    view.showStatus(status);
+    // Asking for a file's size costs more than the other figures.
+    if (statuses % 10 === 0) void showDisk();
+    statuses += 1;
+  });
   started.on("error", ({ message }) => {
     lastError = message;
     view.showNotice("error", message);

@@ -6,9 +6,10 @@ import { joinChannel } from "../network/channel.js";
 import { Network } from "../network/flows.js";
 import type { NetworkOptions } from "../options.js";
 import { callAttention } from "./attention.js";
-import { ChunkFetcher } from "./chunk-fetcher.js";
+import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
+import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
 import type { Post } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -23,6 +24,9 @@ let take = (message: InputMessage): void => {
 };
 let chunks: ChunkFetcher | undefined;
 let network: Network | undefined;
+/** The chunks that were asked for before there was a fetcher. */
+const earlyChunks: { disk: number; index: number }[] = [];
+const cacheFile = openCacheFile();
 
 browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) => {
   reportFailure(() => {
@@ -34,10 +38,11 @@ browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) =>
 function serve(message: IoMessage): void {
   switch (message.type) {
     case "attach":
-      attach(message.attachment, message.disks, message.network);
+      attach(message.attachment, message.disks, message.network).catch((error: unknown) => post(fatalError(error)));
       break;
     case "chunk":
-      chunks?.request(message.disk, message.index);
+      if (chunks) chunks.request(message.disk, message.index);
+      else earlyChunks.push(message);
       break;
     case "network":
       network?.work();
@@ -45,17 +50,14 @@ function serve(message: IoMessage): void {
   }
 }
 
-function attach(
+async function attach(
   { module, memory, portHandle, attentionAddress }: Attachment,
   disks: RemoteDisk[],
   options: NetworkOptions,
-): void {
+): Promise<void> {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
-    post({ type: "error", message, fatal: false }),
-  );
   const attached = new Network(port, carrierFor(options), wake);
   network = attached;
   take = (message) => {
@@ -68,6 +70,13 @@ function attach(
   };
   early.forEach(take);
   attached.work();
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  await cacheFile;
+  const cache = openChunkCache(engine);
+  const fetcher = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
+  chunks = fetcher;
+  earlyChunks.forEach(({ disk, index }) => fetcher.request(disk, index));
+  fetcher.prefetch();
 }
 
 function reportFailure(action: () => void): void {

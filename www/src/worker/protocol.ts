@@ -1,14 +1,14 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
 import type { ClockSource, EngineChoice } from "../engine.js";
-import type { ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
+import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
   type: "boot";
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
-  disks: (string | Blob)[];
+  disks: BootDisk[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
@@ -17,6 +17,15 @@ export interface BootMessage {
   size: TerminalSize;
   /** The way to the I/O worker; absent where one worker does everything. */
   io: MessagePort | undefined;
+}
+
+/** A disk to boot with. */
+export interface BootDisk {
+  /** The address of a raw image or of the manifest of a chunked one, or a raw image itself. */
+  source: string | Blob;
+  format: "raw" | "chunked";
+  /** The name of the overlay that keeps what the guest writes; in memory if not given. */
+  overlay: string | undefined;
 }
 
 /** What the user does with a running machine. */
@@ -43,6 +52,7 @@ export interface ErrorMessage {
   type: "error";
   message: string;
   fatal: boolean;
+  code?: ErrorCode | undefined;
 }
 
 /** What an I/O worker needs to reach a machine in another worker. */
@@ -53,8 +63,22 @@ export interface Attachment {
   attentionAddress: number;
 }
 
-/** A disk whose chunks are fetched: where from, and what it must still be when they are. */
-export interface RemoteDisk {
+/** A disk whose chunks are fetched. */
+export type RemoteDisk = RawImage | ChunkedImage;
+
+/** An image that is stored in packs. */
+export interface ChunkedImage {
+  kind: "chunked";
+  /** The address of the manifest, beside which the packs are. */
+  source: string;
+  manifest: Uint8Array;
+  /** The packs' names, known once the emulator has read the manifest. */
+  packs: string[];
+}
+
+/** A raw image: where it is, and what it must still be when it is read. */
+export interface RawImage {
+  kind: "raw";
   source: string | Blob;
   sizeBytes: number;
   /** The server's validator, so that a changed image is noticed instead of mixed with the old one. */

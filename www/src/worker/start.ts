@@ -4,7 +4,8 @@ import type { Engine, EngineMachine, EngineNetwork } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, reason } from "./download.js";
 import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
-import { probe } from "./remote-disk.js";
+import { openOverlay } from "./own-files.js";
+import { openImage } from "./remote-disk.js";
 import type { OutputBatch, Post } from "./run-loop.js";
 
 /** A machine that is about to run. */
@@ -38,11 +39,15 @@ export async function start(
   onNetworkWork: () => void,
 ): Promise<Started> {
   const progress = new DownloadProgress(post);
-  const [module, kernel, initrd, disks] = await Promise.all([
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  const [module, kernel, initrd, disks, overlays] = await Promise.all([
     compile(wasm),
     load("kernel", boot.kernel, progress.part()),
     boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
-    Promise.all(boot.disks.map(probe)),
+    Promise.all(boot.disks.map(openImage)),
+    Promise.all(
+      boot.disks.map(async ({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed))),
+    ),
   ]);
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const machine = new engine.Machine({
@@ -54,9 +59,10 @@ export async function start(
     engine: boot.engine,
     columns: boot.size.columns,
     rows: boot.size.rows,
-    disks: disks.map(({ sizeBytes }, disk) => ({
+    disks: disks.map((remote, disk) => ({
       kind: "chunked",
-      sizeBytes,
+      ...(remote.kind === "chunked" ? { manifest: remote.manifest } : { sizeBytes: remote.sizeBytes }),
+      overlay: overlays[disk],
       request: (index) => requestChunk(disk, index),
     })),
     network: engineNetwork(boot.network, onNetworkWork),
@@ -124,5 +130,6 @@ async function compile(wasm: URL): Promise<WebAssembly.Module> {
 
 /** The message that ends a start or a machine. What is no {@link DinghyError} is the emulator's own failure. */
 export function fatalError(error: unknown): ErrorMessage {
-  return { type: "error", message: reason(error), fatal: true };
+  const code = error instanceof DinghyError ? error.code : undefined;
+  return { type: "error", message: reason(error), fatal: true, code };
 }

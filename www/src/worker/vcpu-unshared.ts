@@ -3,9 +3,10 @@
 import { carrierFor } from "../network/carrier.js";
 import { joinChannel } from "../network/channel.js";
 import { Network } from "../network/flows.js";
-import { ChunkFetcher } from "./chunk-fetcher.js";
+import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
+import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -29,6 +30,7 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
+  await openCacheFile();
   const { machine, disks } = await start(
     engine,
     wasm,
@@ -43,9 +45,10 @@ async function run(boot: BootMessage): Promise<void> {
   const loop = new SliceLoop(machine, boot.clock, output, post, (error) => post(fatalError(error)));
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
-  const chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
-    post({ type: "error", message, fatal: false }),
-  );
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  const cache = openChunkCache(engine);
+  const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
+  chunks.prefetch();
   const network = new Network(port, carrierFor(boot.network), wake);
   take = (message) => {
     if (message.type === "connect-guest") {
