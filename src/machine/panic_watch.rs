@@ -1,8 +1,9 @@
 //! Notices a kernel panic by what the kernel prints.
 
+use super::time_message::LISTENING;
 use crate::host::ConsoleOutput;
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Lines kept to show after a panic.
@@ -29,6 +30,7 @@ pub(super) enum PanicState {
 pub(super) struct ConsoleHistory {
     state: Arc<AtomicU8>,
     lines: Arc<Mutex<VecDeque<String>>>,
+    is_listening: Arc<AtomicBool>,
 }
 
 impl ConsoleHistory {
@@ -40,6 +42,16 @@ impl ConsoleHistory {
         }
     }
 
+    /// Whether the guest listens on its serial port.
+    pub fn is_listening(&self) -> bool {
+        self.is_listening.load(Ordering::Acquire)
+    }
+
+    /// The guest listens on its serial port.
+    pub fn set_listening(&self) {
+        self.is_listening.store(true, Ordering::Release);
+    }
+
     /// The last lines, oldest first.
     pub fn last_lines(&self) -> Vec<String> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -47,6 +59,9 @@ impl ConsoleHistory {
 
     fn take_line(&self, line: &[u8]) {
         let contains = |text: &[u8]| line.windows(text.len()).any(|window| window == text);
+        if line.trim_ascii() == LISTENING {
+            self.set_listening();
+        }
         let state = if contains(PANIC_END) {
             PanicState::Stuck
         } else if contains(PANIC) {

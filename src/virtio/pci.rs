@@ -143,6 +143,11 @@ impl<D: VirtioDevice> VirtioPci<D> {
         &self.device
     }
 
+    /// The device, to be put back.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// The device status field.
     pub fn status(&self) -> Status {
         self.common.status

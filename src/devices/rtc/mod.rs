@@ -306,6 +306,7 @@ saved_fields! {
 
 impl RealTimeClock {
     fn put_right(&mut self) {
+        self.base_ns = self.clock.started_at().unix_ns;
         self.memory.resize(MEMORY_BYTES, 0);
         self.index &= 0x7f;
         self.guest_offset_s = self.guest_offset_s.clamp(-LARGEST_OFFSET_S, LARGEST_OFFSET_S);

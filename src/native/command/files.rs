@@ -1,7 +1,7 @@
 //! The files that a machine is made of, and its disks.
 
 use super::arguments::{DiskArgument, RunArguments, ShareArgument};
-use crate::host::{BlockSource, Progress};
+use crate::host::{BlockSource, DiskChange, Progress};
 use crate::native::{DirectoryTree, DirectoryTreeError, FileDisk, FileDiskError};
 use crate::storage::CopyOnWrite;
 use crate::virtio::p9::Share;
@@ -172,6 +172,10 @@ impl BlockSource for SharedDisk {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         self.lock().discard(offset, length)
+    }
+
+    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+        self.lock().visit_changes(visitor)
     }
 }
 
