@@ -103,6 +103,8 @@ pub enum RunOutcome {
         /// When a timer is due next, in nanoseconds of the machine's clock.
         deadline_ns: Option<u64>,
     },
+    /// Somebody has asked by [`MachineHandle::request_save`] for the machine to be [saved](Machine::save).
+    SaveRequested,
     /// The guest has switched the machine off.
     PoweredOff,
     /// The guest asks for a restart: build a new machine.
@@ -229,8 +231,12 @@ impl Machine {
             let attention = self.handle.attention.swap(0, Ordering::SeqCst);
             if attention != 0 || self.platform.has_backlog() {
                 let inbox = std::mem::take(&mut *self.handle.lock());
+                let is_save_requested = inbox.is_save_requested;
                 self.platform.deliver(inbox);
                 self.look_at = 0;
+                if is_save_requested {
+                    return RunOutcome::SaveRequested;
+                }
             }
             if let Some(outcome) = self.power_outcome() {
                 return outcome;

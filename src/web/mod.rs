@@ -11,7 +11,7 @@ mod machine;
 mod options;
 mod port;
 
-pub use machine::WebMachine;
+pub use machine::{WebMachine, WebRestorer};
 pub use port::WebPort;
 
 use crate::storage::CHUNK_BYTES;

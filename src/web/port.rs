@@ -57,6 +57,12 @@ impl WebPort {
         self.0.handle.press_power_button();
     }
 
+    /// Asks for the machine to be saved: `run` says `save`.
+    #[wasm_bindgen(js_name = requestSave)]
+    pub fn request_save(&self) {
+        self.0.handle.request_save();
+    }
+
     /// Chunk `index` of disk `disk` has arrived.
     ///
     /// # Errors

@@ -13,7 +13,15 @@
 
 import { chooseBuild, type Build } from "./features.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
-import { type BootOptions, checkEngine, checkMemory, DEFAULT_COMMAND_LINE, DEFAULT_MEMORY_MIB } from "./options.js";
+import {
+  type BootOptions,
+  checkEngine,
+  checkMemory,
+  DEFAULT_COMMAND_LINE,
+  DEFAULT_MEMORY_MIB,
+  type Phase,
+  type RestoreOptions,
+} from "./options.js";
 import type { BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
@@ -30,9 +38,22 @@ export class Machine extends AnyMachine {
    * @throws DinghyError with one sentence for the user, if the browser, an option or a file does not do
    */
   static async boot(options: BootOptions): Promise<Machine> {
-    const boot = bootMessage(options);
+    return Machine.#start(bootMessage(options), options.onPhase);
+  }
+
+  /**
+   * Goes on with a machine that was saved. Network connections that it had are gone; its clock is right.
+   *
+   * @throws DinghyError with one sentence for the user, if the snapshot is damaged or of another version, or the
+   *   disks are not those that it was saved with
+   */
+  static async restore(options: RestoreOptions): Promise<Machine> {
+    return Machine.#start(restoreMessage(options), options.onPhase);
+  }
+
+  static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
     const build = await chooseBuild();
-    const machine = new Machine((receive) => connect(build, boot, receive), options.onPhase);
+    const machine = new Machine((receive) => connect(build, boot, receive), onPhase);
     return machine.started();
   }
 }
@@ -40,17 +61,35 @@ export class Machine extends AnyMachine {
 function bootMessage(options: BootOptions): BootMessage {
   const memoryMiB = options.memoryMiB ?? DEFAULT_MEMORY_MIB;
   checkMemory(memoryMiB);
-  // Workers have another base address: resolve relative ones here.
-  const address = (url: string | URL): string => new URL(url, document.baseURI).href;
-  const image = (source: string | URL | Uint8Array): string | Uint8Array =>
-    source instanceof Uint8Array ? source : address(source);
   return {
-    type: "boot",
+    ...commonMessage(options),
     kernel: image(options.kernel),
     initrd: options.initrd === undefined ? undefined : image(options.initrd),
-    disks: (options.disks ?? []).map((disk) => (disk instanceof Blob ? disk : address(disk))),
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     memoryMiB,
+  };
+}
+
+function restoreMessage(options: RestoreOptions): BootMessage {
+  const { snapshot } = options;
+  return { ...commonMessage(options), snapshot: snapshot instanceof Blob ? snapshot : image(snapshot) };
+}
+
+// Workers have another base address: resolve relative ones here.
+const address = (url: string | URL): string => new URL(url, document.baseURI).href;
+const image = (source: string | URL | Uint8Array): string | Uint8Array =>
+  source instanceof Uint8Array ? source : address(source);
+
+/** What both ways of starting state; the rest as it is when a snapshot has it. */
+function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "size">): BootMessage {
+  return {
+    type: "boot",
+    snapshot: undefined,
+    kernel: new Uint8Array(),
+    initrd: undefined,
+    disks: (options.disks ?? []).map((disk) => (disk instanceof Blob ? disk : address(disk))),
+    commandLine: "",
+    memoryMiB: 0,
     clock: options.clock ?? "real",
     engine: checkEngine(options.engine ?? "auto"),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),

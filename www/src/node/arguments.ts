@@ -25,6 +25,10 @@ export interface RunArguments {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  /** A snapshot to go on from. */
+  restore: string | undefined;
+  /** Where to save the machine at the end, if the guest still runs. */
+  save: string | undefined;
   timeoutSeconds: number | undefined;
   stats: boolean;
 }
@@ -45,6 +49,9 @@ Options:
                        hot (default); jit, compiled code at first sight, for small programs
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
+  --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
+  --save FILE          save the machine in this file when the run ends and the guest still runs: at Ctrl-A X,
+                       or when the time is over
   --timeout SECONDS    give up after this time, with exit code 124
   --stats              print one line of JSON on stderr at the end
   --help               print this text
@@ -68,6 +75,9 @@ export function parseCommand(words: readonly string[]): RunArguments | "help" {
   }
   const values = optionValues(rest);
   if (values.help) return "help";
+  if (values.restore !== undefined && (values.kernel ?? values.initrd ?? values.append) !== undefined) {
+    throw new DinghyError("--restore takes kernel, initrd and command line from the snapshot; leave out the others.");
+  }
   return {
     kernel: values.kernel,
     initrd: values.initrd,
@@ -76,6 +86,8 @@ export function parseCommand(words: readonly string[]): RunArguments | "help" {
     memoryMiB: memory(values.memory),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
     engine: choice("--engine", values.engine ?? "auto", ENGINES),
+    restore: values.restore,
+    save: values.save,
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
     stats: values.stats ?? false,
   };
@@ -93,6 +105,8 @@ function optionValues(words: string[]) {
         memory: { type: "string" },
         engine: { type: "string" },
         clock: { type: "string" },
+        restore: { type: "string" },
+        save: { type: "string" },
         timeout: { type: "string" },
         stats: { type: "boolean" },
         help: { type: "boolean" },

@@ -40,6 +40,14 @@ export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" |
   disks?: DiskFile[];
 }
 
+/** Options of `Machine.restore` in node. */
+export interface NodeRestoreOptions extends Pick<BootOptions, "clock" | "engine" | "size" | "onPhase"> {
+  /** A file's name, or what `machine.save()` gave, in node or in a browser. */
+  snapshot: string | Uint8Array;
+  /** The disks that the machine was booted with; what the guest wrote to an overlay since is in the snapshot. */
+  disks?: DiskFile[];
+}
+
 /** A machine in worker threads of this process. */
 export class Machine extends AnyMachine {
   /**
@@ -51,19 +59,45 @@ export class Machine extends AnyMachine {
     const memoryMiB = options.memoryMiB ?? DEFAULT_MEMORY_MIB;
     checkMemory(memoryMiB);
     const boot: NodeBoot = {
+      ...common(options),
       kernel: options.kernel,
       initrd: options.initrd,
-      disks: options.disks ?? [],
       commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
       memoryMiB,
-      clock: options.clock ?? "real",
-      engine: checkEngine(options.engine ?? "auto"),
-      size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
+    return Machine.#start(boot, options);
+  }
+
+  /**
+   * Goes on with a machine that was saved. Network connections that it had are gone; its clock is right.
+   *
+   * @throws DinghyError with one sentence for the user, if the snapshot is damaged or of another version, or the
+   *   disks are not those that it was saved with
+   */
+  static async restore(options: NodeRestoreOptions): Promise<Machine> {
+    return Machine.#start({ ...common(options), snapshot: options.snapshot }, options);
+  }
+
+  static async #start(boot: NodeBoot, { onPhase }: Pick<BootOptions, "onPhase">): Promise<Machine> {
     checkBuilt();
-    const machine = new Machine((receive) => connect(boot, receive), options.onPhase);
+    const machine = new Machine((receive) => connect(boot, receive), onPhase);
     return machine.started();
   }
+}
+
+/** What both ways of starting state; the rest as it is when a snapshot has it. */
+function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "size">): NodeBoot {
+  return {
+    snapshot: undefined,
+    kernel: new Uint8Array(),
+    initrd: undefined,
+    disks: options.disks ?? [],
+    commandLine: "",
+    memoryMiB: 0,
+    clock: options.clock ?? "real",
+    engine: checkEngine(options.engine ?? "auto"),
+    size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
+  };
 }
 
 function checkBuilt(): void {

@@ -6,6 +6,8 @@ import type { ExitReason, Status, TerminalSize } from "../options.js";
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
   type: "boot";
+  /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
+  snapshot: string | Uint8Array | Blob | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: (string | Blob)[];
@@ -22,7 +24,8 @@ export interface BootMessage {
 export type InputMessage =
   | { type: "input"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "resize"; size: TerminalSize }
-  | { type: "power" };
+  | { type: "power" }
+  | { type: "save" };
 
 /** From the vCPU's worker to the page. */
 export type MachineMessage =
@@ -30,6 +33,9 @@ export type MachineMessage =
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "status"; status: Status }
+  | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
+  /** The last piece has come, or what went wrong. */
+  | { type: "saved"; failure: string | undefined }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 

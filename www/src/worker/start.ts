@@ -1,8 +1,8 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
-import type { Engine, EngineMachine } from "../engine.js";
+import type { Engine, EngineMachine, EngineOptions } from "../engine.js";
 import { DinghyError } from "../options.js";
-import { load, reason } from "./download.js";
+import { load, loadPieces, reason } from "./download.js";
 import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
 import { probe } from "./remote-disk.js";
 import type { OutputBatch, Post } from "./run-loop.js";
@@ -21,7 +21,7 @@ export interface Started {
 export const THREAD_STACK_BYTES = 16 * 65536;
 
 /**
- * Loads the emulator and the images, all at once, and makes the machine.
+ * Loads the emulator and the images or the snapshot, all at once, and makes the machine.
  *
  * @param wasm address of the compiled emulator
  * @param requestChunk called when the guest needs a chunk of a disk
@@ -36,17 +36,10 @@ export async function start(
   requestChunk: (disk: number, index: number) => void,
 ): Promise<Started> {
   const progress = new DownloadProgress(post);
-  const [module, kernel, initrd, disks] = await Promise.all([
-    compile(wasm),
-    load("kernel", boot.kernel, progress.part()),
-    boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
-    Promise.all(boot.disks.map(probe)),
-  ]);
-  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
-  const machine = new engine.Machine({
+  const emulator = compile(wasm);
+  const probing = Promise.all(boot.disks.map(probe));
+  const engineOptions = (disks: RemoteDisk[]): Omit<EngineOptions, "kernel" | "initrd"> => ({
     memoryBytes: boot.memoryMiB * 1024 * 1024,
-    kernel,
-    initrd,
     commandLine: boot.commandLine,
     clock: boot.clock,
     engine: boot.engine,
@@ -60,7 +53,37 @@ export async function start(
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
+  if (boot.snapshot !== undefined) {
+    let take: ((piece: Uint8Array) => void) | undefined;
+    const early: Uint8Array[] = [];
+    // The download begins at once; what comes before the emulator is there waits for it.
+    const loading = loadPieces("snapshot", boot.snapshot, progress.part(), (piece) => {
+      if (take) take(piece);
+      else early.push(piece);
+    });
+    const [module, disks] = await firstFailure(Promise.all([emulator, probing]), loading);
+    engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+    const restorer = new engine.Restorer({ ...engineOptions(disks), kernel: new Uint8Array() });
+    take = (piece) => restorer.push(piece);
+    early.forEach(take);
+    await loading;
+    return { module, machine: restorer.finish(), disks };
+  }
+  const [module, kernel, initrd, disks] = await Promise.all([
+    emulator,
+    load("kernel", boot.kernel, progress.part()),
+    boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
+    probing,
+  ]);
+  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+  const machine = new engine.Machine({ ...engineOptions(disks), kernel, initrd });
   return { module, machine, disks };
+}
+
+/** The outcome of `awaited`, unless `other` fails before. */
+async function firstFailure<T>(awaited: Promise<T>, other: Promise<void>): Promise<T> {
+  await Promise.race([awaited, other.then(() => awaited)]);
+  return awaited;
 }
 
 /** The sum of the downloads that go on at once. */
