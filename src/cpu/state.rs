@@ -67,6 +67,14 @@ impl Vcpu {
         }
     }
 
+    /// Drops what a restored processor does not have: what TLBs hold stale, and where translated blocks end, which
+    /// decides between which instructions an interrupt comes. Afterwards both go on alike.
+    pub fn forget_history(&mut self) {
+        let memory = self.memory.clone();
+        self.code.clear(&memory);
+        self.flush_tlb();
+    }
+
     /// Puts a saved processor back, into one that has not run.
     ///
     /// A state that no processor can be in makes the guest fail, not the emulator.

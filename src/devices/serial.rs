@@ -90,6 +90,11 @@ impl SerialPort {
         }
     }
 
+    /// Prints `bytes`, in place of the guest.
+    pub fn print(&mut self, bytes: &[u8]) {
+        self.output.write(bytes);
+    }
+
     /// Types `bytes`. Returns how many were taken; the rest should be offered again later.
     pub fn push_input(&mut self, bytes: &[u8]) -> usize {
         let taken = bytes.len().min(INPUT_CAPACITY - self.input.len().min(INPUT_CAPACITY));

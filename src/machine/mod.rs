@@ -27,7 +27,7 @@ use crate::mem::{Addressable, GuestMemory};
 use crate::snapshot::SnapshotError;
 use crate::virtio::p9::Share;
 use bus::ProcessorBus;
-use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
+use panic_watch::{ConsoleHistory, ConsoleTail, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -139,6 +139,8 @@ pub struct Machine {
     handle: MachineHandle,
     time: MachineTime,
     history: ConsoleHistory,
+    /// What the serial port and the virtio console have shown last.
+    tails: [ConsoleTail; 2],
     /// The processor's.
     entropy: Arc<Mutex<Box<dyn Entropy>>>,
     time_messages: Option<TimeMessages>,
@@ -190,10 +192,12 @@ impl Machine {
         let memory = GuestMemory::new(memory_bytes).ok_or(MachineError::OutOfMemory(memory_bytes))?;
         let attention: Arc<AtomicU32> = Arc::default();
         let history = ConsoleHistory::default();
-        let watched = |output| Box::new(WatchedOutput::new(output, history.clone()));
+        let tails = <[ConsoleTail; 2]>::default();
+        let watched =
+            |output, tail: &ConsoleTail| Box::new(WatchedOutput::new(output, history.clone(), tail.clone()));
         let backends = Backends {
-            serial_output: watched(config.serial_output),
-            console_output: watched(config.console_output),
+            serial_output: watched(config.serial_output, &tails[0]),
+            console_output: watched(config.console_output, &tails[1]),
             console_size: config.console_size,
             disks: config.disks,
             network: config.network,
@@ -216,7 +220,7 @@ impl Machine {
             vcpu.set_compiled_code(Box::new(Engine::new(host(&memory), options)), options.threshold);
         }
         let handle = MachineHandle::new(attention);
-        Ok(Self { vcpu, platform, handle, time, history, entropy, time_messages: None, look_at: 0 })
+        Ok(Self { vcpu, platform, handle, time, history, tails, entropy, time_messages: None, look_at: 0 })
     }
 
     /// How the outside reaches this machine.

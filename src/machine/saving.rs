@@ -1,5 +1,6 @@
 //! Saving a machine, and making a machine of what was saved.
 
+use super::panic_watch::ConsoleTail;
 use super::state::{Configuration, MachineState};
 use super::time::MachineTime;
 use super::time_message::TimeMessages;
@@ -29,7 +30,8 @@ struct Changes {
 }
 
 impl Machine {
-    /// Writes the whole machine to `sink`, as a snapshot. It can go on running afterwards.
+    /// Writes the whole machine to `sink`, as a snapshot. It can go on running afterwards; in counted time, it and
+    /// the restored machine then do the same, instruction for instruction.
     ///
     /// Requests that wait for a disk or a share are saved as waiting. Disks that keep what the guest writes in
     /// memory are saved with it; of others only their size, so that they must be kept as they are beside the
@@ -42,6 +44,9 @@ impl Machine {
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
         let devices = self.platform.state()?;
+        if self.time.is_counted() {
+            self.vcpu.forget_history();
+        }
         let state = MachineState {
             vcpu: self.vcpu.state(),
             look_at: self.look_at,
@@ -50,6 +55,7 @@ impl Machine {
                 lock(&self.entropy).position(),
                 lock(&self.platform.rng).device_mut().source_mut().position(),
             ],
+            shown: self.tails.each_ref().map(ConsoleTail::bytes),
             is_listening: self.history.is_listening(),
             devices,
         };
@@ -90,6 +96,9 @@ impl Machine {
         if state.is_listening {
             self.history.set_listening();
         }
+        // Whoever looks at the consoles finds them as they were.
+        let [serial, console] = &state.shown;
+        self.platform.print(serial, console);
         let mut entropy = lock(&self.entropy);
         if self.time.is_counted() {
             // A run that repeats goes on as if it had not been saved.

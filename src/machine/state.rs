@@ -74,6 +74,8 @@ pub(super) struct MachineState {
     pub has_attention: bool,
     /// Where the sources of entropy have come to, if they repeat: the processor's and the device's.
     pub entropy_positions: [Option<u64>; 2],
+    /// What the serial port and the virtio console have shown last.
+    pub shown: [Vec<u8>; 2],
     /// Whether the guest listens on its serial port.
     pub is_listening: bool,
     pub devices: DevicesState,
@@ -156,6 +158,12 @@ impl Platform {
             io_apic: lock(&self.io_apic).state(),
             local_apic: lock(&self.local_apic).state(),
         })
+    }
+
+    /// Prints on the serial port and on the virtio console, in place of the guest.
+    pub fn print(&self, serial: &[u8], console: &[u8]) {
+        lock(&self.serial).print(serial);
+        lock(&self.console).device_mut().print(console);
     }
 
     /// Puts saved devices back. RAM and the disks are as they were saved. Returns whether requests wait for their

@@ -11,8 +11,8 @@
 //! of all digests. A file of another version, cut short or changed anywhere is refused.
 //!
 //! Sections are compressed with Zstandard, because its decoder keeps up with a download in WebAssembly too
-//! (`ruzstd`, in Rust). The encoder of that crate knows the fastest level only; a shipped snapshot is
-//! compressed better once, by [`recompress`].
+//! (`ruzstd`, in Rust). The encoder of that crate knows the fastest level only; a
+//! snapshot that is shipped is compressed again by `cargo xtask snapshot`.
 
 mod pages;
 mod section;
@@ -20,7 +20,7 @@ mod section;
 mod tests;
 
 pub use pages::{apply_pages, write_pages};
-pub use section::{Section, SectionKind, SectionReader, SectionWriter, recompress};
+pub use section::{Section, SectionKind, SectionReader, SectionWriter};
 
 /// Counted up whenever an older reader would misread a file: a changed section, or a changed state of any device.
 pub const VERSION: u32 = 1;

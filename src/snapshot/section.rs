@@ -271,22 +271,3 @@ fn decompress(stored: &[u8], length: usize) -> Option<Vec<u8>> {
     let written = FrameDecoder::new().decode_all(stored, &mut bytes).ok()?;
     (written == length).then_some(bytes)
 }
-
-/// Writes a snapshot again with other compressed forms of its sections, which `compress` makes.
-///
-/// # Errors
-/// When `file` is no sound snapshot, and those of the sink.
-pub fn recompress(
-    file: &[u8],
-    mut compress: impl FnMut(&[u8]) -> Vec<u8>,
-    sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
-) -> Result<(), SnapshotError> {
-    let mut reader = SectionReader::default();
-    reader.push(file);
-    let mut writer = SectionWriter::new(sink)?;
-    while let Some(section) = reader.next_section()? {
-        writer.write_compressed(section.kind, &section.bytes, compress(&section.bytes))?;
-    }
-    reader.finish()?;
-    writer.finish()
-}

@@ -72,20 +72,6 @@ fn what_is_written_is_read_back_in_pieces_of_any_size() {
 }
 
 #[test]
-fn another_compression_changes_nothing_but_the_size() {
-    let memory = memory();
-    let original = file(&memory);
-    let mut plain = Vec::new();
-    let mut sink = |bytes: &[u8]| {
-        plain.extend_from_slice(bytes);
-        Ok(())
-    };
-    recompress(&original, |bytes| bytes.to_vec(), &mut sink).unwrap();
-    assert!(plain.len() > original.len());
-    assert!(contents(&read(&plain, plain.len()).unwrap()) == contents(&memory));
-}
-
-#[test]
 fn every_damage_and_every_cut_is_refused() {
     let file = file(&memory());
     let mut entropy = RepeatableEntropy::new(3);

@@ -23,7 +23,11 @@ const dist = new URL("../dist/", import.meta.url);
 place("kernel/vmlinux", "kernel/vmlinux.gz", (from, to) => {
   writeFileSync(to, gzipSync(readFileSync(from), { level: 9 }));
 });
-place("guest/guest.ext4", "guest/guest.ext4", (from, to) => {
+place("guest/guest.ext4", "guest/guest.ext4", link);
+place("guest/docker.snapshot", "guest/docker.snapshot", link);
+
+/** Links or, where that is not possible, copies. */
+function link(from, to) {
   try {
     // What is built is itself linked from the cache.
     linkSync(realpathSync(from), to);
@@ -32,7 +36,7 @@ place("guest/guest.ext4", "guest/guest.ext4", (from, to) => {
     if (error.code !== "EXDEV" && error.code !== "EPERM") throw error;
     copyFileSync(from, to);
   }
-});
+}
 
 /**
  * @param {string} source

@@ -9,7 +9,7 @@ import { inputDevice } from "../lib/node/run.js";
 test("every option reaches its place", () => {
   const words =
     "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit " +
-    "--clock icount --timeout 1.5 --stats";
+    "--clock icount --save s --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     kernel: "k",
     initrd: "i",
@@ -21,6 +21,8 @@ test("every option reaches its place", () => {
     memoryMiB: 512,
     clock: "icount",
     engine: "jit",
+    restore: undefined,
+    save: "s",
     timeoutSeconds: 1.5,
     stats: true,
   });

@@ -1,11 +1,12 @@
 /** `dinghy run`: a machine on this terminal. */
 
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DinghyError, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
-import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
+import { reason } from "../worker/download.js";
+import { type DiskFile, Machine, type NodeBootOptions, type NodeRestoreOptions } from "./index.js";
 import { Totals } from "./statistics.js";
 import { attachTerminal } from "./terminal.js";
 
@@ -44,13 +45,18 @@ export async function main(words: readonly string[]): Promise<number> {
 }
 
 async function run(parsed: RunArguments): Promise<number> {
-  const options = bootOptions(parsed);
+  // A machine from a snapshot needs a kernel only when its guest restarts.
+  const options = (): NodeBootOptions => bootOptions(parsed);
   const startedAt = performance.now();
   const total = new Totals();
   const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
-  let exitCode = await runOnce(options, deadline, total);
+  const first = (): Promise<Machine> =>
+    parsed.restore === undefined ? Machine.boot(options()) : Machine.restore(restoreOptions(parsed, parsed.restore));
+  let exitCode = await runOnce(first, parsed, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
-  while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
+  while (exitCode === "restarted") {
+    exitCode = await runOnce(() => Machine.boot(options()), parsed, deadline, total);
+  }
   if (parsed.stats) {
     const { user, system } = process.cpuUsage();
     const seconds = { wall: (performance.now() - startedAt) / 1000, cpu: (user + system) / 1e6 };
@@ -61,12 +67,28 @@ async function run(parsed: RunArguments): Promise<number> {
 
 /** Boots once. Returns the exit code, or that the guest wants to be booted again. */
 async function runOnce(
-  options: NodeBootOptions,
+  start: () => Promise<Machine>,
+  parsed: RunArguments,
   deadline: number | undefined,
   total: Totals,
 ): Promise<number | "restarted"> {
-  const machine = await Machine.boot(options);
-  const terminal = attachTerminal(machine, inputDevice(options.commandLine ?? ""));
+  const machine = await start();
+  // Saves the machine first, where that is wanted; a machine that cannot be saved ends as well.
+  const end = async (): Promise<void> => {
+    if (parsed.save !== undefined) {
+      const snapshot = await machine.save();
+      writeFileSync(parsed.save, Buffer.from(await snapshot.arrayBuffer()));
+    }
+  };
+  const quit = (): void => {
+    end()
+      .catch((error: unknown) => {
+        hasFailed = true;
+        process.stderr.write(`dinghy: The machine was not saved: ${reason(error)}\n`);
+      })
+      .finally(() => machine.stop());
+  };
+  const terminal = attachTerminal(machine, inputDevice(parsed.append ?? COMMAND_LINE), quit);
   let last: Status | undefined;
   let hasTimedOut = false as boolean;
   let hasFailed = false as boolean;
@@ -80,7 +102,7 @@ async function runOnce(
       ? undefined
       : setTimeout(() => {
           hasTimedOut = true;
-          machine.stop();
+          quit();
         }, deadline - performance.now());
   const exit = await new Promise<Exit>((resolve) => {
     if (machine.exit) resolve(machine.exit);
@@ -102,7 +124,7 @@ async function runOnce(
       explain(exit);
       return EXIT_CODES.guestFailed;
     case "stopped":
-      if (hasTimedOut) return EXIT_CODES.timeout;
+      if (hasTimedOut && !hasFailed) return EXIT_CODES.timeout;
       return hasFailed ? EXIT_CODES.emulatorFailed : EXIT_CODES.poweredOff;
   }
 }
@@ -114,23 +136,38 @@ function explain({ reason, lastLines }: Exit): void {
   process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
 }
 
-/** Completes the arguments with the kernel and the guest that come with dinghy. */
-export function bootOptions(parsed: RunArguments): NodeBootOptions {
+/** The disks that were named, or the guest's. */
+function disksOf(parsed: RunArguments): DiskFile[] {
   const usesGuest = parsed.disks.length === 0 && parsed.initrd === undefined;
-  const disks: DiskFile[] = usesGuest
+  return usesGuest
     ? [{ path: defaultFile("guest image", "guest/guest.ext4", "--disk or --initrd"), writes: "overlay" }]
     : parsed.disks;
-  const root = parsed.initrd === undefined ? ROOT_ON_DISK : "";
+}
+
+/** What both ways of starting state. */
+function common(parsed: RunArguments): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "size"> {
   const { columns, rows } = process.stdout;
   return {
-    kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
-    ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
-    disks,
-    commandLine: parsed.append ?? COMMAND_LINE + root,
-    memoryMiB: parsed.memoryMiB,
+    disks: disksOf(parsed),
     clock: parsed.clock,
     engine: parsed.engine,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
+  };
+}
+
+function restoreOptions(parsed: RunArguments, snapshot: string): NodeRestoreOptions {
+  return { ...common(parsed), snapshot };
+}
+
+/** Completes the arguments with the kernel and the guest that come with dinghy. */
+export function bootOptions(parsed: RunArguments): NodeBootOptions {
+  const root = parsed.initrd === undefined ? ROOT_ON_DISK : "";
+  return {
+    ...common(parsed),
+    kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
+    ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
+    commandLine: parsed.append ?? COMMAND_LINE + root,
+    memoryMiB: parsed.memoryMiB,
   };
 }
 

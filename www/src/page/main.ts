@@ -9,17 +9,24 @@ import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
 /** The images that stand beside the page. */
-const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/guest.ext4" } as const;
+const IMAGES = {
+  kernel: "kernel/vmlinux.gz",
+  guest: "guest/guest.ext4",
+  snapshot: "guest/docker.snapshot",
+} as const;
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
   "docker-ready": { state: "ready", text: "Docker ready" },
 };
 
+const parameters = new URL(location.href).searchParams;
 const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
 let hasPressedPower = false;
+/** Whether the next start may go on from the snapshot: a restart means to boot, and so does `?start=boot`. */
+let mayRestore = parameters.get("start") !== "boot";
 /** Whether the guest runs but has not reached its shell. */
 let isBooting = false;
 /** The last error since the start; if the machine ends by itself, it is why. */
@@ -51,13 +58,7 @@ async function boot(): Promise<void> {
   view.showMemory(DEFAULT_MEMORY_MIB);
   try {
     await showBuild();
-    machine = await Machine.boot({
-      kernel: IMAGES.kernel,
-      disks: [IMAGES.guest],
-      engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
-      size: { columns: terminal.cols, rows: terminal.rows },
-      onPhase: showPhase,
-    });
+    machine = await start();
   } catch (error) {
     view.showPhase("failed", "Could not start");
     view.showPanel({
@@ -69,6 +70,34 @@ async function boot(): Promise<void> {
     return;
   }
   attach(machine);
+}
+
+/** Goes on from the snapshot, the first time and where there is one; else boots. */
+async function start(): Promise<Machine> {
+  const options = {
+    disks: [IMAGES.guest],
+    engine: checkEngine(parameters.get("engine") ?? "auto"),
+    size: { columns: terminal.cols, rows: terminal.rows },
+    onPhase: showPhase,
+  };
+  const restores = mayRestore && (await isThere(IMAGES.snapshot));
+  mayRestore = false;
+  if (restores) {
+    try {
+      return await Machine.restore({ ...options, snapshot: IMAGES.snapshot });
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      view.showNotice("error", `Booting, because the saved machine cannot be used: ${reason}`);
+    }
+  }
+  return Machine.boot({ ...options, kernel: IMAGES.kernel });
+}
+
+/** Whether the server has a file. */
+async function isThere(path: string): Promise<boolean> {
+  // A server that cannot be reached is told by the download of what is needed in any case.
+  const answer = await fetch(path, { method: "HEAD" }).catch(() => undefined);
+  return answer?.ok === true && !answer.headers.get("content-type")?.startsWith("text/html");
 }
 
 async function showBuild(): Promise<void> {
