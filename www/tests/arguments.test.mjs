@@ -49,6 +49,7 @@ for (const [words, sentence] of [
   [["run", "--timeout", "-1"], /--help/],
   [["run", "--disk", ":ro"], /--disk needs the name of a disk image/],
   [["run", "--kernel"], /--kernel/],
+  [["run", "--restore", "s", "--kernel", "k"], /--restore takes kernel, initrd and command line from the snapshot/],
 ]) {
   test(`"${words.join(" ")}" is refused in one sentence`, () => {
     assert.throws(

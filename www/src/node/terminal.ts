@@ -43,11 +43,7 @@ export class EscapeFilter {
  *
  * @param quit called when the user wants to end the machine
  */
-export function attachTerminal(
-  machine: Machine,
-  device: "console" | "serial",
-  quit: () => void,
-): AttachedTerminal {
+export function attachTerminal(machine: Machine, device: "console" | "serial", quit: () => void): AttachedTerminal {
   const { stdin, stdout } = process;
   const guest = machine[device];
   const stopOutput = [machine.serial, machine.console].map((console) => console.onData((bytes) => stdout.write(bytes)));

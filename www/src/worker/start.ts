@@ -54,13 +54,12 @@ export async function start(
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
   if (boot.snapshot !== undefined) {
-    let take: ((piece: Uint8Array) => void) | undefined;
-    const early: Uint8Array[] = [];
     // The download begins at once; what comes before the emulator is there waits for it.
-    const loading = loadPieces("snapshot", boot.snapshot, progress.part(), (piece) => {
-      if (take) take(piece);
-      else early.push(piece);
-    });
+    const early: Uint8Array[] = [];
+    let take = (piece: Uint8Array): void => {
+      early.push(piece);
+    };
+    const loading = loadPieces("snapshot", boot.snapshot, progress.part(), (piece) => take(piece));
     const [module, disks] = await firstFailure(Promise.all([emulator, probing]), loading);
     engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
     const restorer = new engine.Restorer({ ...engineOptions(disks), kernel: new Uint8Array() });
