@@ -10,8 +10,8 @@ use crate::devices::ioapic::{IO_APIC_BASE, IO_APIC_LENGTH, IoApic, IoApicPin};
 use crate::devices::isa::{self, IsaLine};
 use crate::devices::lapic::{LOCAL_APIC_BASE, LocalApic};
 use crate::devices::pci::{
-    CONFIG_PORTS_BASE, CONFIG_PORTS_LENGTH, ConfigPorts, ECAM_BASE, ECAM_LENGTH, INTX_FIRST_GSI, MEMORY_WINDOW_BASE,
-    MEMORY_WINDOW_LENGTH, PciError, PciRoot,
+    CONFIG_PORTS_BASE, CONFIG_PORTS_LENGTH, ConfigPorts, ECAM_BASE, ECAM_LENGTH, INTX_FIRST_GSI,
+    MEMORY_WINDOW_BASE, MEMORY_WINDOW_LENGTH, PciError, PciRoot,
 };
 use crate::devices::pic::{self, Pic};
 use crate::devices::pit::{PIT_PORT, Pit, SYSTEM_CONTROL_PORT};

@@ -240,8 +240,7 @@ impl Machine {
         let changes: Changes = section.decode()?;
         let disk = self.platform.disks.get(changes.disk as usize);
         let mut disk = lock(disk.ok_or_else(|| section.damaged("it writes to a disk that there is not"))?);
-        let failed =
-            |problem: &str| SnapshotError::Device { device: "a disk", problem: problem.to_owned() };
+        let failed = |problem: &str| SnapshotError::Device { device: "a disk", problem: problem.to_owned() };
         let source = disk.device_mut().source_mut();
         let finish = |progress: Progress| match progress {
             Poll::Ready(outcome) => outcome.map_err(|error| failed(&error.to_string())),

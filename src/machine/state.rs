@@ -178,9 +178,7 @@ impl Platform {
             Ok(())
         });
         restored.map_err(failed("the console"))?;
-        lock(&self.rng)
-            .restore(&state.rng.transport, |_, _| Ok(()))
-            .map_err(failed("the entropy device"))?;
+        lock(&self.rng).restore(&state.rng.transport, |_, _| Ok(())).map_err(failed("the entropy device"))?;
         for (index, disk) in self.disks.iter().enumerate() {
             let saved = state.disks.get(index).ok_or_else(|| missing("a disk"))?;
             let mut disk = lock(disk);
@@ -203,10 +201,8 @@ impl Platform {
                     Ok(())
                 })
                 .map_err(failed("a share"))?;
-            let problem = |error: &dyn Display| SnapshotError::Device {
-                device: "a share",
-                problem: error.to_string(),
-            };
+            let problem =
+                |error: &dyn Display| SnapshotError::Device { device: "a share", problem: error.to_string() };
             outcome.map_err(|error| problem(&error))?;
             has_waiting |= !saved.device.waiting.is_empty();
         }

@@ -84,9 +84,7 @@ impl<'a> SectionWriter<'a> {
     ///
     /// # Errors
     /// Those of the sink.
-    pub fn new(
-        sink: &'a mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
-    ) -> Result<Self, SnapshotError> {
+    pub fn new(sink: &'a mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>) -> Result<Self, SnapshotError> {
         sink(&MAGIC)?;
         sink(&VERSION.to_le_bytes())?;
         Ok(Self { sink, all: Sha256::new() })

@@ -7,9 +7,7 @@ use super::options::EngineOptions;
 use super::port::PortState;
 use crate::host::{Entropy, RepeatableEntropy};
 use crate::jit;
-use crate::machine::{
-    ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome,
-};
+use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome};
 use crate::snapshot::SnapshotError;
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Function, Object, Reflect, Uint8Array};

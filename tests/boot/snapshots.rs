@@ -108,10 +108,8 @@ fn a_restored_guest_is_told_the_time_and_gets_other_random_numbers() {
     restored.run_to_end();
     let now = unix_seconds();
     let text = restored.console.text();
-    let told: Vec<f64> = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("dinghy:time ")?.parse().ok())
-        .collect();
+    let told: Vec<f64> =
+        text.lines().filter_map(|line| line.trim().strip_prefix("dinghy:time ")?.parse().ok()).collect();
     assert_eq!(told.len(), 2, "{text}");
     // The second message comes as its second begins, and is the last thing to happen.
     assert!((now - told[1]).abs() < 0.9, "told {told:?}, it is {now}");

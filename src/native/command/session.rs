@@ -6,9 +6,7 @@ use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
-use crate::machine::{
-    ClockSource, CpuModel, Machine, MachineConfig, MachineError, Restorer, RunOutcome,
-};
+use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, Restorer, RunOutcome};
 use crate::native::{HostNetwork, HostNetworkError, NetworkWaker, SystemClock, SystemEntropy};
 use crate::net::Policy;
 use crate::snapshot::SnapshotError;
