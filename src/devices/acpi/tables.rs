@@ -287,7 +287,7 @@ mod tests {
     fn the_dsdt_is_small_and_has_every_device() {
         let dsdt = tables(&AcpiConfig::default()).remove(3).1;
         assert!(dsdt.len() < 1024, "{} bytes", dsdt.len());
-        for name in [b"_S5_", b"PCI0", b"_PRT", b"COM1", b"RTC_", b"MBRD"] {
+        for name in [b"_S5_", b"PCI0", b"_PRT", b"COM1", b"RTC_", b"MBRD", b"VGEN", b"GED_"] {
             assert!(dsdt.windows(4).any(|window| window == name), "{}", String::from_utf8_lossy(name));
         }
     }
