@@ -28,6 +28,23 @@ pub trait BlockSource: Send {
 
     /// Tells that the range holds nothing of use any more; it reads as zeroes afterwards.
     fn discard(&mut self, offset: u64, length: u64) -> Progress;
+
+    /// Shows `visitor` what was written over contents that stay as they are, for a snapshot: writing it over
+    /// the same contents makes the same disk. Returns whether this store keeps its changes by itself in
+    /// memory; one that does not shows none, because its changes outlive the machine.
+    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+        let _ = visitor;
+        false
+    }
+}
+
+/// A part of a disk that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskChange<'a> {
+    /// These bytes, from this byte of the disk on.
+    Data(u64, &'a [u8]),
+    /// So many zeroes, from this byte of the disk on.
+    Zeroes(u64, u64),
 }
 
 impl<Source: BlockSource + ?Sized> BlockSource for Box<Source> {

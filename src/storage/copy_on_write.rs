@@ -2,7 +2,7 @@
 
 use super::check_range;
 use super::grains::{Content, GRAIN_BYTES, Grains, divide, shares};
-use crate::host::{BlockError, BlockSource, Progress};
+use crate::host::{BlockError, BlockSource, DiskChange, Progress};
 use std::task::{Poll, ready};
 
 /// A writable disk whose changes stay in memory, over a base that is never written.
@@ -144,6 +144,11 @@ impl<Base: BlockSource> BlockSource for CopyOnWrite<Base> {
             }
         }
         Poll::Ready(self.grains.zero(parts.grains))
+    }
+
+    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+        self.grains.visit(self.size(), visitor);
+        true
     }
 }
 

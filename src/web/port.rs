@@ -64,6 +64,12 @@ impl WebPort {
         self.0.handle.press_power_button();
     }
 
+    /// Asks for the machine to be saved: `run` says `save`.
+    #[wasm_bindgen(js_name = requestSave)]
+    pub fn request_save(&self) {
+        self.0.handle.request_save();
+    }
+
     /// The names of the packs that disk `disk` is stored in, a line each; `undefined` for a raw image.
     #[wasm_bindgen(js_name = chunkPacks)]
     pub fn chunk_packs(&self, disk: usize) -> Option<String> {

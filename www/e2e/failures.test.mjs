@@ -11,7 +11,7 @@ before(async () => (browser = await launch()));
 after(() => browser.close());
 
 /** The panel's sentence on a page that was served with `options`, opened with `search` in its address. */
-async function panelText(options, picture, search = "") {
+async function panelText(options, picture, search = "?start=boot") {
   const server = await serve({ isolated: true, ...options });
   try {
     const page = await open(browser, `${server.address}${search}`);
@@ -52,7 +52,7 @@ test("an engine that there is not is named, with those that there are", async ()
 test("the terminal and the buttons stay on a phone's screen", async () => {
   const server = await serve({ isolated: true, missing: ["/kernel/vmlinux.gz"] });
   try {
-    const page = await open(browser, server.address, { viewport: { width: 375, height: 700 } });
+    const page = await open(browser, `${server.address}?start=boot`, { viewport: { width: 375, height: 700 } });
     await page.locator("#panel").waitFor({ timeout: 30_000 });
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.equal(width, 375);

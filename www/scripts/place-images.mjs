@@ -26,17 +26,21 @@ place("kernel/vmlinux", "kernel/vmlinux.gz", (from, to) => {
 });
 place("guest/chunks", "guest/chunks", (from, to) => {
   mkdirSync(to);
-  for (const name of readdirSync(from)) {
-    try {
-      // What is built is itself linked from the cache.
-      linkSync(join(realpathSync(from), name), join(to, name));
-    } catch (error) {
-      // A link cannot cross file systems.
-      if (error.code !== "EXDEV" && error.code !== "EPERM") throw error;
-      copyFileSync(join(from, name), join(to, name));
-    }
-  }
+  for (const name of readdirSync(from)) link(join(from, name), join(to, name));
 });
+place("guest/docker.snapshot", "guest/docker.snapshot", link);
+
+/** Links or, where that is not possible, copies. */
+function link(from, to) {
+  try {
+    // What is built is itself linked from the cache.
+    linkSync(realpathSync(from), to);
+  } catch (error) {
+    // A link cannot cross file systems.
+    if (error.code !== "EXDEV" && error.code !== "EPERM") throw error;
+    copyFileSync(from, to);
+  }
+}
 
 /**
  * @param {string} source

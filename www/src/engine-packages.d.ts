@@ -7,6 +7,7 @@ declare module "*/pkg/shared/dinghy.js" {
   export const Machine: typeof engine.Machine;
   export const MachinePort: typeof engine.MachinePort;
   export const ChunkCache: typeof engine.ChunkCache;
+  export const Restorer: typeof engine.Restorer;
   export const initSync: typeof engine.initSync;
   export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;
@@ -17,6 +18,7 @@ declare module "*/pkg/unshared/dinghy.js" {
   export const Machine: typeof engine.Machine;
   export const MachinePort: typeof engine.MachinePort;
   export const ChunkCache: typeof engine.ChunkCache;
+  export const Restorer: typeof engine.Restorer;
   export const initSync: typeof engine.initSync;
   export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;

@@ -16,6 +16,8 @@ export type RunOutcome =
   | "limit"
   /** The vCPU is halted: wait for attention or for `idleMilliseconds`, then call `run` again. */
   | "idle"
+  /** Somebody asked by {@link EnginePort.requestSave} for the machine to be saved: call `save`, then `run` again. */
+  | "save"
   /** The guest powered off. Final. */
   | "powered-off"
   /** The guest left by the debug-exit port, with {@link EngineMachine.exitCode}. Final. */
@@ -204,6 +206,11 @@ export interface EngineMachine {
   /** Current figures. */
   statistics(): EngineStatistics;
   /**
+   * Gives the whole machine as a snapshot to `sink`, in pieces outside wasm memory. Between two calls of `run`.
+   * Throws an `Error` whose message is one sentence for the user.
+   */
+  save(sink: (bytes: Uint8Array<ArrayBuffer>) => void): void;
+  /**
    * A handle for {@link EngineConstructors.MachinePort}, valid in every instance on the same
    * memory for as long as the memory lives, also after the machine itself is freed. Each call makes
    * a new handle, for one port.
@@ -229,6 +236,8 @@ export interface EnginePort {
   resize(columns: number, rows: number): void;
   /** A short press of the ACPI power button: the guest shuts down in order. */
   pressPowerButton(): void;
+  /** Asks for the machine to be saved: `run` returns `"save"`. */
+  requestSave(): void;
   /** The names of the packs that chunked disk `disk` is stored in, a line each; `undefined` for a raw image. */
   chunkPacks(disk: number): string | undefined;
   /** Pack, first byte and bytes of a chunk as it is stored; `undefined` for chunks of zeroes and of raw images. */
@@ -291,8 +300,21 @@ export interface EngineChunkCache {
   free(): void;
 }
 
+/** A machine in the making from a snapshot. All throw an `Error` whose message is one sentence for the user. */
+export interface EngineRestorer {
+  /** Takes the snapshot's next bytes. RAM is taken and filled meanwhile. */
+  push(bytes: Uint8Array): void;
+  /** The machine, when all has come; the restorer is gone afterwards. */
+  finish(): EngineMachine;
+}
+
 /** The classes that the module exports. */
 export interface EngineConstructors {
+  /**
+   * Of the options, kernel, initrd, command line and memory are the snapshot's own matter and not looked at; the
+   * disks must be as the saved machine had them.
+   */
+  Restorer: new (options: EngineOptions) => EngineRestorer;
   /** Throws an `Error` whose message is one sentence for the user when the machine cannot be made. */
   Machine: new (options: EngineOptions) => EngineMachine;
   /** Takes a handle from {@link EngineMachine.portHandle}. */

@@ -26,6 +26,8 @@ import {
   DEFAULT_MEMORY_MIB,
   type DiskSource,
   type NetworkOptions,
+  type Phase,
+  type RestoreOptions,
 } from "./options.js";
 import { checkOverlayName } from "./storage.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -47,9 +49,22 @@ export class Machine extends AnyMachine {
    * @throws DinghyError with one sentence for the user, if the browser, an option or a file does not do
    */
   static async boot(options: BootOptions): Promise<Machine> {
-    const boot = bootMessage(options);
+    return Machine.#start(bootMessage(options), options.onPhase);
+  }
+
+  /**
+   * Goes on with a machine that was saved. Network connections that it had are gone; its clock is right.
+   *
+   * @throws DinghyError with one sentence for the user, if the snapshot is damaged or of another version, or the
+   *   disks are not those that it was saved with
+   */
+  static async restore(options: RestoreOptions): Promise<Machine> {
+    return Machine.#start(restoreMessage(options), options.onPhase);
+  }
+
+  static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
     const build = await chooseBuild();
-    const machine = new Machine((receive) => connect(build, boot, receive), options.onPhase);
+    const machine = new Machine((receive) => connect(build, boot, receive), onPhase);
     return machine.started();
   }
 }
@@ -57,29 +72,48 @@ export class Machine extends AnyMachine {
 function bootMessage(options: BootOptions): BootMessage {
   const memoryMiB = options.memoryMiB ?? DEFAULT_MEMORY_MIB;
   checkMemory(memoryMiB);
-  // Workers have another base address: resolve relative ones here.
-  const address = (url: string | URL): string => new URL(url, document.baseURI).href;
-  const image = (source: string | URL | Uint8Array): string | Uint8Array =>
-    source instanceof Uint8Array ? source : address(source);
-  const disk = (source: DiskSource): BootDisk => {
-    if (source instanceof Blob) return { source, format: "raw", overlay: undefined };
-    if (typeof source === "string" || source instanceof URL) {
-      return { source: address(source), format: "raw", overlay: undefined };
-    }
-    const { manifest, overlay } = source;
-    return {
-      source: address(manifest),
-      format: "chunked",
-      overlay: overlay === undefined ? undefined : checkOverlayName(overlay),
-    };
-  };
   return {
-    type: "boot",
+    ...commonMessage(options),
     kernel: image(options.kernel),
     initrd: options.initrd === undefined ? undefined : image(options.initrd),
-    disks: (options.disks ?? []).map(disk),
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     memoryMiB,
+  };
+}
+
+function restoreMessage(options: RestoreOptions): BootMessage {
+  const { snapshot } = options;
+  return { ...commonMessage(options), snapshot: snapshot instanceof Blob ? snapshot : image(snapshot) };
+}
+
+// Workers have another base address: resolve relative ones here.
+const address = (url: string | URL): string => new URL(url, document.baseURI).href;
+const image = (source: string | URL | Uint8Array): string | Uint8Array =>
+  source instanceof Uint8Array ? source : address(source);
+
+function disk(source: DiskSource): BootDisk {
+  if (source instanceof Blob) return { source, format: "raw", overlay: undefined };
+  if (typeof source === "string" || source instanceof URL) {
+    return { source: address(source), format: "raw", overlay: undefined };
+  }
+  const { manifest, overlay } = source;
+  return {
+    source: address(manifest),
+    format: "chunked",
+    overlay: overlay === undefined ? undefined : checkOverlayName(overlay),
+  };
+}
+
+/** What both ways of starting state; the rest as it is when a snapshot has it. */
+function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size">): BootMessage {
+  return {
+    type: "boot",
+    snapshot: undefined,
+    kernel: new Uint8Array(),
+    initrd: undefined,
+    disks: (options.disks ?? []).map(disk),
+    commandLine: "",
+    memoryMiB: 0,
     clock: options.clock ?? "real",
     engine: checkEngine(options.engine ?? "auto"),
     network: checkedNetwork(options),
@@ -89,7 +123,7 @@ function bootMessage(options: BootOptions): BootMessage {
 }
 
 /** The network of the options, with whole addresses: workers have another base address. */
-function checkedNetwork({ network, clock }: BootOptions): NetworkOptions {
+function checkedNetwork({ network, clock }: Pick<BootOptions, "network" | "clock">): NetworkOptions {
   if (network?.to !== "relay") return network ?? { to: clock === "icount" ? "none" : "nowhere" };
   const relay = new URL(network.relay, document.baseURI.replace(/^http/, "ws"));
   const dns = network.dns === undefined ? nameAddress(relay) : new URL(network.dns, document.baseURI);

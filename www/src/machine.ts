@@ -101,6 +101,9 @@ export class Machine {
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
   /** Failures that the start survived, which nobody could hear yet. */
   readonly #earlyErrors: DinghyError[] = [];
+  #saving:
+    | { pieces: Uint8Array<ArrayBuffer>[]; resolve: (snapshot: Blob) => void; reject: (error: DinghyError) => void }
+    | undefined;
   #hasPanicked = false;
   #exit: Exit | undefined;
   #ports: readonly number[] = [];
@@ -146,6 +149,22 @@ export class Machine {
   /** Calls `listener` at each `name` from now on. Returns a function that ends that. */
   on<Name extends keyof MachineEvents>(name: Name, listener: (value: MachineEvents[Name]) => void): () => void {
     return this.#events.on(name, listener);
+  }
+
+  /**
+   * Saves the whole machine: processor, devices, memory, and what the guest has written to disks that are kept in
+   * memory. The machine goes on running; it stands still for some seconds meanwhile.
+   *
+   * @throws DinghyError if it has ended, or cannot be saved now
+   */
+  async save(): Promise<Blob> {
+    if (this.#exit) throw new DinghyError("The machine has ended and cannot be saved; start it again.");
+    if (this.#saving) throw new DinghyError("The machine is being saved already; wait for that.");
+    const saved = new Promise<Blob>((resolve, reject) => {
+      this.#saving = { pieces: [], resolve, reject };
+    });
+    this.#send({ type: "save" });
+    return saved;
   }
 
   /** Presses the power button: the guest shuts down in order, if it listens. */
@@ -246,6 +265,12 @@ export class Machine {
       case "published":
         this.#published = message.ports;
         break;
+      case "snapshot":
+        this.#saving?.pieces.push(message.bytes);
+        break;
+      case "saved":
+        this.#endSaving(message.failure);
+        break;
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;
@@ -268,8 +293,16 @@ export class Machine {
     if (fatal) this.#end("stopped");
   }
 
+  #endSaving(failure: string | undefined): void {
+    const saving = this.#saving;
+    this.#saving = undefined;
+    if (failure !== undefined) saving?.reject(new DinghyError(failure));
+    else saving?.resolve(new Blob(saving.pieces, { type: "application/octet-stream" }));
+  }
+
   #end(reason: ExitReason, code?: number): void {
     if (this.#exit) return;
+    this.#endSaving("The machine has ended before it was saved.");
     const { serial, console } = this.#logs;
     const lastLines = serial.lastLines(LAST_LINES);
     // The kernel prints the same on both.

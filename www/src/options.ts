@@ -73,6 +73,17 @@ export interface BootOptions {
   onPhase?: (phase: Phase) => void;
 }
 
+/** Options of `Machine.restore` in a browser. */
+export interface RestoreOptions extends Pick<BootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
+  /** What `machine.save()` gave, in this browser, another one, or node. */
+  snapshot: ImageSource | Blob;
+  /**
+   * The disks that the machine was booted with, as they were then: what the guest has written since is in the
+   * snapshot.
+   */
+  disks?: DiskSource[];
+}
+
 /** The size of a terminal in characters. */
 export interface TerminalSize {
   columns: number;

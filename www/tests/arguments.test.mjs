@@ -9,7 +9,7 @@ import { inputDevice } from "../lib/node/run.js";
 test("every option reaches its place", () => {
   const words =
     "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit " +
-    "--clock icount --overlay o --until ready --record-prefetch r --timeout 1.5 --stats";
+    "--clock icount --overlay o --until ready --record-prefetch r --save s --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     command: "run",
     kernel: "k",
@@ -26,6 +26,8 @@ test("every option reaches its place", () => {
     overlay: "o",
     until: "ready",
     recordPrefetch: "r",
+    restore: undefined,
+    save: "s",
     timeoutSeconds: 1.5,
     stats: true,
   });
@@ -88,6 +90,7 @@ for (const [words, sentence] of [
   [["serve", "a", "b"], /takes one folder/],
   [["serve", "a", "--port", "99999"], /--port takes a number/],
   [["serve", "a", "--name-server", "example"], /--name-server takes ADDRESS/],
+  [["run", "--restore", "s", "--kernel", "k"], /--restore takes kernel, initrd and command line from the snapshot/],
 ]) {
   test(`"${words.join(" ")}" is refused in one sentence`, () => {
     assert.throws(

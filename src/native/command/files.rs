@@ -1,7 +1,7 @@
 //! The files that a machine is made of, and its disks.
 
 use super::arguments::{DiskArgument, RunArguments, ShareArgument};
-use crate::host::{BlockSource, Progress};
+use crate::host::{BlockSource, DiskChange, Progress};
 use crate::native::{DirectoryTree, DirectoryTreeError, FileDisk, FileDiskError};
 use crate::storage::CopyOnWrite;
 use crate::virtio::p9::Share;
@@ -51,7 +51,9 @@ pub enum FileError {
 
 /// What the files hold.
 pub struct Files {
-    pub kernel: Vec<u8>,
+    /// Not read yet when the machine comes from a snapshot.
+    kernel: Option<Vec<u8>>,
+    pub snapshot: Option<Vec<u8>>,
     pub initrd: Option<Vec<u8>>,
     pub command_line: String,
     pub disks: Vec<SharedDisk>,
@@ -64,14 +66,14 @@ impl Files {
     /// # Errors
     /// When one of them cannot be used.
     pub fn open(arguments: &RunArguments) -> Result<Self, FileError> {
-        let kernel = match &arguments.kernel {
-            Some(path) => read("kernel", path, "name a vmlinux or a bzImage with --kernel")?,
-            None => read(
-                "kernel",
-                Path::new(DEFAULT_KERNEL),
-                "build it (cargo xtask kernel) and start dinghy in the project's directory, \
-                 or name one with --kernel",
-            )?,
+        let snapshot = arguments.restore.as_deref();
+        let snapshot = snapshot
+            .map(|path| read("snapshot", path, "name a file that --save has written with --restore"))
+            .transpose()?;
+        let kernel = match (&arguments.kernel, &snapshot) {
+            (Some(path), _) => Some(read("kernel", path, "name a vmlinux or a bzImage with --kernel")?),
+            (None, Some(_)) => None,
+            (None, None) => Some(read_default_kernel()?),
         };
         let initrd = arguments
             .initrd
@@ -100,7 +102,15 @@ impl Files {
                 if serves_docker { format!(" dinghy.docker-port={DOCKER_PORT}") } else { String::new() };
             format!("{DEFAULT_COMMAND_LINE}{root}{docker}")
         });
-        Ok(Self { kernel, initrd, command_line, disks, shares: arguments.shares.clone() })
+        Ok(Self { kernel, snapshot, initrd, command_line, disks, shares: arguments.shares.clone() })
+    }
+
+    /// The kernel.
+    ///
+    /// # Errors
+    /// When the machine came from a snapshot, and the default kernel for its restart is not there.
+    pub fn kernel(&self) -> Result<Vec<u8>, FileError> {
+        self.kernel.clone().map_or_else(read_default_kernel, Ok)
     }
 
     /// The shared directories, opened for a new machine.
@@ -128,6 +138,15 @@ fn raise_file_limit() {
 
 fn read(what: &'static str, path: &Path, advice: &'static str) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|source| FileError::Read { what, path: path.to_owned(), source, advice })
+}
+
+fn read_default_kernel() -> Result<Vec<u8>, FileError> {
+    read(
+        "kernel",
+        Path::new(DEFAULT_KERNEL),
+        "build it (cargo xtask kernel) and start dinghy in the project's directory, \
+         or name one with --kernel",
+    )
 }
 
 fn default_guest() -> Result<SharedDisk, FileError> {
@@ -177,6 +196,10 @@ impl BlockSource for SharedDisk {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         self.lock().discard(offset, length)
+    }
+
+    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+        self.lock().visit_changes(visitor)
     }
 }
 

@@ -33,6 +33,10 @@ export interface RunArguments {
   /** The mark at which the run ends. */
   until: string | undefined;
   recordPrefetch: string | undefined;
+  /** A snapshot to go on from. */
+  restore: string | undefined;
+  /** Where to save the machine at the end, if the guest still runs. */
+  save: string | undefined;
   timeoutSeconds: number | undefined;
   stats: boolean;
 }
@@ -75,6 +79,9 @@ Options:
                        host.dinghy.internal there; may be given again
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
+  --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
+  --save FILE          save the machine in this file when the run ends and the guest still runs: at Ctrl-A X,
+                       at the mark of --until, or when the time is over
   --timeout SECONDS    give up after this time, with exit code 124
   --until MARK         end when the guest's serial port carries the line dinghy:MARK, for example docker-ready
   --record-prefetch FILE
@@ -123,6 +130,9 @@ export function parseCommand(words: readonly string[]): Command | "help" {
   }
   const values = optionValues(rest);
   if (values.help) return "help";
+  if (values.restore !== undefined && (values.kernel ?? values.initrd ?? values.append) !== undefined) {
+    throw new DinghyError("--restore takes kernel, initrd and command line from the snapshot; leave out the others.");
+  }
   return {
     command,
     kernel: values.kernel,
@@ -136,6 +146,8 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     overlay: values.overlay,
     until: values.until,
     recordPrefetch: values["record-prefetch"],
+    restore: values.restore,
+    save: values.save,
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
     stats: values.stats ?? false,
   };
@@ -211,6 +223,8 @@ function optionValues(words: string[]) {
         overlay: { type: "string" },
         until: { type: "string" },
         "record-prefetch": { type: "string" },
+        restore: { type: "string" },
+        save: { type: "string" },
         timeout: { type: "string" },
         stats: { type: "boolean" },
         help: { type: "boolean" },

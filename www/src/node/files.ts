@@ -30,7 +30,10 @@ import type { DiskFile } from "./protocol.js";
  * @param what the file, by its name in messages
  * @throws DinghyError if it cannot be read
  */
-export function readImage(what: "kernel" | "initial RAM file system", source: string | Uint8Array): Uint8Array {
+export function readImage(
+  what: "kernel" | "initial RAM file system" | "snapshot",
+  source: string | Uint8Array,
+): Uint8Array {
   if (source instanceof Uint8Array) return source;
   let bytes: Buffer;
   try {

@@ -46,6 +46,14 @@ export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" |
   network?: NodeNetwork;
 }
 
+/** Options of `Machine.restore` in node. */
+export interface NodeRestoreOptions extends Pick<NodeBootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
+  /** A file's name, or what `machine.save()` gave, in node or in a browser. */
+  snapshot: string | Uint8Array;
+  /** The disks that the machine was booted with; what the guest wrote to an overlay since is in the snapshot. */
+  disks?: DiskFile[];
+}
+
 /** A machine in worker threads of this process. */
 export class Machine extends AnyMachine {
   /**
@@ -56,20 +64,27 @@ export class Machine extends AnyMachine {
   static async boot(options: NodeBootOptions): Promise<Machine> {
     const memoryMiB = options.memoryMiB ?? DEFAULT_MEMORY_MIB;
     checkMemory(memoryMiB);
-    const clock = options.clock ?? "real";
-    const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
     const boot: Boot = {
+      ...common(options),
       kernel: options.kernel,
       initrd: options.initrd,
-      disks: options.disks ?? [],
       commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
       memoryMiB,
-      clock,
-      engine: checkEngine(options.engine ?? "auto"),
-      network,
-      nameServer: network.to === "host" ? configuredNameServer() : undefined,
-      size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
+    return Machine.#start(boot, options);
+  }
+
+  /**
+   * Goes on with a machine that was saved. Network connections that it had are gone; its clock is right.
+   *
+   * @throws DinghyError with one sentence for the user, if the snapshot is damaged or of another version, or the
+   *   disks are not those that it was saved with
+   */
+  static async restore(options: NodeRestoreOptions): Promise<Machine> {
+    return Machine.#start({ ...common(options), snapshot: options.snapshot }, options);
+  }
+
+  static async #start(boot: Boot, { onPhase }: Pick<BootOptions, "onPhase">): Promise<Machine> {
     checkBuilt();
     const overlays = boot.disks.flatMap(({ overlay }) => overlay ?? []);
     const releases: (() => void)[] = [];
@@ -80,13 +95,32 @@ export class Machine extends AnyMachine {
       throw error;
     }
     const release = (): void => releases.forEach((release) => release());
-    const machine = new Machine((receive) => connect(boot, receive, release), options.onPhase);
+    const machine = new Machine((receive) => connect(boot, receive, release), onPhase);
     return machine.started();
   }
 }
 
 /** What a machine is booted from, but for the way to the I/O worker. */
 type Boot = Omit<NodeBoot, "io">;
+
+/** What both ways of starting state; the rest as it is when a snapshot has it. */
+function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size">): Boot {
+  const clock = options.clock ?? "real";
+  const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
+  return {
+    snapshot: undefined,
+    kernel: new Uint8Array(),
+    initrd: undefined,
+    disks: options.disks ?? [],
+    commandLine: "",
+    memoryMiB: 0,
+    clock,
+    engine: checkEngine(options.engine ?? "auto"),
+    network,
+    nameServer: network.to === "host" ? configuredNameServer() : undefined,
+    size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
+  };
+}
 
 function checkBuilt(): void {
   if (!existsSync(new URL("../../pkg/shared/dinghy_bg.wasm", import.meta.url))) {

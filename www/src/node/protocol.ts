@@ -42,6 +42,8 @@ export interface NodeIo {
 
 /** The worker's data. */
 export interface NodeBoot {
+  /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
+  snapshot: string | Uint8Array | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: DiskFile[];

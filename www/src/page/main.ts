@@ -23,7 +23,11 @@ import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
 /** The images that stand beside the page. */
-const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/chunks/manifest.json" } as const;
+const IMAGES = {
+  kernel: "kernel/vmlinux.gz",
+  guest: "guest/chunks/manifest.json",
+  snapshot: "guest/docker.snapshot",
+} as const;
 
 /** The overlay that keeps what the guest writes. */
 const OVERLAY = "home";
@@ -36,6 +40,7 @@ const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>>
   "docker-ready": { state: "ready", text: "Docker ready" },
 };
 
+const parameters = new URL(location.href).searchParams;
 const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
@@ -45,6 +50,8 @@ let hasPressedPower = false;
 /** The port whose preview is open. */
 let openPort: number | undefined;
 let preview: Preview | undefined;
+/** Whether the next start may go on from the snapshot: a restart means to boot, and so does `?start=boot`. */
+let mayRestore = parameters.get("start") !== "boot";
 /** Whether the guest runs but has not reached its shell. */
 let isBooting = false;
 /** The last error since the start; if the machine ends by itself, it is why. */
@@ -86,15 +93,7 @@ async function boot(): Promise<void> {
   view.showMemory(DEFAULT_MEMORY_MIB);
   try {
     await showBuild();
-    machine = await Machine.boot({
-      kernel: IMAGES.kernel,
-      commandLine: COMMAND_LINE,
-      disks: [{ manifest: IMAGES.guest, ...(isScratch ? {} : { overlay: OVERLAY }) }],
-      engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
-      size: { columns: terminal.cols, rows: terminal.rows },
-      network: network(),
-      onPhase: showPhase,
-    });
+    machine = await start();
   } catch (error) {
     view.showPhase("failed", "Could not start");
     if (error instanceof DinghyError && error.code === "disk-in-use") {
@@ -137,6 +136,47 @@ function showDiskInUse(): void {
 /** Says how much of the guest's disk this browser keeps. */
 async function showDisk(): Promise<void> {
   view.showDisk(isScratch ? "not kept" : `${format.megabytes(await overlayBytes(OVERLAY))} kept`);
+}
+
+/**
+ * Goes on from the snapshot, the first time and where there is one; else boots.
+ *
+ * A snapshot holds in its memory what the disk was when it was saved. A kept disk that was written to since is another
+ * one, and would be destroyed: it is booted from. A start that goes on from the snapshot writes the snapshot's changes
+ * to the empty overlay, so that the next one finds a whole disk there.
+ */
+async function start(): Promise<Machine> {
+  const options = {
+    disks: [{ manifest: IMAGES.guest, ...(isScratch ? {} : { overlay: OVERLAY }) }],
+    engine: checkEngine(parameters.get("engine") ?? "auto"),
+    size: { columns: terminal.cols, rows: terminal.rows },
+    network: network(),
+    onPhase: showPhase,
+  };
+  const isUnwritten = isScratch || (await overlayBytes(OVERLAY)) === 0;
+  const restores = mayRestore && isUnwritten && (await isThere(IMAGES.snapshot));
+  if (restores) {
+    try {
+      const restored = await Machine.restore({ ...options, snapshot: IMAGES.snapshot });
+      mayRestore = false;
+      return restored;
+    } catch (error) {
+      // Another tab has the disk: what is chosen then may still go on from the snapshot.
+      if (error instanceof DinghyError && error.code === "disk-in-use") throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      view.showNotice("error", `Booting, because the saved machine cannot be used: ${reason}`);
+    }
+  }
+  const booted = await Machine.boot({ ...options, kernel: IMAGES.kernel, commandLine: COMMAND_LINE });
+  mayRestore = false;
+  return booted;
+}
+
+/** Whether the server has a file. */
+async function isThere(path: string): Promise<boolean> {
+  // A server that cannot be reached is told by the download of what is needed in any case.
+  const answer = await fetch(path, { method: "HEAD" }).catch(() => undefined);
+  return answer?.ok === true && !answer.headers.get("content-type")?.startsWith("text/html");
 }
 
 async function showBuild(): Promise<void> {

@@ -4,13 +4,12 @@ import type { EnginePort } from "../engine.js";
 import { carrierFor } from "../network/carrier.js";
 import { joinChannel } from "../network/channel.js";
 import { Network } from "../network/flows.js";
-import type { NetworkOptions } from "../options.js";
 import { callAttention } from "./attention.js";
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
 import { openCacheFile, openChunkCache } from "./own-files.js";
-import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
+import type { ConnectMessage, InputMessage, IoMessage } from "./protocol.js";
 import type { Post } from "./run-loop.js";
 import { browserScope } from "./scope.js";
 import { fatalError, THREAD_STACK_BYTES } from "./start.js";
@@ -38,7 +37,7 @@ browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) =>
 function serve(message: IoMessage): void {
   switch (message.type) {
     case "attach":
-      attach(message.attachment, message.disks, message.network).catch((error: unknown) => post(fatalError(error)));
+      attach(message).catch((error: unknown) => post(fatalError(error)));
       break;
     case "chunk":
       if (chunks) chunks.request(message.disk, message.index);
@@ -50,11 +49,12 @@ function serve(message: IoMessage): void {
   }
 }
 
-async function attach(
-  { module, memory, portHandle, attentionAddress }: Attachment,
-  disks: RemoteDisk[],
-  options: NetworkOptions,
-): Promise<void> {
+async function attach({
+  attachment: { module, memory, portHandle, attentionAddress },
+  disks,
+  boots,
+  network: options,
+}: Extract<IoMessage, { type: "attach" }>): Promise<void> {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
@@ -76,7 +76,8 @@ async function attach(
   const fetcher = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
   chunks = fetcher;
   earlyChunks.forEach(({ disk, index }) => fetcher.request(disk, index));
-  fetcher.prefetch();
+  // A restored machine has in its memory what a boot reads.
+  if (boots) fetcher.prefetch();
 }
 
 function reportFailure(action: () => void): void {

@@ -6,6 +6,8 @@ import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, Term
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
   type: "boot";
+  /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
+  snapshot: string | Uint8Array | Blob | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
@@ -33,6 +35,7 @@ export type InputMessage =
   | { type: "input"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "resize"; size: TerminalSize }
   | { type: "power" }
+  | { type: "save" }
   /** Opens a connection to a port of the guest over a channel (see network/channel.ts). */
   | { type: "connect-guest"; port: number; channel: MessagePort };
 
@@ -44,6 +47,9 @@ export type MachineMessage =
   | { type: "status"; status: Status }
   /** In node: the ports that are published, where they were not chosen as well. */
   | { type: "published"; ports: PublishedPort[] }
+  | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
+  /** The last piece has come, or what went wrong. */
+  | { type: "saved"; failure: string | undefined }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 
@@ -87,7 +93,14 @@ export interface RawImage {
 
 /** From the vCPU's worker to the I/O worker. */
 export type IoMessage =
-  | { type: "attach"; attachment: Attachment; disks: RemoteDisk[]; network: NetworkOptions }
+  | {
+      type: "attach";
+      attachment: Attachment;
+      disks: RemoteDisk[];
+      /** Whether the machine boots, and so will read what a boot reads. */
+      boots: boolean;
+      network: NetworkOptions;
+    }
   | { type: "chunk"; disk: number; index: number }
   /** The network has something to do. */
   | { type: "network" };

@@ -36,6 +36,7 @@ async function run(boot: BootMessage): Promise<void> {
       attentionAddress: machine.attentionAddress(),
     },
     disks,
+    boots: boot.snapshot === undefined,
     network: boot.network,
   });
   post({ type: "booting" });

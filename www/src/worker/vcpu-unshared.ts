@@ -48,7 +48,8 @@ async function run(boot: BootMessage): Promise<void> {
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
   const cache = openChunkCache(engine);
   const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
-  chunks.prefetch();
+  // A restored machine has in its memory what a boot reads.
+  if (boot.snapshot === undefined) chunks.prefetch();
   const network = new Network(port, carrierFor(boot.network), wake);
   take = (message) => {
     if (message.type === "connect-guest") {
