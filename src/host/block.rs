@@ -29,12 +29,26 @@ pub trait BlockSource: Send {
     /// Tells that the range holds nothing of use any more; it reads as zeroes afterwards.
     fn discard(&mut self, offset: u64, length: u64) -> Progress;
 
-    /// Shows `visitor` what was written over contents that stay as they are, for a snapshot: writing it over
-    /// the same contents makes the same disk. Returns whether this store keeps its changes by itself in
-    /// memory; one that does not shows none, because its changes outlive the machine.
-    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
-        let _ = visitor;
+    /// The SHA-256 of the image that is never written, where it is known: a snapshot goes over the same one only.
+    fn image(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    /// Whether something was written over an image that stays as it is. Such a disk is another one than the
+    /// memory of a snapshot knows.
+    fn has_changes(&self) -> bool {
         false
+    }
+
+    /// Shows `visitor` what was written over contents that stay as they are, for a snapshot: writing it over
+    /// the same contents makes the same disk. A store whose writes reach its contents shows none: it must be
+    /// kept beside the snapshot. No byte is shown twice.
+    ///
+    /// # Errors
+    /// When the changes cannot be read.
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        let _ = visitor;
+        Ok(())
     }
 }
 
@@ -70,6 +84,18 @@ impl<Source: BlockSource + ?Sized> BlockSource for Box<Source> {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         (**self).discard(offset, length)
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        (**self).image()
+    }
+
+    fn has_changes(&self) -> bool {
+        (**self).has_changes()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        (**self).visit_changes(visitor)
     }
 }
 

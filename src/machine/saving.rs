@@ -1,7 +1,7 @@
 //! Saving a machine, and making a machine of what was saved.
 
 use super::panic_watch::ConsoleTail;
-use super::state::{Configuration, MachineState};
+use super::state::{Configuration, MachineState, SavedDisk};
 use super::time::MachineTime;
 use super::time_message::TimeMessages;
 use super::{Machine, MachineConfig, MachineError};
@@ -33,12 +33,12 @@ impl Machine {
     /// Writes the whole machine to `sink`, as a snapshot. It can go on running afterwards; in counted time, it and
     /// the restored machine then do the same, instruction for instruction.
     ///
-    /// Requests that wait for a disk or a share are saved as waiting. Disks that keep what the guest writes in
-    /// memory are saved with it; of others only their size, so that they must be kept as they are beside the
-    /// snapshot. Connections of the network are not saved: the guest finds them reset.
+    /// Requests that wait for a disk or a share are saved as waiting. Disks that keep what the guest writes apart from
+    /// an image, in memory or in an overlay, are saved with it; of the images, and of disks whose writes reach them,
+    /// only size and digest, so that they must be kept as they are beside the snapshot. Connections of the network are not saved: the guest finds them reset.
     ///
     /// # Errors
-    /// When a share does not answer, and those of the sink.
+    /// When a share does not answer or an overlay cannot be read, and those of the sink.
     pub fn save(
         &mut self,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
@@ -64,13 +64,17 @@ impl Machine {
         writer.write_value(SectionKind::State, &state)?;
         write_pages(&self.vcpu.memory, &mut writer)?;
         for (index, disk) in (0..).zip(&self.platform.disks) {
-            write_changes(index, lock(disk).device().source(), &mut writer)?;
+            write_changes(index, lock(disk).device_mut().source_mut(), &mut writer)?;
         }
         writer.finish()
     }
 
     fn configuration(&self) -> Configuration {
-        let disks = self.platform.disks.iter().map(|disk| lock(disk).device().source().size());
+        let disks = self.platform.disks.iter().map(|disk| {
+            let disk = lock(disk);
+            let source = disk.device().source();
+            SavedDisk { size: source.size(), image: source.image() }
+        });
         let shares = self.platform.shares.iter().map(|share| lock(share).device().tag().to_owned());
         Configuration {
             memory_bytes: self.vcpu.memory.size(),
@@ -123,13 +127,13 @@ impl Machine {
 
 fn write_changes(
     disk: u32,
-    source: &dyn BlockSource,
+    source: &mut dyn BlockSource,
     writer: &mut SectionWriter<'_>,
 ) -> Result<(), SnapshotError> {
     let mut outcome = Ok(());
     let mut changes = Changes { disk, ..Changes::default() };
     let mut bytes = 0;
-    source.visit_changes(&mut |change| {
+    let visited = source.visit_changes(&mut |change| {
         match change {
             DiskChange::Data(offset, data) => {
                 changes.data.push((offset, data.to_vec()));
@@ -144,6 +148,7 @@ fn write_changes(
         }
     });
     outcome?;
+    visited.map_err(|error| SnapshotError::Device { device: "a disk", problem: error.to_string() })?;
     if changes.data.is_empty() && changes.zeroes.is_empty() {
         return Ok(());
     }
@@ -230,6 +235,11 @@ impl Stage {
         let config = MachineConfig { memory_bytes: saved.memory_bytes, cpu_model: saved.cpu_model, ..config };
         let machine = Machine::assemble(config, time)?;
         saved.check(&machine.configuration())?;
+        if machine.platform.disks.iter().any(|disk| lock(disk).device().source().has_changes()) {
+            let sentence =
+                "its disk was written to since; boot from the disk as it is, or give it an empty overlay";
+            return Err(SnapshotError::Mismatch(sentence.to_owned()).into());
+        }
         Ok(Self::Assembled { machine: Box::new(machine), console_size, state: None })
     }
 }

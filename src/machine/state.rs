@@ -22,13 +22,29 @@ use serde::{Deserialize, Serialize};
 use std::fmt::Display;
 use std::sync::Mutex;
 
+/// By what a disk is known again.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct SavedDisk {
+    /// In bytes.
+    pub size: u64,
+    /// The SHA-256 of its image, where that is known.
+    pub image: Option<[u8; 32]>,
+}
+
+impl SavedDisk {
+    /// Whether `other` is not for sure another disk.
+    fn may_be(&self, other: &Self) -> bool {
+        let is_other_image = self.image.zip(other.image).is_some_and(|(image, other)| image != other);
+        self.size == other.size && !is_other_image
+    }
+}
+
 /// What a machine is made of. A snapshot goes into a machine that is made of the same.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Configuration {
     pub memory_bytes: u64,
     pub cpu_model: CpuModel,
-    /// The sizes of the disks, in bytes.
-    pub disks: Vec<u64>,
+    pub disks: Vec<SavedDisk>,
     pub has_network: bool,
     /// The tags of the shares.
     pub shares: Vec<String>,
@@ -45,11 +61,15 @@ impl Configuration {
     /// A sentence, if it is not.
     pub fn check(&self, other: &Self) -> Result<(), SnapshotError> {
         let mismatch = |sentence| Err(SnapshotError::Mismatch(sentence));
-        if self.disks != other.disks {
+        let sizes = |disks: &[SavedDisk]| disks.iter().map(|disk| disk.size).collect::<Vec<_>>();
+        let (saved, found) = (sizes(&self.disks), sizes(&other.disks));
+        if saved != found {
             return mismatch(format!(
-                "it was saved with disks of {:?} bytes, these are of {:?}; give it the same disks",
-                self.disks, other.disks
+                "it was saved with disks of {saved:?} bytes, these are of {found:?}; give it the same disks",
             ));
+        }
+        if self.disks.iter().zip(&other.disks).any(|(saved, found)| !saved.may_be(found)) {
+            return mismatch("it was saved with another disk image; give it the same disks".to_owned());
         }
         if self.has_network != other.has_network {
             let which = if self.has_network { "with" } else { "without" };
@@ -219,5 +239,20 @@ impl Platform {
         lock(&self.io_apic).restore(state.io_apic);
         lock(&self.local_apic).restore(state.local_apic);
         Ok(has_waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_another_if_its_size_or_its_known_image_is() {
+        let disk = |size, image| SavedDisk { size, image };
+        let known = disk(512, Some([1; 32]));
+        assert!(known.may_be(&known));
+        assert!(known.may_be(&disk(512, None)));
+        assert!(!known.may_be(&disk(512, Some([2; 32]))));
+        assert!(!known.may_be(&disk(1024, Some([1; 32]))));
     }
 }

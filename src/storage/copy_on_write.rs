@@ -26,6 +26,11 @@ impl<Base: BlockSource> CopyOnWrite<Base> {
     }
 
     /// The base.
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The base.
     pub(super) fn base_mut(&mut self) -> &mut Base {
         &mut self.base
     }
@@ -146,9 +151,17 @@ impl<Base: BlockSource> BlockSource for CopyOnWrite<Base> {
         Poll::Ready(self.grains.zero(parts.grains))
     }
 
-    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+    fn image(&self) -> Option<[u8; 32]> {
+        self.base.image()
+    }
+
+    fn has_changes(&self) -> bool {
+        self.grains.iter().next().is_some()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
         self.grains.visit(self.size(), visitor);
-        true
+        Ok(())
     }
 }
 

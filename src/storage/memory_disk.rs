@@ -94,9 +94,9 @@ impl BlockSource for MemoryDisk {
         Poll::Ready(check_range(offset, length, self.size).and_then(|()| self.clear(offset, length)))
     }
 
-    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
         self.grains.visit(self.size, visitor);
-        true
+        Ok(())
     }
 }
 

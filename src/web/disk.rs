@@ -26,7 +26,8 @@ pub fn build(disk: JsValue) -> Result<(Box<dyn BlockSource>, Option<ChunkInbox>)
     let writes = disk.writes();
     let (overlay, identity) = (disk.overlay(), disk.identity().unwrap_or_default());
     let is_read_only = writes != "through";
-    let source = Box::new(SynchronousDisk { disk: Local::new(disk), size, is_read_only });
+    let image = Digest::parse(&identity).map(|digest| digest.0);
+    let source = Box::new(SynchronousDisk { disk: Local::new(disk), size, is_read_only, image });
     let disk: Box<dyn BlockSource> = match writes.as_str() {
         "overlay" => writable(source, overlay, image_of(&identity))?,
         _ => source,
@@ -100,6 +101,8 @@ struct SynchronousDisk {
     disk: Local<EngineDisk>,
     size: u64,
     is_read_only: bool,
+    /// The SHA-256 of the whole file, if it is known.
+    image: Option<[u8; 32]>,
 }
 
 impl SynchronousDisk {
@@ -172,6 +175,11 @@ impl BlockSource for SynchronousDisk {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         Poll::Ready(self.discard_now(offset, length))
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        // A file that is written to is not that image for long.
+        if self.is_read_only { self.image } else { None }
     }
 }
 

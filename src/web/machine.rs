@@ -178,7 +178,9 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
     };
     let network = options.network();
     if network.is_some() && is_repeatable {
-        return Err(Error::new("a network needs the clock \"real\": it does not keep to a time that is counted"));
+        return Err(Error::new(
+            "a network needs the clock \"real\": it does not keep to a time that is counted",
+        ));
     }
     let network = network
         .map(|network| net::build(network, &mut CryptoEntropy))

@@ -9,6 +9,7 @@ use dinghy::native::SystemClock;
 use dinghy::snapshot::SnapshotError;
 use dinghy::storage::{CopyOnWrite, MemoryDisk};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const DISK_BYTES: u64 = 1 << 20;
@@ -130,6 +131,10 @@ fn a_snapshot_that_does_not_fit_is_refused_with_the_reason() {
     let disk: Box<dyn BlockSource> = Box::new(MemoryDisk::new(2 * DISK_BYTES));
     let other_disk = refusal(Setup { disks: vec![disk], ..setup() }, &snapshot);
     assert!(matches!(other_disk, SnapshotError::Mismatch(_)), "{other_disk}");
+    let mut disk = CopyOnWrite::new(Box::new(MemoryDisk::new(DISK_BYTES)) as Box<dyn BlockSource>);
+    assert!(matches!(disk.write(0, &[1; 512]), Poll::Ready(Ok(()))));
+    let written = refusal(Setup { disks: vec![Box::new(disk)], ..setup() }, &snapshot);
+    assert!(written.to_string().contains("was written to since"), "{written}");
     let cut = refusal(setup(), &snapshot[..snapshot.len() - 1]);
     assert_eq!(cut, SnapshotError::Truncated);
     let mut damaged = snapshot.clone();

@@ -61,7 +61,8 @@ test("what a container writes in a volume is there after a reload; a second tab 
     await type(page, write, /^written:0$/m);
 
     const second = await page.context().newPage();
-    await second.goto(server.address);
+    // It boots, so that the phase tells that it runs.
+    await second.goto(`${server.address}?start=boot`);
     await second.locator("#panel-title", { hasText: "in use in another tab" }).waitFor({ timeout: 60_000 });
     await screenshot(second, "disk-in-use");
     await second.getByRole("button", { name: "Start with a fresh disk" }).click();

@@ -3,7 +3,7 @@
  * and saves the machine: node scripts/save-snapshot.mjs FILE
  */
 
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DEFAULT_COMMAND_LINE, Machine } from "../lib/node/index.js";
@@ -18,11 +18,14 @@ const [target] = process.argv.slice(2);
 if (target === undefined) throw new Error("name the file for the snapshot");
 const image = (path) => fileURLToPath(new URL(`../../build/${path}`, import.meta.url));
 
+const manifest = JSON.parse(readFileSync(image("guest/chunks/manifest.json"), "utf8"));
+
 const startedAt = performance.now();
 const since = () => `${((performance.now() - startedAt) / 1000).toFixed(1)} s`;
 const machine = await Machine.boot({
   kernel: image("kernel/vmlinux"),
-  disks: [{ path: image("guest/guest.ext4"), writes: "overlay" }],
+  // By its digest, the page knows whether the snapshot fits the image in chunks.
+  disks: [{ path: image("guest/guest.ext4"), writes: "overlay", identity: manifest.image }],
   // Programs are read page by page, so that what is not needed is not in memory, and not saved.
   commandLine: `${DEFAULT_COMMAND_LINE} READAHEAD_KIB=4 ${WRITE_SOON}`,
 });

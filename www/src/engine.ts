@@ -86,7 +86,10 @@ export interface SynchronousDisk {
   writes: "through" | "overlay" | "refused";
   /** Where the overlay is kept; in memory if not given. */
   overlay?: EngineFile | undefined;
-  /** With `overlay`, which fits no other contents: the SHA-256 of the disk's, or another text that tells them from others. */
+  /**
+   * The SHA-256 of the disk's contents, by which a snapshot knows them again; with `overlay`, which fits no other
+   * contents, another text that tells them from others will do.
+   */
   identity?: string | undefined;
   /** Returns exactly `length` bytes from byte `offset`. Called from within `run`. */
   read(offset: number, length: number): Uint8Array;

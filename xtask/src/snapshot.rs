@@ -25,7 +25,8 @@ const SOURCES: [&str; 9] = [
 ];
 
 /// Boots the guest in node until Docker is ready and saves it, unless that is in the cache, and links
-/// `docker.snapshot` into `build/guest`. Kernel, guest, emulator and the package have been built.
+/// `docker.snapshot` into `build/guest`. Kernel, guest, its chunks, emulator and the package have been
+/// built.
 ///
 /// # Errors
 /// If the guest does not become ready, or cannot be saved.

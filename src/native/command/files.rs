@@ -1,7 +1,7 @@
 //! The files that a machine is made of, and its disks.
 
 use super::arguments::{DiskArgument, RunArguments, ShareArgument};
-use crate::host::{BlockSource, DiskChange, Progress};
+use crate::host::{BlockError, BlockSource, DiskChange, Progress};
 use crate::native::{DirectoryTree, DirectoryTreeError, FileDisk, FileDiskError};
 use crate::storage::CopyOnWrite;
 use crate::virtio::p9::Share;
@@ -198,7 +198,15 @@ impl BlockSource for SharedDisk {
         self.lock().discard(offset, length)
     }
 
-    fn visit_changes(&self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> bool {
+    fn image(&self) -> Option<[u8; 32]> {
+        self.lock().image()
+    }
+
+    fn has_changes(&self) -> bool {
+        self.lock().has_changes()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
         self.lock().visit_changes(visitor)
     }
 }

@@ -254,6 +254,10 @@ impl BlockSource for ChunkedDisk {
         self.size
     }
 
+    fn image(&self) -> Option<[u8; 32]> {
+        self.inbox.manifest().map(|manifest| manifest.image().0)
+    }
+
     fn is_read_only(&self) -> bool {
         true
     }

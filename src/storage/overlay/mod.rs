@@ -10,7 +10,7 @@ use super::Digest;
 use super::check_range;
 use super::copy_on_write::CopyOnWrite;
 use super::grains::shares;
-use crate::host::{BlockError, BlockSource, ByteFile, ByteFileError, Progress};
+use crate::host::{BlockError, BlockSource, ByteFile, ByteFileError, DiskChange, Progress};
 use std::task::{Poll, ready};
 use store::{GrainStore, Placed};
 
@@ -119,6 +119,21 @@ impl BlockSource for PersistentDisk {
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         self.changes.discard(offset, length)
     }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        self.changes.image()
+    }
+
+    fn has_changes(&self) -> bool {
+        self.changes.has_changes() || self.changes.base().store.has_grains()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        // Then all of them are in the file.
+        self.stage()?;
+        let size = self.size();
+        Ok(self.changes.base_mut().store.visit(size, visitor)?)
+    }
 }
 
 /// The base, as the grains in the file change it.
@@ -205,6 +220,10 @@ impl BlockSource for StoredGrains {
 
     fn flush(&mut self) -> Progress {
         Poll::Ready(Ok(()))
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        self.base.image()
     }
 
     fn discard(&mut self, _offset: u64, _length: u64) -> Progress {

@@ -5,7 +5,7 @@ use super::format::{
     BLOCK_BYTES, BLOCK_LENGTH, Block, ENTRIES_PER_BLOCK, Entry, FoundSuperblock, LogBlock, Superblock, ZEROES,
 };
 use super::recovery::{Recovered, recover};
-use crate::host::{ByteFile, ByteFileError};
+use crate::host::{ByteFile, ByteFileError, DiskChange};
 use crate::storage::Digest;
 use crate::storage::free_runs::FreeRuns;
 use crate::storage::grains::{Content, GRAIN_BYTES};
@@ -123,6 +123,32 @@ impl GrainStore {
     pub(super) fn placed(&self, index: u64) -> Option<Placed> {
         let index = u32::try_from(index).ok()?;
         self.staged.get(&index).or_else(|| self.committed.get(&index)).copied()
+    }
+
+    /// Whether there is any grain.
+    pub(super) fn has_grains(&self) -> bool {
+        !self.committed.is_empty() || !self.staged.is_empty()
+    }
+
+    /// Shows `visitor` all grains of a disk of `size` bytes, in ascending order.
+    pub(super) fn visit(
+        &mut self,
+        size: u64,
+        visitor: &mut dyn FnMut(DiskChange<'_>),
+    ) -> Result<(), OverlayError> {
+        let mut grains = self.committed.clone();
+        grains.extend(&self.staged);
+        for (grain, Placed { block, checksum }) in grains {
+            let offset = u64::from(grain) * GRAIN_BYTES;
+            let length = size.saturating_sub(offset).min(GRAIN_BYTES);
+            if block == ZEROES {
+                visitor(DiskChange::Zeroes(offset, length));
+            } else {
+                let bytes = self.read(block, &[checksum])?;
+                visitor(DiskChange::Data(offset, bytes.get(..length as usize).unwrap_or_default()));
+            }
+        }
+        Ok(())
     }
 
     /// Bytes that the file takes.

@@ -257,3 +257,30 @@ fn discarding_gives_room_in_the_file_back() {
     let mut again = open(&file).unwrap();
     assert!(again.file_bytes() <= bytes);
 }
+
+#[test]
+fn a_snapshot_takes_all_changes_flushed_or_not() {
+    let file = TestFile::default();
+    let mut disk = open(&file).unwrap();
+    assert!(!disk.has_changes());
+    assert_eq!(disk.write(4096, &[1; 3 * 4096]), Poll::Ready(Ok(())));
+    assert_eq!(disk.flush(), Poll::Ready(Ok(())));
+    let mut disk = open(&file).unwrap();
+    assert!(disk.has_changes());
+    // Newer than what is in the file, and over it.
+    assert_eq!(disk.discard(4096, 4096), Poll::Ready(Ok(())));
+    assert_eq!(disk.write(8192, &[2; 512]), Poll::Ready(Ok(())));
+
+    let mut restored = open(&TestFile::default()).unwrap();
+    let mut shown = std::collections::BTreeSet::new();
+    let visited = disk.visit_changes(&mut |change| {
+        let (offset, outcome) = match change {
+            DiskChange::Data(offset, data) => (offset, restored.write(offset, data)),
+            DiskChange::Zeroes(offset, length) => (offset, restored.discard(offset, length)),
+        };
+        assert_eq!(outcome, Poll::Ready(Ok(())));
+        assert!(shown.insert(offset), "byte {offset} is shown twice");
+    });
+    assert_eq!(visited, Ok(()));
+    assert!(contents(&mut restored) == contents(&mut disk));
+}

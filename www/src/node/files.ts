@@ -78,6 +78,7 @@ export function openDisk({ path, writes, overlay, identity, recordReads }: DiskF
     kind: "synchronous",
     sizeBytes,
     writes,
+    identity,
     ...kept,
     read: (offset, length) => {
       record?.(offset, length);

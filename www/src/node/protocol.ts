@@ -11,7 +11,10 @@ export interface DiskFile {
   writes: "through" | "overlay" | "refused";
   /** With `writes: "overlay"`: the file in which the overlay is kept; in memory if not given. */
   overlay?: string;
-  /** With `overlay`: the SHA-256 of the image, in hexadecimal; the image's beginning stands for it if not given. */
+  /**
+   * The SHA-256 of the image, in hexadecimal: overlays and snapshots then go over the same image only. For an
+   * overlay, the image's beginning stands for it if not given.
+   */
   identity?: string;
   /** A file in which to list the chunks that the guest reads, in the order in which it reads them first. */
   recordReads?: string;
