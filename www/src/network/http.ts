@@ -19,6 +19,10 @@ export class GuestHttpError extends DinghyError {
 
 /** Connections to one port that are used at once; further requests wait. */
 const MOST_CONNECTIONS = 32;
+/** Of these, those whose answer has not begun: as many as browsers allow a server, for some listen with no larger backlog. */
+const MOST_UNANSWERED = 6;
+/** How often what may be repeated is asked of a server that ends the connection without a word. */
+const MOST_ATTEMPTS = 3;
 /** How long a connection without a request is kept. */
 const IDLE_MS = 4000;
 /** How long the head of an answer is waited for. */
@@ -70,6 +74,7 @@ class Line {
 interface Pool {
   idle: Line[];
   used: number;
+  unanswered: number;
   waiting: (() => void)[];
 }
 
@@ -100,9 +105,12 @@ export class GuestHttp {
     signal.throwIfAborted();
     const message = await messageOf(request, port);
     const pool = this.#pool(port);
-    if (pool.used >= MOST_CONNECTIONS) await new Promise<void>((resolve) => pool.waiting.push(resolve));
+    while (pool.used >= MOST_CONNECTIONS || pool.unanswered >= MOST_UNANSWERED) {
+      await new Promise<void>((resolve) => pool.waiting.push(resolve));
+    }
     pool.used += 1;
-    for (;;) {
+    pool.unanswered += 1;
+    for (let attempt = 1; ; attempt++) {
       const line = pool.idle.pop() ?? new Line(this.connect(port));
       clearTimeout(line.idle);
       const abort = (): void => line.close();
@@ -113,13 +121,19 @@ export class GuestHttp {
       };
       try {
         const head = await exchange(line, message, port);
+        pool.unanswered -= 1;
+        pool.waiting.shift()?.();
         return answer(head, line, message.method, request.url, release);
       } catch (error) {
         line.close();
         signal.removeEventListener("abort", abort);
-        // The server may just have ended a connection that it had kept: then nothing of the request was answered.
-        const isStale = line.isUsed && !line.reader.hasReceived && message.chunks === undefined;
-        if (isStale && !signal.aborted && !(error instanceof GuestHttpError && error.status === 504)) continue;
+        // The server may just have ended a connection that it had kept, or not have had room for a new one.
+        const isRepeatable = line.isUsed
+          ? message.chunks === undefined
+          : attempt < MOST_ATTEMPTS && (message.method === "GET" || message.method === "HEAD");
+        const isLate = error instanceof GuestHttpError && error.status === 504;
+        if (isRepeatable && !line.reader.hasReceived && !signal.aborted && !isLate) continue;
+        pool.unanswered -= 1;
         this.#leave(pool);
         signal.throwIfAborted();
         throw error instanceof GuestHttpError
@@ -137,7 +151,7 @@ export class GuestHttp {
   #pool(port: number): Pool {
     const known = this.#pools.get(port);
     if (known) return known;
-    const pool: Pool = { idle: [], used: 0, waiting: [] };
+    const pool: Pool = { idle: [], used: 0, unanswered: 0, waiting: [] };
     this.#pools.set(port, pool);
     return pool;
   }
