@@ -119,10 +119,8 @@ impl Emitter<'_> {
                 self.binary(operation, width, op, right);
                 self.finish(op, width, wants_flags, pending);
             }
-            Shape::Compare { is_test, right, width } => {
-                if self.flags_live_after() {
-                    self.compare_flags(op, is_test, right, width);
-                }
+            Shape::Compare { is_test, right, width } if self.flags_live_after() => {
+                self.compare_flags(op, is_test, right, width);
             }
             Shape::AddCarry(width) => self.with_carry(op, width, false),
             Shape::SubBorrow(width) => self.with_carry(op, width, true),
@@ -197,7 +195,7 @@ impl Emitter<'_> {
                 self.wasm().select();
                 self.assign(op.a, width);
             }
-            // Everything else is emitted elsewhere.
+            // A comparison that nobody reads; everything else is emitted elsewhere.
             _ => {}
         }
     }
