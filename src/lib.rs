@@ -15,6 +15,8 @@ pub mod jit;
 pub mod virtio;
 
 pub mod boot;
+pub mod snapshot;
+
 pub mod machine;
 
 #[cfg(not(target_arch = "wasm32"))]

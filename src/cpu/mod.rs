@@ -12,6 +12,7 @@ mod interpreter;
 mod lift;
 mod model;
 pub(crate) mod sse;
+mod state;
 mod system;
 mod tlb;
 mod vcpu;
@@ -26,5 +27,6 @@ pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helpe
 pub use integer::{BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitOp, POPULATION_COUNT};
 pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;
+pub use state::VcpuState;
 pub use tlb::{TLB_ENTRIES, Tlb, TlbEntries, TlbEntry};
 pub use vcpu::{Activity, DescriptorTable, Segment, SegmentIndex, Vcpu, Vector};

@@ -1,10 +1,11 @@
 //! Which processor the guest sees: the levels of the x86-64 psABI.
 
 use iced_x86::CpuidFeature;
+use serde::{Deserialize, Serialize};
 
 /// A processor model, each with all of the one before it. What the operating system needs rather than
 /// programs (SMEP, INVPCID, TSC deadline and the like) all of them have.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum CpuModel {
     /// x86-64-v1: SSE2.

@@ -7,6 +7,7 @@ use super::x87::X87;
 use super::{BlockStart, CompiledCode, CpuModel, Exception, Linkage, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
 use crate::mem::GuestMemory;
+use serde::{Deserialize, Serialize};
 
 /// A vector register: 256 bits as four little-endian quadwords, element 0 lowest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,7 +57,7 @@ pub enum SegmentIndex {
 
 /// The visible and hidden parts of a segment register. Bases live in the register file
 /// ([`Reg::ES_BASE`] and on) for ES to GS, and in `base` for LDTR and TR.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Segment {
     /// Visible selector.
     pub selector: u16,
@@ -91,7 +92,7 @@ impl Segment {
 }
 
 /// GDTR or IDTR.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct DescriptorTable {
     /// Linear base address.
     pub base: u64,
@@ -100,7 +101,7 @@ pub struct DescriptorTable {
 }
 
 /// Whether the processor executes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {
     /// Executing instructions.
     Running,

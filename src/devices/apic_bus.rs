@@ -4,6 +4,7 @@
 //! device may raise an interrupt whatever else is locked, and from whatever thread.
 
 use super::MessageInterrupt;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -124,7 +125,49 @@ pub struct ApicInbox {
     attention: Arc<AtomicU32>,
 }
 
+/// What a snapshot keeps of an inbox: what has arrived. What senders need to know follows from the APIC.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct InboxState {
+    irr: [u32; 8],
+    tmr: [u32; 8],
+    has_nmi: bool,
+    has_init: bool,
+    startup: u32,
+    intr_level: bool,
+    has_ext_int_message: bool,
+}
+
 impl ApicInbox {
+    /// The inbox, to be saved.
+    pub fn state(&self) -> InboxState {
+        let words = |words: &[AtomicU32; 8]| std::array::from_fn(|word| words[word].load(Ordering::Acquire));
+        InboxState {
+            irr: words(&self.irr),
+            tmr: words(&self.tmr),
+            has_nmi: self.has_nmi.load(Ordering::Acquire),
+            has_init: self.has_init.load(Ordering::Acquire),
+            startup: self.startup.load(Ordering::Acquire),
+            intr_level: self.intr_level(),
+            has_ext_int_message: self.has_ext_int_message(),
+        }
+    }
+
+    /// Puts a saved inbox back, in place of what has arrived since.
+    pub fn restore(&self, state: &InboxState) {
+        for (words, saved) in [(&self.irr, &state.irr), (&self.tmr, &state.tmr)] {
+            for (word, value) in words.iter().zip(saved) {
+                word.store(*value, Ordering::Release);
+            }
+        }
+        // Vectors below 16 are exceptions; no APIC takes them.
+        self.irr[0].fetch_and(!0xffff, Ordering::AcqRel);
+        self.has_nmi.store(state.has_nmi, Ordering::Release);
+        self.has_init.store(state.has_init, Ordering::Release);
+        self.startup.store(state.startup & (STARTUP_WAITING | 0xff), Ordering::Release);
+        self.intr_level.store(state.intr_level, Ordering::Release);
+        self.has_ext_int_message.store(state.has_ext_int_message, Ordering::Release);
+    }
+
     /// An empty inbox of the APIC with this id. `attention` becomes 1 whenever something arrives.
     pub fn new(id: u32, attention: Arc<AtomicU32>) -> Self {
         Self {

@@ -4,6 +4,7 @@
 
 use super::bus::PortDevice;
 use super::power::{PowerRequest, PowerSwitch};
+use super::saved::saved_fields;
 use std::sync::Arc;
 
 /// Data port.
@@ -92,6 +93,21 @@ impl KeyboardController {
             }
         }
     }
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the controller.
+    KeyboardState of KeyboardController {
+        configuration: u8,
+        output: Option<u8>,
+        has_timed_out: bool,
+        awaiting_parameter: Option<u8>,
+    }
+}
+
+impl KeyboardController {
+    /// Every value is one that the guest can bring about.
+    fn put_right(&mut self) {}
 }
 
 impl PortDevice for KeyboardController {

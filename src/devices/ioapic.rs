@@ -3,6 +3,7 @@
 use super::apic_bus::{ApicBus, DeliveryMode, Destination, InterruptMessage, TriggerMode};
 use super::bus::lock;
 use super::lapic::EndOfInterrupt;
+use super::saved::saved_fields;
 use super::{BusDevice, InterruptLine};
 use std::sync::{Arc, Mutex};
 
@@ -134,6 +135,17 @@ impl IoApic {
             *entry &= !ENTRY_REMOTE_IRR;
         }
         self.deliver_if_asserted_level(pin);
+    }
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the I/O APIC.
+    IoApicState of IoApic { select: u8, id: u8, entries: [u64; PIN_COUNT as usize], levels: u32 }
+}
+
+impl IoApic {
+    fn put_right(&mut self) {
+        self.id &= 0xf;
     }
 }
 

@@ -14,6 +14,8 @@ pub const SERIAL_LINE: u8 = 4;
 pub const CLOCK_LINE: u8 = 8;
 /// ISA interrupt request line of ACPI events; level-triggered.
 pub const ACPI_LINE: u8 = 9;
+/// ISA interrupt request line by which the guest learns of a new generation ID.
+pub const GENERATION_LINE: u8 = 10;
 /// The I/O APIC input of the timer; the ACPI tables tell the guest (MADT interrupt source override).
 pub const TIMER_PIN: u8 = 2;
 

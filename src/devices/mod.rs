@@ -16,6 +16,7 @@ pub mod pic;
 pub mod pit;
 pub mod power;
 pub mod rtc;
+mod saved;
 pub mod serial;
 
 /// A device that answers accesses to a range of memory or of I/O ports.

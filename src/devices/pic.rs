@@ -3,6 +3,8 @@
 use super::apic_bus::ApicBus;
 use super::bus::{PortDevice, lock};
 use super::lapic::ExternalInterrupts;
+use super::saved::saved_fields;
+use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex};
 
 /// Command and data ports of the first controller.
@@ -25,7 +27,7 @@ const ICW4_SPECIAL_FULLY_NESTED: u8 = 1 << 4;
 const OCW3_SELECT: u8 = 1 << 3;
 
 /// Which initialization command word the data port takes next.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 enum Initialization {
     #[default]
     Done,
@@ -40,7 +42,7 @@ enum Initialization {
 }
 
 /// One 8259A.
-#[derive(Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Controller {
     request: u8,
     in_service: u8,
@@ -274,6 +276,19 @@ impl Pic {
         self.processors.set_external_interrupt(false);
         self.update_outputs();
         vector
+    }
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the controllers.
+    PicState of Pic { first: Controller, second: Controller, intr_level: bool }
+}
+
+impl Pic {
+    fn put_right(&mut self) {
+        for controller in [&mut self.first, &mut self.second] {
+            controller.highest_priority &= 7;
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::InterruptLine;
 use super::bus::PortDevice;
+use super::saved::saved_fields;
 use crate::host::ConsoleOutput;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -87,6 +88,11 @@ impl SerialPort {
             has_overrun: false,
             is_transmitter_interrupt_pending: false,
         }
+    }
+
+    /// Prints `bytes`, in place of the guest.
+    pub fn print(&mut self, bytes: &[u8]) {
+        self.output.write(bytes);
     }
 
     /// Types `bytes`. Returns how many were taken; the rest should be offered again later.
@@ -201,6 +207,30 @@ impl SerialPort {
         let overrun = if std::mem::take(&mut self.has_overrun) { LSR_OVERRUN } else { 0 };
         let ready = if self.received.is_empty() { 0 } else { LSR_DATA_READY };
         LSR_TRANSMITTER_EMPTY | overrun | ready
+    }
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the port.
+    SerialState of SerialPort {
+        input: VecDeque<u8>,
+        received: VecDeque<u8>,
+        interrupt_enable: u8,
+        fifo_control: u8,
+        line_control: u8,
+        modem_control: u8,
+        modem_status: u8,
+        scratch: u8,
+        divisor: u16,
+        has_overrun: bool,
+        is_transmitter_interrupt_pending: bool,
+    }
+}
+
+impl SerialPort {
+    fn put_right(&mut self) {
+        self.input.truncate(INPUT_CAPACITY);
+        self.received.truncate(FIFO_CAPACITY);
     }
 }
 

@@ -28,6 +28,75 @@ pub trait BlockSource: Send {
 
     /// Tells that the range holds nothing of use any more; it reads as zeroes afterwards.
     fn discard(&mut self, offset: u64, length: u64) -> Progress;
+
+    /// The SHA-256 of the image that is never written, where it is known: a snapshot goes over the same one only.
+    fn image(&self) -> Option<[u8; 32]> {
+        None
+    }
+
+    /// Whether something was written over an image that stays as it is. Such a disk is another one than the
+    /// memory of a snapshot knows.
+    fn has_changes(&self) -> bool {
+        false
+    }
+
+    /// Shows `visitor` what was written over contents that stay as they are, for a snapshot: writing it over
+    /// the same contents makes the same disk. A store whose writes reach its contents shows none: it must be
+    /// kept beside the snapshot. No byte is shown twice.
+    ///
+    /// # Errors
+    /// When the changes cannot be read.
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        let _ = visitor;
+        Ok(())
+    }
+}
+
+/// A part of a disk that was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskChange<'a> {
+    /// These bytes, from this byte of the disk on.
+    Data(u64, &'a [u8]),
+    /// So many zeroes, from this byte of the disk on.
+    Zeroes(u64, u64),
+}
+
+impl<Source: BlockSource + ?Sized> BlockSource for Box<Source> {
+    fn size(&self) -> u64 {
+        (**self).size()
+    }
+
+    fn is_read_only(&self) -> bool {
+        (**self).is_read_only()
+    }
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Progress {
+        (**self).read(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, data: &[u8]) -> Progress {
+        (**self).write(offset, data)
+    }
+
+    fn flush(&mut self) -> Progress {
+        (**self).flush()
+    }
+
+    fn discard(&mut self, offset: u64, length: u64) -> Progress {
+        (**self).discard(offset, length)
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        (**self).image()
+    }
+
+    fn has_changes(&self) -> bool {
+        (**self).has_changes()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        (**self).visit_changes(visitor)
+    }
 }
 
 /// Why a block operation failed.

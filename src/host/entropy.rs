@@ -30,6 +30,14 @@ impl Entropy for RepeatableEntropy {
             part.copy_from_slice(&bytes[..part.len()]);
         }
     }
+
+    fn position(&self) -> Option<u64> {
+        Some(self.state)
+    }
+
+    fn go_on_from(&mut self, position: u64) {
+        self.state = position;
+    }
 }
 
 #[cfg(test)]

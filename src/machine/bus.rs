@@ -15,7 +15,7 @@ pub(super) struct ProcessorBus {
     pub port_bus: Arc<Bus>,
     pub local_apic: Arc<Mutex<LocalApic>>,
     pub time: MachineTime,
-    pub entropy: Box<dyn Entropy>,
+    pub entropy: Arc<Mutex<Box<dyn Entropy>>>,
     pub attention: Arc<AtomicU32>,
 }
 
@@ -84,7 +84,7 @@ impl SystemBus for ProcessorBus {
 
     fn random_u64(&mut self) -> u64 {
         let mut bytes = [0; 8];
-        self.entropy.fill(&mut bytes);
+        lock(&self.entropy).fill(&mut bytes);
         u64::from_le_bytes(bytes)
     }
 }

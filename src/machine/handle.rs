@@ -12,6 +12,7 @@ pub(super) struct Inbox {
     pub is_power_button_pressed: bool,
     pub has_storage_progressed: bool,
     pub has_network_progressed: bool,
+    pub is_save_requested: bool,
 }
 
 /// Sends input to a machine and wakes it.
@@ -63,6 +64,11 @@ impl MachineHandle {
     /// Tells that the network has something for the guest, or can take what it could not.
     pub fn network_progressed(&self) {
         self.send(|inbox| inbox.has_network_progressed = true);
+    }
+
+    /// Asks whoever runs the machine to save it: [`Machine::run`](super::Machine::run) returns for that.
+    pub fn request_save(&self) {
+        self.send(|inbox| inbox.is_save_requested = true);
     }
 
     /// Becomes nonzero when the run loop must look. What a host sleeps on while the machine is idle.

@@ -5,27 +5,34 @@ mod entry;
 mod handle;
 mod panic_watch;
 mod platform;
+mod saving;
+mod state;
 mod time;
+mod time_message;
 
 pub use handle::MachineHandle;
 pub use platform::PlatformError;
+pub use saving::Restorer;
 pub use time::ClockSource;
 
 use crate::boot::{self, BootError, BootRequest};
 pub use crate::cpu::CpuModel;
 use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
+use crate::devices::bus::lock;
 use crate::devices::power::PowerRequest;
 use crate::host::{BlockSource, CodeHost, ConsoleOutput, Entropy, NetBackend};
 use crate::jit::{Engine, EngineOptions, EngineStatistics};
 use crate::mem::{Addressable, GuestMemory};
+use crate::snapshot::SnapshotError;
 use crate::virtio::p9::Share;
 use bus::ProcessorBus;
-use panic_watch::{ConsoleHistory, PanicState, WatchedOutput};
+use panic_watch::{ConsoleHistory, ConsoleTail, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use time::MachineTime;
+use time_message::TimeMessages;
 
 /// What a machine is made of.
 pub struct MachineConfig {
@@ -81,6 +88,9 @@ pub enum MachineError {
     /// The devices cannot be put together.
     #[error(transparent)]
     Platform(#[from] PlatformError),
+    /// The snapshot cannot be restored.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 /// Why [`Machine::run`] returned.
@@ -93,6 +103,8 @@ pub enum RunOutcome {
         /// When a timer is due next, in nanoseconds of the machine's clock.
         deadline_ns: Option<u64>,
     },
+    /// Somebody has asked by [`MachineHandle::request_save`] for the machine to be [saved](Machine::save).
+    SaveRequested,
     /// The guest has switched the machine off.
     PoweredOff,
     /// The guest asks for a restart: build a new machine.
@@ -127,6 +139,11 @@ pub struct Machine {
     handle: MachineHandle,
     time: MachineTime,
     history: ConsoleHistory,
+    /// What the serial port and the virtio console have shown last.
+    tails: [ConsoleTail; 2],
+    /// The processor's.
+    entropy: Arc<Mutex<Box<dyn Entropy>>>,
+    time_messages: Option<TimeMessages>,
     /// At how many retired instructions timers are looked at next. It does not depend on how the host
     /// divides a run, so that a run by the instruction count repeats.
     look_at: u64,
@@ -145,18 +162,42 @@ impl Machine {
     /// # Errors
     /// When memory, kernel or devices do not fit; the message says what to do.
     pub fn new(mut config: MachineConfig) -> Result<Self, MachineError> {
-        let size = config.memory_bytes;
-        if !MEMORY_RANGE.contains(&size) || !size.is_multiple_of(4096) {
-            return Err(MachineError::MemorySize(size));
+        let (kernel, initrd) = (std::mem::take(&mut config.kernel), config.initrd.take());
+        let command_line = std::mem::take(&mut config.command_line);
+        let time = MachineTime::new(config.clock.clone());
+        let mut machine = Self::assemble(config, time)?;
+        let mut seed = [0; 32];
+        let mut entropy = lock(&machine.entropy);
+        entropy.fill(&mut seed);
+        let request = BootRequest {
+            kernel: &kernel,
+            initrd: initrd.as_deref(),
+            command_line: &command_line,
+            acpi: AcpiConfig { processor_count: 1, pci: PciLayout::default() },
+            random_seed: Some(seed),
+        };
+        let entry = boot::load(&request, &machine.vcpu.memory)?;
+        machine.platform.generation_id.initialize(entropy.as_mut()).map_err(BootError::from)?;
+        drop(entropy);
+        entry::enter_kernel(&mut machine.vcpu, &entry);
+        Ok(machine)
+    }
+
+    /// Puts a machine together, with empty RAM and its processor after reset.
+    fn assemble(config: MachineConfig, time: MachineTime) -> Result<Self, MachineError> {
+        let memory_bytes = config.memory_bytes;
+        if !MEMORY_RANGE.contains(&memory_bytes) || !memory_bytes.is_multiple_of(4096) {
+            return Err(MachineError::MemorySize(memory_bytes));
         }
-        let memory = GuestMemory::new(size).ok_or(MachineError::OutOfMemory(size))?;
+        let memory = GuestMemory::new(memory_bytes).ok_or(MachineError::OutOfMemory(memory_bytes))?;
         let attention: Arc<AtomicU32> = Arc::default();
-        let time = MachineTime::new(config.clock);
         let history = ConsoleHistory::default();
-        let watched = |output| Box::new(WatchedOutput::new(output, history.clone()));
+        let tails = <[ConsoleTail; 2]>::default();
+        let watched =
+            |output, tail: &ConsoleTail| Box::new(WatchedOutput::new(output, history.clone(), tail.clone()));
         let backends = Backends {
-            serial_output: watched(config.serial_output),
-            console_output: watched(config.console_output),
+            serial_output: watched(config.serial_output, &tails[0]),
+            console_output: watched(config.console_output, &tails[1]),
             console_size: config.console_size,
             disks: config.disks,
             network: config.network,
@@ -164,34 +205,25 @@ impl Machine {
             entropy: config.rng_entropy,
         };
         let platform = Platform::new(&memory, &time, &attention, backends)?;
-        let mut seed = [0; 32];
-        config.entropy.fill(&mut seed);
-        let request = BootRequest {
-            kernel: &config.kernel,
-            initrd: config.initrd.as_deref(),
-            command_line: &config.command_line,
-            acpi: AcpiConfig { processor_count: 1, pci: PciLayout::default() },
-            random_seed: Some(seed),
-        };
-        let entry = boot::load(&request, &memory)?;
+        let entropy = Arc::new(Mutex::new(config.entropy));
         let bus = ProcessorBus {
             memory_bus: platform.memory_bus.clone(),
             port_bus: platform.port_bus.clone(),
             local_apic: platform.local_apic.clone(),
             time: time.clone(),
-            entropy: config.entropy,
+            entropy: entropy.clone(),
             attention: attention.clone(),
         };
         let mut vcpu = memory.place(Vcpu::new(memory.clone(), Box::new(bus), 0));
         vcpu.model = config.cpu_model;
-        entry::enter_kernel(&mut vcpu, &entry);
         if let Some((host, options)) = config.code {
             match Engine::new(host(&memory), options) {
                 Ok(engine) => vcpu.set_compiled_code(Box::new(engine), options.threshold),
                 Err(error) => log::error!("{error}: guest code is interpreted"),
             }
         }
-        Ok(Self { vcpu, platform, handle: MachineHandle::new(attention), time, history, look_at: 0 })
+        let handle = MachineHandle::new(attention);
+        Ok(Self { vcpu, platform, handle, time, history, tails, entropy, time_messages: None, look_at: 0 })
     }
 
     /// How the outside reaches this machine.
@@ -206,15 +238,19 @@ impl Machine {
             let attention = self.handle.attention.swap(0, Ordering::SeqCst);
             if attention != 0 || self.platform.has_backlog() {
                 let inbox = std::mem::take(&mut *self.handle.lock());
+                let is_save_requested = inbox.is_save_requested;
                 self.platform.deliver(inbox);
                 self.look_at = 0;
+                if is_save_requested {
+                    return RunOutcome::SaveRequested;
+                }
             }
             if let Some(outcome) = self.power_outcome() {
                 return outcome;
             }
             if self.vcpu.instructions >= self.look_at {
                 let now_ns = self.time.now_ns(self.vcpu.instructions);
-                let deadline_ns = self.platform.advance_to(now_ns);
+                let deadline_ns = self.advance_devices(now_ns);
                 let to_deadline = deadline_ns.and_then(|deadline| self.time.instructions_until(deadline));
                 let slice = to_deadline.map_or(SLICE, |instructions| instructions.clamp(1, SLICE));
                 self.look_at = self.vcpu.instructions.saturating_add(slice);
@@ -228,7 +264,7 @@ impl Machine {
                 Stop::Halted => {
                     self.look_at = 0;
                     let now_ns = self.time.now_ns(self.vcpu.instructions);
-                    let deadline_ns = self.platform.advance_to(now_ns);
+                    let deadline_ns = self.advance_devices(now_ns);
                     let is_woken = self.handle.attention.load(Ordering::SeqCst) != 0
                         || self.vcpu.bus.is_interrupt_pending();
                     let is_skipped = || deadline_ns.is_some_and(|deadline| self.time.skip_to(deadline));
@@ -238,6 +274,21 @@ impl Machine {
                 }
             }
         }
+    }
+
+    /// Lets everything act that is due; returns when the next is due, in machine nanoseconds.
+    fn advance_devices(&mut self, now_ns: u64) -> Option<u64> {
+        let mut message_ns = None;
+        if let Some(messages) = &mut self.time_messages {
+            if let Some(message) = messages.due(now_ns, &*self.time.clock()) {
+                self.platform.type_on_serial(message.as_bytes());
+            }
+            message_ns = messages.next_ns();
+        }
+        if message_ns.is_none() {
+            self.time_messages = None;
+        }
+        [self.platform.advance_to(now_ns), message_ns].into_iter().flatten().min()
     }
 
     fn power_outcome(&self) -> Option<RunOutcome> {

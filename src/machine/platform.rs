@@ -2,7 +2,7 @@
 
 use super::handle::Inbox;
 use super::time::MachineTime;
-use crate::devices::acpi::{PM_BLOCK_LENGTH, PM_BLOCK_PORT, PowerManagement};
+use crate::devices::acpi::{GenerationId, PM_BLOCK_LENGTH, PM_BLOCK_PORT, PowerManagement};
 use crate::devices::apic_bus::{ApicBus, ApicInbox};
 use crate::devices::bus::{Bus, BusOverlap, lock};
 use crate::devices::fw_cfg::{FW_CFG_PORT, FW_CFG_PORT_COUNT, FirmwareConfig};
@@ -11,8 +11,8 @@ use crate::devices::ioapic::{IO_APIC_BASE, IO_APIC_LENGTH, IoApic, IoApicPin};
 use crate::devices::isa::{self, IsaLine};
 use crate::devices::lapic::{LOCAL_APIC_BASE, LocalApic};
 use crate::devices::pci::{
-    CONFIG_PORTS_BASE, CONFIG_PORTS_LENGTH, ECAM_BASE, ECAM_LENGTH, INTX_FIRST_GSI, MEMORY_WINDOW_BASE,
-    MEMORY_WINDOW_LENGTH, PciError, PciRoot,
+    CONFIG_PORTS_BASE, CONFIG_PORTS_LENGTH, ConfigPorts, ECAM_BASE, ECAM_LENGTH, INTX_FIRST_GSI,
+    MEMORY_WINDOW_BASE, MEMORY_WINDOW_LENGTH, PciError, PciRoot,
 };
 use crate::devices::pic::{self, Pic};
 use crate::devices::pit::{PIT_PORT, Pit, SYSTEM_CONTROL_PORT};
@@ -90,14 +90,23 @@ pub(super) struct Platform {
     pub port_bus: Arc<Bus>,
     pub local_apic: Arc<Mutex<LocalApic>>,
     pub power: Arc<PowerSwitch>,
-    serial: Arc<Mutex<SerialPort>>,
+    pub generation_id: GenerationId,
+    pub(super) pic: Arc<Mutex<Pic>>,
+    pub(super) io_apic: Arc<Mutex<IoApic>>,
+    pub(super) pit: Arc<Mutex<Pit>>,
+    pub(super) rtc: Arc<Mutex<RealTimeClock>>,
+    pub(super) keyboard: Arc<Mutex<KeyboardController>>,
+    pub(super) pci: PciRoot,
+    pub(super) config_ports: Arc<Mutex<ConfigPorts>>,
+    pub(super) rng: Arc<Mutex<VirtioPci<RngDevice>>>,
+    pub(super) serial: Arc<Mutex<SerialPort>>,
     /// Typed bytes that the serial port had no room for.
-    serial_backlog: Vec<u8>,
-    console: Arc<Mutex<VirtioPci<ConsoleDevice>>>,
-    disks: Vec<Arc<Mutex<VirtioPci<BlkDevice>>>>,
-    network: Option<Arc<Mutex<VirtioPci<NetDevice>>>>,
-    shares: Vec<Arc<Mutex<VirtioPci<P9Device>>>>,
-    power_management: Arc<Mutex<PowerManagement>>,
+    pub(super) serial_backlog: Vec<u8>,
+    pub(super) console: Arc<Mutex<VirtioPci<ConsoleDevice>>>,
+    pub(super) disks: Vec<Arc<Mutex<VirtioPci<BlkDevice>>>>,
+    pub(super) network: Option<Arc<Mutex<VirtioPci<NetDevice>>>>,
+    pub(super) shares: Vec<Arc<Mutex<VirtioPci<P9Device>>>>,
+    pub(super) power_management: Arc<Mutex<PowerManagement>>,
     timed: Vec<Arc<Mutex<dyn Timed>>>,
 }
 
@@ -138,7 +147,11 @@ impl Platform {
         let console = ConsoleDevice::new(backends.console_output, columns, rows);
         let console = Arc::new(Mutex::new(VirtioPci::new(memory.clone(), console)));
         pci.add(console.clone())?;
-        pci.add(Arc::new(Mutex::new(VirtioPci::new(memory.clone(), RngDevice::new(backends.entropy)))))?;
+        let rng = Arc::new(Mutex::new(VirtioPci::new(memory.clone(), RngDevice::new(backends.entropy))));
+        pci.add(rng.clone())?;
+        let generation_line = Box::new(IsaLine::new(pic.clone(), io_apic.clone(), isa::GENERATION_LINE));
+        let generation_id = GenerationId::new(memory.clone(), generation_line);
+        let config_ports = Arc::new(Mutex::new(pci.config_ports()));
         let mut disks = Vec::new();
         for (index, source) in backends.disks.into_iter().enumerate() {
             let disk = BlkDevice::new(source, &format!("disk{index}"));
@@ -177,18 +190,18 @@ impl Platform {
         at(pic::SECOND_PORT, 2, pic.clone())?;
         at(pic::EDGE_LEVEL_PORT, 2, pic.clone())?;
         at(PIT_PORT, 4, pit.clone())?;
-        at(SYSTEM_CONTROL_PORT, 1, pit)?;
+        at(SYSTEM_CONTROL_PORT, 1, pit.clone())?;
         at(SERIAL_PORT, SERIAL_PORT_COUNT, serial.clone())?;
-        at(RTC_PORT, RTC_PORT_COUNT, rtc)?;
+        at(RTC_PORT, RTC_PORT_COUNT, rtc.clone())?;
         at(DATA_PORT, 1, keyboard.clone())?;
         at(COMMAND_PORT, 1, keyboard.clone())?;
-        at(SYSTEM_CONTROL_A_PORT, 1, keyboard)?;
+        at(SYSTEM_CONTROL_A_PORT, 1, keyboard.clone())?;
         at(DEBUG_EXIT_PORT, 1, Arc::new(Mutex::new(DebugExit::new(power.clone()))))?;
         port_bus.insert(u64::from(PM_BLOCK_PORT), u64::from(PM_BLOCK_LENGTH), power_management.clone())?;
         port_bus.insert(
             u64::from(CONFIG_PORTS_BASE),
             u64::from(CONFIG_PORTS_LENGTH),
-            Arc::new(Mutex::new(pci.config_ports())),
+            config_ports.clone(),
         )?;
         let firmware_config = FirmwareConfig::new(memory.size(), 1);
         port_bus.insert(
@@ -202,6 +215,15 @@ impl Platform {
             port_bus: Arc::new(port_bus),
             local_apic,
             power,
+            generation_id,
+            pic,
+            io_apic,
+            pit,
+            rtc,
+            keyboard,
+            pci,
+            config_ports,
+            rng,
             serial,
             serial_backlog: Vec::new(),
             console,
@@ -221,11 +243,7 @@ impl Platform {
         if let Some((columns, rows)) = inbox.console_size {
             lock(&self.console).resize(columns, rows);
         }
-        self.serial_backlog.extend(inbox.serial_input);
-        if !self.serial_backlog.is_empty() {
-            let taken = lock(&self.serial).push_input(&self.serial_backlog);
-            self.serial_backlog.drain(..taken);
-        }
+        self.type_on_serial(&inbox.serial_input);
         if inbox.is_power_button_pressed {
             lock(&self.power_management).press_power_button();
         }
@@ -241,6 +259,15 @@ impl Platform {
             && inbox.has_network_progressed
         {
             lock(network).resume();
+        }
+    }
+
+    /// Types on the serial port, as far as it has room; the rest waits.
+    pub fn type_on_serial(&mut self, bytes: &[u8]) {
+        self.serial_backlog.extend_from_slice(bytes);
+        if !self.serial_backlog.is_empty() {
+            let taken = lock(&self.serial).push_input(&self.serial_backlog);
+            self.serial_backlog.drain(..taken);
         }
     }
 

@@ -1,12 +1,13 @@
 //! Guest addresses, one type for each address space.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Bytes in the smallest page (SDM vol. 3A 4.5).
 pub const PAGE_SIZE: u64 = 4096;
 
 /// A guest-physical address in bytes.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct GuestPhysAddr(pub u64);
 
 /// A guest-virtual (linear) address in bytes.

@@ -16,6 +16,7 @@ mod dhcp;
 mod dns;
 mod flow;
 mod gateway;
+pub mod handover;
 mod icmp;
 mod link;
 mod policy;

@@ -2,27 +2,47 @@
 
 use super::check_range;
 use super::grains::{Content, GRAIN_BYTES, Grains, divide, shares};
-use crate::host::{BlockError, BlockSource, Progress};
+use crate::host::{BlockError, BlockSource, DiskChange, Progress};
 use std::task::{Poll, ready};
 
 /// A writable disk whose changes stay in memory, over a base that is never written.
 ///
 /// Changes are kept in grains of 4 KiB. A write of part of a grain first takes the rest from the
 /// base, for which it may have to wait; whole grains never wait. Discarded ranges read as zeroes.
-pub struct CopyOnWrite {
-    base: Box<dyn BlockSource>,
+pub struct CopyOnWrite<Base = Box<dyn BlockSource>> {
+    base: Base,
     grains: Grains,
 }
 
-impl CopyOnWrite {
+impl<Base: BlockSource> CopyOnWrite<Base> {
     /// A disk that shows `base` until it is written.
-    pub fn new(base: Box<dyn BlockSource>) -> Self {
+    pub fn new(base: Base) -> Self {
         Self { base, grains: Grains::default() }
     }
 
     /// Bytes of memory that the changes take.
     pub fn data_bytes(&self) -> u64 {
         self.grains.data_bytes()
+    }
+
+    /// The base.
+    pub(super) fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The base.
+    pub(super) fn base_mut(&mut self) -> &mut Base {
+        &mut self.base
+    }
+
+    /// Gives what was written to `store`, and forgets it if `store` has it now.
+    pub(super) fn move_changes<E>(
+        &mut self,
+        store: impl FnOnce(&mut Base, &Grains) -> Result<(), E>,
+    ) -> Result<(), E> {
+        store(&mut self.base, &self.grains)?;
+        self.grains = Grains::default();
+        Ok(())
     }
 
     /// Reads `length` bytes of the base at `at` within `buffer`, which begins at `offset`.
@@ -69,7 +89,7 @@ impl CopyOnWrite {
     }
 }
 
-impl BlockSource for CopyOnWrite {
+impl<Base: BlockSource> BlockSource for CopyOnWrite<Base> {
     fn size(&self) -> u64 {
         self.base.size()
     }
@@ -130,6 +150,19 @@ impl BlockSource for CopyOnWrite {
         }
         Poll::Ready(self.grains.zero(parts.grains))
     }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        self.base.image()
+    }
+
+    fn has_changes(&self) -> bool {
+        self.grains.iter().next().is_some()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        self.grains.visit(self.size(), visitor);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -177,12 +210,12 @@ mod tests {
         }
     }
 
-    fn disk() -> (CopyOnWrite, Arc<AtomicBool>) {
+    fn disk() -> (CopyOnWrite<Base>, Arc<AtomicBool>) {
         let is_waiting = Arc::new(AtomicBool::new(false));
-        (CopyOnWrite::new(Box::new(Base { is_waiting: is_waiting.clone() })), is_waiting)
+        (CopyOnWrite::new(Base { is_waiting: is_waiting.clone() }), is_waiting)
     }
 
-    fn contents(disk: &mut CopyOnWrite) -> Vec<u8> {
+    fn contents(disk: &mut CopyOnWrite<Base>) -> Vec<u8> {
         let mut buffer = vec![0xEE; SIZE as usize];
         assert_eq!(disk.read(0, &mut buffer), Poll::Ready(Ok(())));
         buffer

@@ -4,7 +4,7 @@
 //! Two levels, like a page table: 512 grains make a table of 2 MiB. A table that was zeroed as a
 //! whole takes one map entry, so that a guest that discards a large disk costs next to nothing.
 
-use crate::host::BlockError;
+use crate::host::{BlockError, DiskChange};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -60,6 +60,40 @@ impl Grains {
                 Some(Grain::Zeroes) => Content::Zeroes,
                 Some(Grain::Data(bytes)) => Content::Data(bytes),
             },
+        }
+    }
+
+    /// All grains that are not absent, in ascending order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Content<'_>)> {
+        self.tables.keys().flat_map(|table| {
+            let first = table * GRAINS_PER_TABLE;
+            (first..first + GRAINS_PER_TABLE)
+                .map(|index| (index, self.content(index)))
+                .filter(|(_, content)| *content != Content::Absent)
+        })
+    }
+
+    /// Shows `visitor` all grains of a disk of `size` bytes that are not absent, in order. Zeroed tables
+    /// are shown as one change.
+    pub(super) fn visit(&self, size: u64, visitor: &mut dyn FnMut(DiskChange<'_>)) {
+        for (table, contents) in &self.tables {
+            let first = table * GRAINS_PER_TABLE * GRAIN_BYTES;
+            let room = |offset: u64, length: u64| length.min(size.saturating_sub(offset));
+            let Table::Mixed(grains) = contents else {
+                visitor(DiskChange::Zeroes(first, room(first, GRAINS_PER_TABLE * GRAIN_BYTES)));
+                continue;
+            };
+            for (index, grain) in (0..).zip(grains) {
+                let offset = first + index * GRAIN_BYTES;
+                let length = room(offset, GRAIN_BYTES);
+                match grain {
+                    Grain::Absent => {}
+                    Grain::Zeroes => visitor(DiskChange::Zeroes(offset, length)),
+                    Grain::Data(bytes) => {
+                        visitor(DiskChange::Data(offset, bytes.get(..length as usize).unwrap_or_default()));
+                    }
+                }
+            }
         }
     }
 

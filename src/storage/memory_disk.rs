@@ -2,7 +2,7 @@
 
 use super::check_range;
 use super::grains::{Content, Grains, divide, shares};
-use crate::host::{BlockError, BlockSource, Progress};
+use crate::host::{BlockError, BlockSource, DiskChange, Progress};
 use std::task::Poll;
 
 /// A writable disk in memory, all zeroes at first. Only what the guest writes takes memory.
@@ -92,6 +92,11 @@ impl BlockSource for MemoryDisk {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         Poll::Ready(check_range(offset, length, self.size).and_then(|()| self.clear(offset, length)))
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        self.grains.visit(self.size, visitor);
+        Ok(())
     }
 }
 

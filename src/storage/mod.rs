@@ -1,18 +1,26 @@
 //! Storage: block sources, which a disk device reads from and writes to, and [trees of files](tree), which are
 //! shared with the guest.
 //!
-//! Block sources stack: a [`CopyOnWrite`] overlay makes the read-only [`LazyChunks`] of an image writable;
-//! a [`MemoryDisk`] stands alone. All of them are [`BlockSource`](crate::host::BlockSource)s.
+//! Block sources stack: over the read-only [`ChunkedDisk`] of an image lies what the guest writes, in memory
+//! ([`CopyOnWrite`]) or in a file ([`PersistentDisk`]); a [`MemoryDisk`] stands alone. All of them are [`BlockSource`](crate::host::BlockSource)s.
 
+mod chunks;
 mod copy_on_write;
+mod free_runs;
 mod grains;
-mod lazy_chunks;
 mod memory_disk;
+mod overlay;
+#[cfg(test)]
+mod test_file;
 pub mod tree;
 
+pub use chunks::{
+    CHUNK_BYTES, ChunkCache, ChunkCacheError, ChunkError, ChunkFetcher, ChunkInbox, ChunkLocation,
+    ChunkedDisk, Digest, Manifest, ManifestError,
+};
 pub use copy_on_write::CopyOnWrite;
-pub use lazy_chunks::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, LazyChunks};
 pub use memory_disk::MemoryDisk;
+pub use overlay::{OverlayError, PersistentDisk};
 
 use crate::host::BlockError;
 

@@ -2,6 +2,7 @@
 
 use super::queue::QueueLayout;
 use crate::mem::GuestPhysAddr;
+use serde::{Deserialize, Serialize};
 
 /// Feature bits that belong to the queues and the transport (virtio 1.2 §6).
 pub mod feature {
@@ -38,8 +39,20 @@ bitflags::bitflags! {
     }
 }
 
+impl Serialize for Status {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.bits().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Status {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        u8::deserialize(deserializer).map(Self::from_bits_truncate)
+    }
+}
+
 /// One queue, as the driver programs it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProgrammedQueue {
     /// Size and place.
     pub layout: QueueLayout,
@@ -61,7 +74,7 @@ pub(super) enum CommonWrite {
 }
 
 /// The registers. They are also what a snapshot keeps of them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommonConfig {
     /// Features that the device offers.
     pub device_features: u64,

@@ -9,6 +9,7 @@ use crate::devices::pci::{
     PciFunction,
 };
 use crate::mem::GuestMemory;
+use serde::{Deserialize, Serialize};
 
 const VENDOR: u16 = 0x1af4;
 /// Device ID of type 0; the type's number is added.
@@ -57,10 +58,10 @@ mod access {
 }
 
 /// What a snapshot keeps of the transport.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VirtioPciState {
     /// Configuration space.
-    pub registers: [u8; 256],
+    pub registers: Vec<u8>,
     /// MSI-X table.
     pub msix: MsixState,
     /// ISR status.
@@ -140,6 +141,11 @@ impl<D: VirtioDevice> VirtioPci<D> {
     /// The device.
     pub fn device(&self) -> &D {
         &self.device
+    }
+
+    /// The device, to be put back.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
     }
 
     /// The device status field.
@@ -329,7 +335,7 @@ impl<D: VirtioDevice> VirtioPci<D> {
     /// The transport, to be saved. The device saves its own part.
     pub fn state(&self) -> VirtioPciState {
         VirtioPciState {
-            registers: self.config.registers(),
+            registers: self.config.registers().to_vec(),
             msix: self.msix.state(),
             isr: self.isr,
             common: self.common.clone(),

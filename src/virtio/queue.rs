@@ -2,6 +2,7 @@
 
 use super::chain::{DESCRIPTOR_BYTES, DescriptorChain};
 use crate::mem::{GuestMemory, GuestPhysAddr, MemoryError};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::{Ordering, fence};
 
 /// Flags of the available ring: the driver wants no interrupts (§2.7.7).
@@ -106,7 +107,7 @@ pub enum QueueError {
 }
 
 /// Size and place of a queue, as the driver programs them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct QueueLayout {
     /// Descriptors.
     pub size: u16,
@@ -143,7 +144,7 @@ impl QueueLayout {
 }
 
 /// What a snapshot keeps of a queue.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueueState {
     /// Size and place.
     pub layout: QueueLayout,

@@ -1,10 +1,12 @@
 //! Disks whose bytes JavaScript has.
 
+use super::file::FunctionFile;
 use super::local::Local;
-use super::options::EngineDisk;
+use super::options::{EngineDisk, EngineFile};
 use crate::host::{BlockError, BlockSource, Progress};
-use crate::storage::{ChunkFetcher, ChunkInbox, CopyOnWrite, LazyChunks};
+use crate::storage::{ChunkFetcher, ChunkInbox, ChunkedDisk, CopyOnWrite, Digest, Manifest, PersistentDisk};
 use js_sys::Uint8Array;
+use std::sync::Arc;
 use std::task::Poll;
 use wasm_bindgen::{JsCast, JsValue};
 
@@ -17,27 +19,68 @@ const KEPT_BYTES: u64 = 256 << 20;
 /// A sentence for the user.
 pub fn build(disk: JsValue) -> Result<(Box<dyn BlockSource>, Option<ChunkInbox>), String> {
     let disk: EngineDisk = disk.unchecked_into();
-    let size = disk.size_bytes();
+    if disk.kind() == "chunked" {
+        return build_chunked(disk).map(|(disk, inbox)| (disk, Some(inbox)));
+    }
+    let size = checked_size(disk.size_bytes())?;
+    let writes = disk.writes();
+    let (overlay, identity) = (disk.overlay(), disk.identity().unwrap_or_default());
+    let is_read_only = writes != "through";
+    let image = Digest::parse(&identity).map(|digest| digest.0);
+    let source = Box::new(SynchronousDisk { disk: Local::new(disk), size, is_read_only, image });
+    let disk: Box<dyn BlockSource> = match writes.as_str() {
+        "overlay" => writable(source, overlay, image_of(&identity))?,
+        _ => source,
+    };
+    Ok((disk, None))
+}
+
+fn build_chunked(disk: EngineDisk) -> Result<(Box<dyn BlockSource>, ChunkInbox), String> {
+    let (inbox, size, image) = match disk.manifest() {
+        Some(text) => {
+            let manifest = Manifest::parse(&text.to_vec())
+                .map_err(|error| format!("The manifest of the disk image cannot be used: {error}."))?;
+            let (size, image) = (manifest.size(), manifest.image());
+            (ChunkInbox::of_image(Arc::new(manifest)), size, image)
+        }
+        None if disk.overlay().is_some() => {
+            return Err(
+                "A raw image can be another one at the next start: only an image in chunks can keep \
+                        what the guest writes."
+                    .to_owned(),
+            );
+        }
+        None => (ChunkInbox::default(), checked_size(disk.size_bytes())?, Digest([0; 32])),
+    };
+    let overlay = disk.overlay();
+    let fetcher = Box::new(FunctionFetcher { disk: Local::new(disk), inbox: inbox.clone() });
+    let chunks = ChunkedDisk::new(size, fetcher, inbox.clone(), KEPT_BYTES);
+    Ok((writable(Box::new(chunks), overlay, image)?, inbox))
+}
+
+/// A disk that shows `base` until it is written: what is written stays in the file `overlay`, or in memory.
+fn writable(
+    base: Box<dyn BlockSource>,
+    overlay: Option<EngineFile>,
+    image: Digest,
+) -> Result<Box<dyn BlockSource>, String> {
+    let Some(file) = overlay else { return Ok(Box::new(CopyOnWrite::new(base))) };
+    let disk = PersistentDisk::open(base, Box::new(FunctionFile::new(file)), image);
+    Ok(Box::new(disk.map_err(|error| error.to_string())?))
+}
+
+/// The digest of a whole image, if that is what `identity` is, and else something as good.
+fn image_of(identity: &str) -> Digest {
+    Digest::parse(identity).unwrap_or_else(|| Digest::of(identity.as_bytes()))
+}
+
+fn checked_size(size: f64) -> Result<u64, String> {
     if !(size >= 512.0 && size % 512.0 == 0.0) {
         return Err(format!(
             "a disk of {size} bytes cannot be used: its size must be a multiple of 512 bytes"
         ));
     }
-    let size = size as u64;
-    if disk.kind() == "chunked" {
-        let inbox = ChunkInbox::default();
-        let fetcher = Box::new(FunctionFetcher { disk: Local::new(disk), inbox: inbox.clone() });
-        let chunks = LazyChunks::new(size, fetcher, inbox.clone(), KEPT_BYTES);
-        return Ok((Box::new(CopyOnWrite::new(Box::new(chunks))), Some(inbox)));
-    }
-    let writes = disk.writes();
-    let is_read_only = writes != "through";
-    let source = Box::new(SynchronousDisk { disk: Local::new(disk), size, is_read_only });
-    let disk: Box<dyn BlockSource> = match writes.as_str() {
-        "overlay" => Box::new(CopyOnWrite::new(source)),
-        _ => source,
-    };
-    Ok((disk, None))
+    Ok(size as u64)
 }
 
 struct FunctionFetcher {
@@ -48,7 +91,7 @@ struct FunctionFetcher {
 impl ChunkFetcher for FunctionFetcher {
     fn request(&mut self, index: u64) {
         if let Err(error) = self.disk.get().request(index as f64) {
-            self.inbox.complete(index, Err(message(&error)));
+            self.inbox.fail(index, message(&error));
         }
     }
 }
@@ -58,6 +101,8 @@ struct SynchronousDisk {
     disk: Local<EngineDisk>,
     size: u64,
     is_read_only: bool,
+    /// The SHA-256 of the whole file, if it is known.
+    image: Option<[u8; 32]>,
 }
 
 impl SynchronousDisk {
@@ -130,6 +175,11 @@ impl BlockSource for SynchronousDisk {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         Poll::Ready(self.discard_now(offset, length))
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        // A file that is written to is not that image for long.
+        if self.is_read_only { self.image } else { None }
     }
 }
 

@@ -3,13 +3,16 @@
 use super::code::WorkerCode;
 use super::disk;
 use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
+use super::net;
 use super::options::EngineOptions;
 use super::port::PortState;
-use crate::host::{Entropy, RepeatableEntropy};
+use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::jit;
-use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, RunOutcome};
+use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome};
+use crate::net::handover::FlowCarrier;
+use crate::snapshot::SnapshotError;
 use crate::storage::ChunkInbox;
-use js_sys::{Array, Error, Object, Reflect};
+use js_sys::{Array, Error, Function, Object, Reflect, Uint8Array};
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
@@ -27,7 +30,7 @@ fn when_to_compile(engine: Option<&str>) -> Result<Option<jit::EngineOptions>, E
 #[wasm_bindgen(js_name = Machine)]
 pub struct WebMachine {
     machine: Machine,
-    inboxes: Vec<Option<ChunkInbox>>,
+    ways: Ways,
     last_outcome: RunOutcome,
 }
 
@@ -39,43 +42,21 @@ impl WebMachine {
     /// An `Error` with one sentence for the user.
     #[wasm_bindgen(constructor)]
     pub fn new(options: &EngineOptions) -> Result<Self, Error> {
-        let mut disks = Vec::new();
-        let mut inboxes = Vec::new();
-        for entry in options.disks().iter() {
-            let (source, inbox) = disk::build(entry).map_err(|sentence| Error::new(&sentence))?;
-            disks.push(source);
-            inboxes.push(inbox);
-        }
-        let is_repeatable = options.clock() == "icount";
-        let clock = if is_repeatable {
-            ClockSource::Instructions
-        } else {
-            ClockSource::Real(Arc::new(WorkerClock::new()))
-        };
-        let entropy = |seed| -> Box<dyn Entropy> {
-            if is_repeatable { Box::new(RepeatableEntropy::new(seed)) } else { Box::new(CryptoEntropy) }
-        };
-        let config = MachineConfig {
-            memory_bytes: options.memory_bytes() as u64,
-            // Compiled code calls a helper for most 256-bit operations: programs that choose by CPUID are faster with 128.
-            cpu_model: CpuModel::V2,
-            kernel: options.kernel().to_vec(),
-            initrd: options.initrd().map(|bytes| bytes.to_vec()),
-            command_line: options.command_line(),
-            clock,
-            entropy: entropy(1),
-            rng_entropy: entropy(2),
-            serial_output: Box::new(FunctionOutput::new(options.on_serial_output())),
-            console_output: Box::new(FunctionOutput::new(options.on_console_output())),
-            console_size: (options.columns(), options.rows()),
-            disks,
-            code: when_to_compile(options.engine().as_deref())?
-                .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
-            network: None,
-            shares: Vec::new(),
-        };
+        let (config, ways) = config(options, options.kernel().to_vec())?;
         let machine = Machine::new(config).map_err(|error| Error::new(&error.to_string()))?;
-        Ok(Self { machine, inboxes, last_outcome: RunOutcome::LimitReached })
+        Ok(Self { machine, ways, last_outcome: RunOutcome::LimitReached })
+    }
+
+    /// Gives the machine as a snapshot to `sink`, a function that takes `Uint8Array`s in order.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence for the user.
+    pub fn save(&mut self, sink: &Function) -> Result<(), Error> {
+        let saved = self.machine.save(&mut |bytes| {
+            let taken = sink.call1(&JsValue::NULL, &Uint8Array::from(bytes));
+            taken.map(drop).map_err(|error| SnapshotError::Output(disk::message(&error)))
+        });
+        saved.map_err(|error| Error::new(&error.to_string()))
     }
 
     /// Runs `limit` more instructions at most; says why it returned.
@@ -84,6 +65,7 @@ impl WebMachine {
         match self.last_outcome {
             RunOutcome::LimitReached => "limit",
             RunOutcome::Idle { .. } => "idle",
+            RunOutcome::SaveRequested => "save",
             RunOutcome::PoweredOff => "powered-off",
             RunOutcome::Restarted => "restarted",
             RunOutcome::Exited(_) => "exited",
@@ -156,12 +138,110 @@ impl WebMachine {
     /// A number of which another worker makes a port.
     #[wasm_bindgen(js_name = portHandle)]
     pub fn port_handle(&self) -> u32 {
-        PortState { handle: self.machine.handle(), inboxes: self.inboxes.clone() }.into_handle()
+        let Ways { inboxes, carrier } = self.ways.clone();
+        PortState { handle: self.machine.handle(), inboxes, carrier }.into_handle()
     }
 
     /// Address of the attention word in this memory.
     #[wasm_bindgen(js_name = attentionAddress)]
     pub fn attention_address(&self) -> u32 {
         std::ptr::from_ref(self.machine.handle().attention()) as usize as u32
+    }
+}
+
+/// By what JavaScript brings the outside to a machine.
+#[derive(Clone)]
+struct Ways {
+    /// Those of the chunked disks, by the disks' places.
+    inboxes: Vec<Option<ChunkInbox>>,
+    /// The network's, if there is one.
+    carrier: Option<FlowCarrier>,
+}
+
+/// What a machine is made of, and the ways to it.
+fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Ways), Error> {
+    let mut disks = Vec::new();
+    let mut inboxes = Vec::new();
+    for entry in options.disks().iter() {
+        let (source, inbox) = disk::build(entry).map_err(|sentence| Error::new(&sentence))?;
+        disks.push(source);
+        inboxes.push(inbox);
+    }
+    let is_repeatable = options.clock() == "icount";
+    let clock = if is_repeatable {
+        ClockSource::Instructions
+    } else {
+        ClockSource::Real(Arc::new(WorkerClock::new()))
+    };
+    let entropy = |seed| -> Box<dyn Entropy> {
+        if is_repeatable { Box::new(RepeatableEntropy::new(seed)) } else { Box::new(CryptoEntropy) }
+    };
+    let network = options.network();
+    if network.is_some() && is_repeatable {
+        return Err(Error::new(
+            "a network needs the clock \"real\": it does not keep to a time that is counted",
+        ));
+    }
+    let network = network
+        .map(|network| net::build(network, &mut CryptoEntropy))
+        .transpose()
+        .map_err(|sentence| Error::new(&sentence))?;
+    let (gateway, carrier) = network.unzip();
+    let config = MachineConfig {
+        memory_bytes: options.memory_bytes() as u64,
+        // Compiled code calls a helper for most 256-bit operations: programs that choose by CPUID are faster with 128.
+        cpu_model: CpuModel::V2,
+        kernel,
+        initrd: options.initrd().map(|bytes| bytes.to_vec()),
+        command_line: options.command_line(),
+        clock,
+        entropy: entropy(1),
+        rng_entropy: entropy(2),
+        serial_output: Box::new(FunctionOutput::new(options.on_serial_output())),
+        console_output: Box::new(FunctionOutput::new(options.on_console_output())),
+        console_size: (options.columns(), options.rows()),
+        disks,
+        code: when_to_compile(options.engine().as_deref())?
+            .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
+        network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
+        shares: Vec::new(),
+    };
+    Ok((config, Ways { inboxes, carrier }))
+}
+
+/// A machine in the making from a snapshot: `EngineRestorer` of the package's `engine.ts`.
+#[wasm_bindgen(js_name = Restorer)]
+pub struct WebRestorer {
+    restorer: Restorer,
+    ways: Ways,
+}
+
+#[wasm_bindgen(js_class = Restorer)]
+impl WebRestorer {
+    /// Begins; of the options, kernel, initrd, command line and memory are not looked at.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence for the user.
+    #[wasm_bindgen(constructor)]
+    pub fn new(options: &EngineOptions) -> Result<Self, Error> {
+        let (config, ways) = config(options, Vec::new())?;
+        Ok(Self { restorer: Restorer::new(config), ways })
+    }
+
+    /// Takes the snapshot's next bytes.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence for the user.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.restorer.push(bytes).map_err(|error| Error::new(&error.to_string()))
+    }
+
+    /// The machine, ready to run on. The restorer is gone afterwards.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence for the user.
+    pub fn finish(self) -> Result<WebMachine, Error> {
+        let machine = self.restorer.finish().map_err(|error| Error::new(&error.to_string()))?;
+        Ok(WebMachine { machine, ways: self.ways, last_outcome: RunOutcome::LimitReached })
     }
 }

@@ -5,13 +5,16 @@
 mod code;
 mod console_log;
 mod disk;
+mod file;
 mod host;
 mod local;
 mod machine;
+mod net;
 mod options;
 mod port;
 
-pub use machine::WebMachine;
+pub use file::WebChunkCache;
+pub use machine::{WebMachine, WebRestorer};
 pub use port::WebPort;
 
 use crate::storage::CHUNK_BYTES;

@@ -28,10 +28,24 @@ extern "C" {
     pub fn rows(this: &EngineOptions) -> u16;
     #[wasm_bindgen(method, getter)]
     pub fn disks(this: &EngineOptions) -> Array;
+    /// Without it there is no network card.
+    #[wasm_bindgen(method, getter)]
+    pub fn network(this: &EngineOptions) -> Option<EngineNetwork>;
     #[wasm_bindgen(method, getter, js_name = onConsoleOutput)]
     pub fn on_console_output(this: &EngineOptions) -> Function;
     #[wasm_bindgen(method, getter, js_name = onSerialOutput)]
     pub fn on_serial_output(this: &EngineOptions) -> Function;
+
+    /// What the guest's network may do.
+    pub type EngineNetwork;
+
+    /// Strings that name [`Destinations`](crate::net::Destinations).
+    #[wasm_bindgen(method, getter)]
+    pub fn allowed(this: &EngineNetwork) -> Array;
+    #[wasm_bindgen(method, getter, js_name = nameServer)]
+    pub fn name_server(this: &EngineNetwork) -> Option<String>;
+    #[wasm_bindgen(method, catch, js_name = onWork)]
+    pub fn on_work(this: &EngineNetwork) -> Result<(), JsValue>;
 
     /// A disk, chunked or synchronous.
     pub type EngineDisk;
@@ -40,6 +54,15 @@ extern "C" {
     pub fn kind(this: &EngineDisk) -> String;
     #[wasm_bindgen(method, getter, js_name = sizeBytes)]
     pub fn size_bytes(this: &EngineDisk) -> f64;
+    /// Of a chunked disk: its manifest, unless it is a raw image.
+    #[wasm_bindgen(method, getter)]
+    pub fn manifest(this: &EngineDisk) -> Option<Uint8Array>;
+    /// Where the guest's writes are kept, if anywhere but in memory.
+    #[wasm_bindgen(method, getter)]
+    pub fn overlay(this: &EngineDisk) -> Option<EngineFile>;
+    /// Of a synchronous disk with an overlay: what tells its image from others.
+    #[wasm_bindgen(method, getter)]
+    pub fn identity(this: &EngineDisk) -> Option<String>;
     /// Of a synchronous disk: `through`, `overlay` or `refused`.
     #[wasm_bindgen(method, getter)]
     pub fn writes(this: &EngineDisk) -> String;
@@ -51,4 +74,19 @@ extern "C" {
     pub fn write(this: &EngineDisk, offset: f64, data: &Uint8Array) -> Result<(), JsValue>;
     #[wasm_bindgen(method, catch)]
     pub fn flush(this: &EngineDisk) -> Result<(), JsValue>;
+
+    /// A file that belongs to the emulator.
+    #[wasm_bindgen(typescript_type = "EngineFile")]
+    pub type EngineFile;
+
+    #[wasm_bindgen(method, catch)]
+    pub fn size(this: &EngineFile) -> Result<f64, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn read(this: &EngineFile, offset: f64, length: f64) -> Result<Uint8Array, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn write(this: &EngineFile, offset: f64, data: &Uint8Array) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn truncate(this: &EngineFile, size: f64) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub fn flush(this: &EngineFile) -> Result<(), JsValue>;
 }

@@ -3,7 +3,7 @@
 use dinghy::host::{BlockSource, ConsoleOutput, NetBackend, RepeatableEntropy};
 use dinghy::jit::EngineOptions;
 use dinghy::machine::{
-    ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, MachineError, RunOutcome,
+    ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, MachineError, Restorer, RunOutcome,
 };
 use dinghy::virtio::p9::Share;
 use std::path::{Path, PathBuf};
@@ -98,9 +98,25 @@ impl Setup {
     /// Builds the machine. Its time is its instruction count unless `clock` says otherwise, and its random
     /// bytes are always the same.
     pub fn build(self) -> Result<Guest, MachineError> {
+        self.build_by(Machine::new)
+    }
+
+    /// Restores the machine from a snapshot.
+    pub fn restore(self, snapshot: &[u8]) -> Result<Guest, MachineError> {
+        self.build_by(|config| {
+            let mut restorer = Restorer::new(config);
+            restorer.push(snapshot)?;
+            restorer.finish()
+        })
+    }
+
+    fn build_by(
+        self,
+        build: impl FnOnce(MachineConfig) -> Result<Machine, MachineError>,
+    ) -> Result<Guest, MachineError> {
         let is_in_real_time = matches!(self.clock, ClockSource::Real(_));
         let (console, serial) = (Console::default(), Console::default());
-        let machine = Machine::new(MachineConfig {
+        let machine = build(MachineConfig {
             memory_bytes: self.memory_bytes,
             cpu_model: self.cpu_model,
             kernel: self.kernel,
@@ -145,6 +161,17 @@ impl Guest {
             assert!(self.end.is_none(), "{}", self.story(&format!("before {text:?}")));
             self.step();
         }
+    }
+
+    /// The machine as a snapshot.
+    pub fn save(&mut self) -> Vec<u8> {
+        let mut snapshot = Vec::new();
+        let saved = self.machine.save(&mut |bytes| {
+            snapshot.extend_from_slice(bytes);
+            Ok(())
+        });
+        saved.unwrap_or_else(|error| panic!("{error}"));
+        snapshot
     }
 
     /// Runs until the machine ends; how it did.

@@ -17,3 +17,4 @@ mod program;
 mod repeatable;
 mod shared_disk;
 mod shares;
+mod snapshots;

@@ -3,7 +3,7 @@
 use crate::guest::{Buffer, GuestPages, Platform, RawDriver};
 use dinghy::host::{BlockError, BlockSource, Progress};
 use dinghy::mem::GuestPhysAddr;
-use dinghy::storage::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, CopyOnWrite, LazyChunks, MemoryDisk};
+use dinghy::storage::{CHUNK_BYTES, ChunkFetcher, ChunkInbox, ChunkedDisk, CopyOnWrite, MemoryDisk};
 use dinghy::virtio::VirtioPci;
 use dinghy::virtio::blk::BlkDevice;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -303,7 +303,7 @@ impl ChunkFetcher for Requests {
 fn a_disk_over_a_fetched_image_waits_for_chunks_and_keeps_what_is_written() {
     let platform = Platform::new();
     let (requests, inbox) = (Arc::<Mutex<Vec<u64>>>::default(), ChunkInbox::default());
-    let image = LazyChunks::new(4 * CHUNK_BYTES, Box::new(Requests(requests.clone())), inbox.clone(), 0);
+    let image = ChunkedDisk::new(4 * CHUNK_BYTES, Box::new(Requests(requests.clone())), inbox.clone(), 0);
     let shared = device(&platform, CopyOnWrite::new(Box::new(image)));
     let mut driver = platform.attach_raw(shared.clone(), 0);
     let written = driver.place(&[0x99; 512], 512);
@@ -313,14 +313,14 @@ fn a_disk_over_a_fetched_image_waits_for_chunks_and_keeps_what_is_written() {
     let write = submit(&mut driver, 0, WRITE, last_of_chunk_1, &[Buffer::Readable(written, 512)]);
     assert_eq!((driver.used_index(0), status_at(&driver, write)), (0, 0xee));
     assert_eq!(*requests.lock().unwrap(), [1]);
-    inbox.complete(1, Ok(vec![1; CHUNK_BYTES as usize]));
+    inbox.complete(1, vec![1; CHUNK_BYTES as usize]).unwrap();
     shared.lock().unwrap().resume();
     assert_eq!((driver.used_index(0), status_at(&driver, write)), (1, 0));
 
     let both = submit(&mut driver, 3, READ, last_of_chunk_1 - 1, &[Buffer::Writable(read, 3 * 512)]);
     // What is read of the image goes on where the grain ended: chunk 3 is fetched ahead.
     assert_eq!(*requests.lock().unwrap(), [1, 2, 3]);
-    inbox.complete(2, Ok(vec![2; CHUNK_BYTES as usize]));
+    inbox.complete(2, vec![2; CHUNK_BYTES as usize]).unwrap();
     shared.lock().unwrap().resume();
     assert_eq!((driver.used(0, 1), status_at(&driver, both)), ((3, 3 * 512 + 1), 0));
     assert_eq!(driver.bytes(read, 3 * 512), [[1; 512], [0x99; 512], [2; 512]].concat());

@@ -38,7 +38,7 @@ async function dockerHello(page, name) {
 test("docker run prints hello, and again after a reload", async () => {
   const server = await serve({ isolated: true });
   try {
-    const page = await open(browser, server.address);
+    const page = await open(browser, `${server.address}?start=boot`);
     assert.equal(await page.evaluate(() => crossOriginIsolated), true);
     await dockerHello(page, "first load");
     await screenshot(page, "docker-run");
@@ -50,7 +50,7 @@ test("docker run prints hello, and again after a reload", async () => {
   }
 });
 
-test("a page that cannot be isolated boots to a shell in one worker", async () => {
+test("a page that cannot be isolated goes on to a shell in one worker", async () => {
   const server = await serve({ isolated: false });
   try {
     const page = await open(browser, server.address, { serviceWorkers: "block" });

@@ -13,7 +13,7 @@ after(() => browser.close());
 test("a host without the headers gets an isolated page", async () => {
   const server = await serve({ isolated: false, missing: ["/kernel/vmlinux.gz"] });
   try {
-    const page = await open(browser, server.address);
+    const page = await open(browser, `${server.address}?start=boot`);
     await page.locator("#panel").waitFor({ timeout: 30_000 });
     assert.equal(await page.evaluate(() => crossOriginIsolated), true);
     assert.equal(await page.locator("#notice").innerText(), "");
@@ -25,7 +25,7 @@ test("a host without the headers gets an isolated page", async () => {
 test("a browser that refuses the service worker gets the build for one worker", async () => {
   const server = await serve({ isolated: false, missing: ["/kernel/vmlinux.gz"] });
   try {
-    const page = await open(browser, server.address, { serviceWorkers: "block" });
+    const page = await open(browser, `${server.address}?start=boot`, { serviceWorkers: "block" });
     await page.locator("#notice", { hasText: "not cross-origin isolated" }).waitFor({ timeout: 30_000 });
     assert.equal(await page.evaluate(() => crossOriginIsolated), false);
   } finally {

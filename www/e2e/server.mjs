@@ -23,11 +23,14 @@ const ISOLATION = {
 /**
  * Starts a server of `dist`, or of another folder, on a free port.
  *
- * @param {{ isolated: boolean, missing?: string[], replaced?: Record<string, Uint8Array>, root?: string }} options
- *   whether the headers of isolation are sent; paths that are answered by 404, or by other bytes; the folder
- * @returns {Promise<{ address: string, close: () => void }>}
+ * @param {{ isolated: boolean, missing?: string[], replaced?: Record<string, Uint8Array>,
+ *   linked?: Record<string, string>, root?: string }} options
+ *   whether the headers of isolation are sent; paths that are answered by 404, by other bytes, or by other files;
+ *   the folder
+ * @returns {Promise<{ address: string, bytesSent: () => number, close: () => void }>} `bytesSent` counts the bodies
  */
-export async function serve({ isolated, missing = [], replaced = {}, root = DIST }) {
+export async function serve({ isolated, missing = [], replaced = {}, linked = {}, root = DIST }) {
+  let bytesSent = 0;
   const server = createServer((request, response) => {
     const path = normalize(decodeURIComponent(new URL(request.url, "http://localhost").pathname));
     const name = path === "/" ? "/index.html" : path;
@@ -37,10 +40,12 @@ export async function serve({ isolated, missing = [], replaced = {}, root = DIST
       ...(isolated ? ISOLATION : {}),
     };
     if (name in replaced) {
+      bytesSent += replaced[name].length;
       response.writeHead(200, headers).end(replaced[name]);
       return;
     }
-    const status = missing.includes(name) ? undefined : statSync(join(root, name), { throwIfNoEntry: false });
+    const file = linked[name] ?? join(root, name);
+    const status = missing.includes(name) ? undefined : statSync(file, { throwIfNoEntry: false });
     if (!status?.isFile()) {
       response.writeHead(404, { "Content-Type": "text/plain" }).end("Not found\n");
       return;
@@ -55,12 +60,17 @@ export async function serve({ isolated, missing = [], replaced = {}, root = DIST
     headers["Content-Length"] = last - first + 1;
     if (range) headers["Content-Range"] = `bytes ${first}-${last}/${status.size}`;
     response.writeHead(range ? 206 : 200, headers);
-    if (status.size === 0) response.end();
-    else createReadStream(join(root, name), { start: first, end: last }).pipe(response);
+    if (status.size === 0 || request.method === "HEAD") {
+      response.end();
+      return;
+    }
+    bytesSent += headers["Content-Length"];
+    createReadStream(file, { start: first, end: last }).pipe(response);
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   return {
     address: `http://127.0.0.1:${server.address().port}/`,
+    bytesSent: () => bytesSent,
     close: () => {
       server.closeAllConnections();
       server.close();

@@ -1,6 +1,6 @@
 /**
  * Puts the kernel and the guest image from `../build` beside the built page, where they are there:
- * the kernel compressed, the guest image as a link, because it is large and read by ranges.
+ * the kernel compressed, the packs of the guest image as links, because they are large.
  */
 
 import {
@@ -8,12 +8,13 @@ import {
   existsSync,
   linkSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   rmSync,
   writeFileSync,
 } from "node:fs";
-import { dirname } from "node:path";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
@@ -23,7 +24,14 @@ const dist = new URL("../dist/", import.meta.url);
 place("kernel/vmlinux", "kernel/vmlinux.gz", (from, to) => {
   writeFileSync(to, gzipSync(readFileSync(from), { level: 9 }));
 });
-place("guest/guest.ext4", "guest/guest.ext4", (from, to) => {
+place("guest/chunks", "guest/chunks", (from, to) => {
+  mkdirSync(to);
+  for (const name of readdirSync(from)) link(join(from, name), join(to, name));
+});
+place("guest/docker.snapshot", "guest/docker.snapshot", link);
+
+/** Links or, where that is not possible, copies. */
+function link(from, to) {
   try {
     // What is built is itself linked from the cache.
     linkSync(realpathSync(from), to);
@@ -32,7 +40,7 @@ place("guest/guest.ext4", "guest/guest.ext4", (from, to) => {
     if (error.code !== "EXDEV" && error.code !== "EPERM") throw error;
     copyFileSync(from, to);
   }
-});
+}
 
 /**
  * @param {string} source
@@ -46,6 +54,6 @@ function place(source, target, put) {
     return;
   }
   mkdirSync(dirname(to), { recursive: true });
-  rmSync(to, { force: true });
+  rmSync(to, { force: true, recursive: true });
   put(from, to);
 }

@@ -6,6 +6,8 @@ declare module "*/pkg/shared/dinghy.js" {
   const engine: import("./engine.js").Engine;
   export const Machine: typeof engine.Machine;
   export const MachinePort: typeof engine.MachinePort;
+  export const ChunkCache: typeof engine.ChunkCache;
+  export const Restorer: typeof engine.Restorer;
   export const initSync: typeof engine.initSync;
   export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;
@@ -15,6 +17,8 @@ declare module "*/pkg/unshared/dinghy.js" {
   const engine: import("./engine.js").Engine;
   export const Machine: typeof engine.Machine;
   export const MachinePort: typeof engine.MachinePort;
+  export const ChunkCache: typeof engine.ChunkCache;
+  export const Restorer: typeof engine.Restorer;
   export const initSync: typeof engine.initSync;
   export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;

@@ -16,6 +16,8 @@ export type RunOutcome =
   | "limit"
   /** The vCPU is halted: wait for attention or for `idleMilliseconds`, then call `run` again. */
   | "idle"
+  /** Somebody asked by {@link EnginePort.requestSave} for the machine to be saved: call `save`, then `run` again. */
+  | "save"
   /** The guest powered off. Final. */
   | "powered-off"
   /** The guest left by the debug-exit port, with {@link EngineMachine.exitCode}. Final. */
@@ -40,11 +42,29 @@ export type ClockSource = "real" | "icount";
  */
 export type EngineChoice = "auto" | "interp" | "jit";
 
-/** A disk whose contents arrive in chunks later; writes go to a copy-on-write overlay in memory. */
+/** A file that belongs to the emulator. The callbacks throw `Error` on failure, and are called from within `run`. */
+export interface EngineFile {
+  /** Size in bytes. */
+  size(): number;
+  /** Returns `length` bytes from byte `offset`; fewer at the end. */
+  read(offset: number, length: number): Uint8Array;
+  /** Stores all of `data` (a copy, outside wasm memory) at byte `offset`, and makes the file longer where needed. */
+  write(offset: number, data: Uint8Array): void;
+  /** Cuts the file off after `size` bytes. */
+  truncate(size: number): void;
+  /** Returns when all that was written is durable. */
+  flush(): void;
+}
+
+/** A disk whose contents arrive in chunks later; writes go to a copy-on-write overlay. */
 export interface ChunkedDisk {
   kind: "chunked";
-  /** Size in bytes; a multiple of 512. */
-  sizeBytes: number;
+  /** The list of chunks of an image that is stored in packs; without it the image is raw. */
+  manifest?: Uint8Array | undefined;
+  /** Size of a raw image in bytes; a multiple of 512. */
+  sizeBytes?: number | undefined;
+  /** Where the guest's writes are kept, over an image with a manifest; in memory if not given. */
+  overlay?: EngineFile | undefined;
   /**
    * Called from within `run` when chunk `index` ({@link Engine.chunkBytes} bytes from
    * `index * chunkBytes()`, the last one shorter) is needed and was not asked for before. Must not
@@ -60,10 +80,17 @@ export interface SynchronousDisk {
   /** Size in bytes; a multiple of 512. */
   sizeBytes: number;
   /**
-   * What the guest's writes do: go through to `write`, stay in a copy-on-write overlay in memory
+   * What the guest's writes do: go through to `write`, stay in a copy-on-write overlay
    * (`write` and `flush` are then never called), or are refused (the guest sees a read-only disk).
    */
   writes: "through" | "overlay" | "refused";
+  /** Where the overlay is kept; in memory if not given. */
+  overlay?: EngineFile | undefined;
+  /**
+   * The SHA-256 of the disk's contents, by which a snapshot knows them again; with `overlay`, which fits no other
+   * contents, another text that tells them from others will do.
+   */
+  identity?: string | undefined;
   /** Returns exactly `length` bytes from byte `offset`. Called from within `run`. */
   read(offset: number, length: number): Uint8Array;
   /** Stores `data` (a copy, outside wasm memory) at byte `offset`. */
@@ -74,6 +101,22 @@ export interface SynchronousDisk {
 
 /** A disk of the machine, in the order vda, vdb, … */
 export type EngineDisk = ChunkedDisk | SynchronousDisk;
+
+/** What a flow of the guest carries: a stream each way, or datagrams. */
+export type Transport = "tcp" | "udp";
+
+/** Why a flow could not begin or go on. */
+export type FlowFailure = "forbidden" | "refused" | "reset" | "unreachable" | "too-many";
+
+/** The guest's network card, whose flows JavaScript carries. */
+export interface EngineNetwork {
+  /** Destinations, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
+  allowed: string[];
+  /** The name server, `ADDRESS:PORT`, that the guest may ask over TCP as well. */
+  nameServer?: string | undefined;
+  /** Called from within `run` when {@link EnginePort.takeNetworkCommands} has something after it had nothing. */
+  onWork(): void;
+}
 
 /** What a machine is made from. */
 export interface EngineOptions {
@@ -95,6 +138,8 @@ export interface EngineOptions {
   rows: number;
   /** The disks, vda first. */
   disks: EngineDisk[];
+  /** The network; without it there is no card. Needs the clock `"real"`. */
+  network?: EngineNetwork | undefined;
   /** Takes what the guest prints on the virtio console (hvc0); bytes are a copy outside wasm memory. */
   onConsoleOutput(bytes: Uint8Array): void;
   /** Takes what the guest prints on the serial port (ttyS0); bytes are a copy outside wasm memory. */
@@ -164,6 +209,11 @@ export interface EngineMachine {
   /** Current figures. */
   statistics(): EngineStatistics;
   /**
+   * Gives the whole machine as a snapshot to `sink`, in pieces outside wasm memory. Between two calls of `run`.
+   * Throws an `Error` whose message is one sentence for the user.
+   */
+  save(sink: (bytes: Uint8Array<ArrayBuffer>) => void): void;
+  /**
    * A handle for {@link EngineConstructors.MachinePort}, valid in every instance on the same
    * memory for as long as the memory lives, also after the machine itself is freed. Each call makes
    * a new handle, for one port.
@@ -189,20 +239,91 @@ export interface EnginePort {
   resize(columns: number, rows: number): void;
   /** A short press of the ACPI power button: the guest shuts down in order. */
   pressPowerButton(): void;
-  /** Chunk `index` of disk `disk` has arrived; `bytes` has the chunk's exact length (else it throws). */
-  completeChunk(disk: number, index: number, bytes: Uint8Array): void;
+  /** Asks for the machine to be saved: `run` returns `"save"`. */
+  requestSave(): void;
+  /** The names of the packs that chunked disk `disk` is stored in, a line each; `undefined` for a raw image. */
+  chunkPacks(disk: number): string | undefined;
+  /** Pack, first byte and bytes of a chunk as it is stored; `undefined` for chunks of zeroes and of raw images. */
+  chunkLocation(disk: number, index: number): Iterable<number> | undefined;
+  /** The digest of the stored bytes of a chunk; `undefined` for chunks of zeroes and of raw images. */
+  chunkDigest(disk: number, index: number): string | undefined;
+  /** The chunks that a boot reads, in the order in which it reads them first. */
+  chunksToPrefetch(disk: number): Iterable<number>;
+  /**
+   * Chunk `index` of disk `disk` has arrived; `bytes` is what is stored. Verifies and unpacks it. Says what is
+   * wrong if it is not the chunk, and then nothing has happened. A chunk may come before the guest asks for it.
+   */
+  completeChunk(disk: number, index: number, bytes: Uint8Array): string | undefined;
   /** Chunk `index` of disk `disk` cannot be had; the guest sees an I/O error, `reason` goes to the log. */
-  failChunk(disk: number, index: number, reason: string): void;
+  failChunk(disk: number, index: number, reason: string): string | undefined;
+  /** What the network is to do since the last call, in order, as network/commands.ts reads it. */
+  takeNetworkCommands(): Uint8Array;
+  /** A flow is open. */
+  flowOpened(flow: number): void;
+  /** A flow cannot be opened, or has ended badly; it is forgotten. */
+  flowFailed(flow: number, reason: FlowFailure): void;
+  /** A piece of a stream, or a datagram, for the guest. Returns whether there is room for more: if not, wait for `"resume"`. */
+  flowData(flow: number, bytes: Uint8Array): boolean;
+  /** The stream for the guest has ended. */
+  flowEnded(flow: number): void;
+  /** So many bytes of the guest's have left. */
+  flowSent(flow: number, count: number): void;
+  /** Connects to a TCP port of the guest. Returns the flow's number, or nothing without a network. */
+  connectGuest(port: number): number | undefined;
+  /** The answer to a question, or nothing if there is none. */
+  answerName(question: number, answer: Uint8Array | undefined): void;
   /** Gives the handle back. */
   free(): void;
 }
 
+/**
+ * The file of the cache of chunks, as `globalThis.dinghyCacheFile` of the worker that opens it: an instance that is
+ * not the first on its memory can keep no JavaScript object. Nothing here throws.
+ */
+export interface CacheFile {
+  /** Size in bytes; negative on failure. */
+  size(): number;
+  /** Fills `buffer`, a view of wasm memory, from byte `offset`; tells how much was there, or a negative number. */
+  read(offset: number, buffer: Uint8Array): number;
+  /** Stores `data`, a view of wasm memory, at byte `offset`; tells whether all was stored. */
+  write(offset: number, data: Uint8Array): boolean;
+  /** Cuts the file off; tells whether it is. */
+  truncate(size: number): boolean;
+}
+
+/** Packed chunks kept in a file by their digests, the least recently used dropped first. */
+export interface EngineChunkCache {
+  /** What is kept under a digest. It is not verified: a chunk that turns out damaged is to be removed. */
+  get(digest: string): Uint8Array | undefined;
+  /** Keeps bytes under their digest. Tells whether the file could be written. */
+  put(digest: string, bytes: Uint8Array): boolean;
+  /** Forgets what is kept under a digest. Tells whether the file could be written. */
+  remove(digest: string): boolean;
+  /** Lets go of the file. */
+  free(): void;
+}
+
+/** A machine in the making from a snapshot. All throw an `Error` whose message is one sentence for the user. */
+export interface EngineRestorer {
+  /** Takes the snapshot's next bytes. RAM is taken and filled meanwhile. */
+  push(bytes: Uint8Array): void;
+  /** The machine, when all has come; the restorer is gone afterwards. */
+  finish(): EngineMachine;
+}
+
 /** The classes that the module exports. */
 export interface EngineConstructors {
+  /**
+   * Of the options, kernel, initrd, command line and memory are the snapshot's own matter and not looked at; the
+   * disks must be as the saved machine had them.
+   */
+  Restorer: new (options: EngineOptions) => EngineRestorer;
   /** Throws an `Error` whose message is one sentence for the user when the machine cannot be made. */
   Machine: new (options: EngineOptions) => EngineMachine;
   /** Takes a handle from {@link EngineMachine.portHandle}. */
   MachinePort: new (handle: number) => EnginePort;
+  /** Opens the cache in the worker's `dinghyCacheFile`, to hold `limitBytes` at most. */
+  ChunkCache: { open(limitBytes: number): EngineChunkCache | undefined };
 }
 
 /** The module `pkg/<build>/dinghy.js`. */

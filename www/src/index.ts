@@ -4,7 +4,10 @@
  * ```ts
  * import { Machine } from "dinghy";
  *
- * const machine = await Machine.boot({ kernel: "/kernel/vmlinux.gz", disks: ["/guest/guest.ext4"] });
+ * const machine = await Machine.boot({
+ *   kernel: "/kernel/vmlinux.gz",
+ *   disks: [{ manifest: "/guest/chunks/manifest.json", overlay: "home" }],
+ * });
  * machine.console.onData((bytes) => terminal.write(bytes));
  * terminal.onData((text) => machine.console.write(text));
  * machine.on("exit", ({ reason }) => console.log(reason));
@@ -13,12 +16,28 @@
 
 import { chooseBuild, type Build } from "./features.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
-import { type BootOptions, checkEngine, checkMemory, DEFAULT_COMMAND_LINE, DEFAULT_MEMORY_MIB } from "./options.js";
-import type { BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
+import { nameAddress } from "./network/relay.js";
+import { GuestHttpError } from "./network/http.js";
+import {
+  type BootOptions,
+  checkEngine,
+  checkMemory,
+  DEFAULT_COMMAND_LINE,
+  DEFAULT_MEMORY_MIB,
+  type DiskSource,
+  type NetworkOptions,
+  type Phase,
+  type RestoreOptions,
+} from "./options.js";
+import { checkOverlayName } from "./storage.js";
+import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
+export { GuestHttpError };
+export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
+export { exportOverlay, importOverlay, overlayBytes, resetOverlay } from "./storage.js";
 
 type Receive = (message: MachineMessage) => void;
 
@@ -30,9 +49,22 @@ export class Machine extends AnyMachine {
    * @throws DinghyError with one sentence for the user, if the browser, an option or a file does not do
    */
   static async boot(options: BootOptions): Promise<Machine> {
-    const boot = bootMessage(options);
+    return Machine.#start(bootMessage(options), options.onPhase);
+  }
+
+  /**
+   * Goes on with a machine that was saved. Network connections that it had are gone; its clock is right.
+   *
+   * @throws DinghyError with one sentence for the user, if the snapshot is damaged or of another version, or the
+   *   disks are not those that it was saved with
+   */
+  static async restore(options: RestoreOptions): Promise<Machine> {
+    return Machine.#start(restoreMessage(options), options.onPhase);
+  }
+
+  static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
     const build = await chooseBuild();
-    const machine = new Machine((receive) => connect(build, boot, receive), options.onPhase);
+    const machine = new Machine((receive) => connect(build, boot, receive), onPhase);
     return machine.started();
   }
 }
@@ -40,22 +72,62 @@ export class Machine extends AnyMachine {
 function bootMessage(options: BootOptions): BootMessage {
   const memoryMiB = options.memoryMiB ?? DEFAULT_MEMORY_MIB;
   checkMemory(memoryMiB);
-  // Workers have another base address: resolve relative ones here.
-  const address = (url: string | URL): string => new URL(url, document.baseURI).href;
-  const image = (source: string | URL | Uint8Array): string | Uint8Array =>
-    source instanceof Uint8Array ? source : address(source);
   return {
-    type: "boot",
+    ...commonMessage(options),
     kernel: image(options.kernel),
     initrd: options.initrd === undefined ? undefined : image(options.initrd),
-    disks: (options.disks ?? []).map((disk) => (disk instanceof Blob ? disk : address(disk))),
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     memoryMiB,
+  };
+}
+
+function restoreMessage(options: RestoreOptions): BootMessage {
+  const { snapshot } = options;
+  return { ...commonMessage(options), snapshot: snapshot instanceof Blob ? snapshot : image(snapshot) };
+}
+
+// Workers have another base address: resolve relative ones here.
+const address = (url: string | URL): string => new URL(url, document.baseURI).href;
+const image = (source: string | URL | Uint8Array): string | Uint8Array =>
+  source instanceof Uint8Array ? source : address(source);
+
+function disk(source: DiskSource): BootDisk {
+  if (source instanceof Blob) return { source, format: "raw", overlay: undefined };
+  if (typeof source === "string" || source instanceof URL) {
+    return { source: address(source), format: "raw", overlay: undefined };
+  }
+  const { manifest, overlay } = source;
+  return {
+    source: address(manifest),
+    format: "chunked",
+    overlay: overlay === undefined ? undefined : checkOverlayName(overlay),
+  };
+}
+
+/** What both ways of starting state; the rest as it is when a snapshot has it. */
+function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size">): BootMessage {
+  return {
+    type: "boot",
+    snapshot: undefined,
+    kernel: new Uint8Array(),
+    initrd: undefined,
+    disks: (options.disks ?? []).map(disk),
+    commandLine: "",
+    memoryMiB: 0,
     clock: options.clock ?? "real",
     engine: checkEngine(options.engine ?? "auto"),
+    network: checkedNetwork(options),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     io: undefined,
   };
+}
+
+/** The network of the options, with whole addresses: workers have another base address. */
+function checkedNetwork({ network, clock }: Pick<BootOptions, "network" | "clock">): NetworkOptions {
+  if (network?.to !== "relay") return network ?? { to: clock === "icount" ? "none" : "nowhere" };
+  const relay = new URL(network.relay, document.baseURI.replace(/^http/, "ws"));
+  const dns = network.dns === undefined ? nameAddress(relay) : new URL(network.dns, document.baseURI);
+  return { ...network, relay: relay.href, dns: dns.href };
 }
 
 function connect(build: Build, boot: BootMessage, receive: Receive): Backend {
@@ -72,8 +144,11 @@ function connectShared(boot: BootMessage, receive: Receive): Backend {
   io.postMessage(connection, [port1]);
   vcpu.postMessage({ ...boot, io: port2 }, [port2]);
   return {
-    send: (message) => io.postMessage(message),
-    terminate: () => workers.forEach((worker) => worker.terminate()),
+    send: (message, transfer = []) => io.postMessage(message, transfer),
+    terminate: () => {
+      workers.forEach((worker) => worker.terminate());
+      return Promise.resolve();
+    },
   };
 }
 
@@ -81,7 +156,13 @@ function connectUnshared(boot: BootMessage, receive: Receive): Backend {
   const worker = new Worker(new URL("./worker/vcpu-unshared.js", import.meta.url), { type: "module", name: "vcpu" });
   listen(worker, receive);
   worker.postMessage(boot);
-  return { send: (message) => worker.postMessage(message), terminate: () => worker.terminate() };
+  return {
+    send: (message, transfer = []) => worker.postMessage(message, transfer),
+    terminate: () => {
+      worker.terminate();
+      return Promise.resolve();
+    },
+  };
 }
 
 function listen(worker: Worker, receive: Receive): void {

@@ -2,7 +2,18 @@
 
 import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
-import { DinghyError, type Exit, type ExitReason, type Phase, type Status, type TerminalSize } from "./options.js";
+import { type Connection, openConnection } from "./network/channel.js";
+import { GuestHttp } from "./network/http.js";
+import {
+  DinghyError,
+  type ErrorCode,
+  type Exit,
+  type ExitReason,
+  type Phase,
+  type PublishedPort,
+  type Status,
+  type TerminalSize,
+} from "./options.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -14,12 +25,15 @@ const PANIC_TEXT = "Kernel panic - not syncing";
 /** A line on the serial port by which the guest tells how far it is; from the kernel's log it comes with a time. */
 const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 
+/** The mark by which the guest names the TCP ports at which something listens. */
+const PORTS_MARK = /^ports((?:-\d{1,5})*)$/;
+
 /** The workers behind a machine. */
 export interface Backend {
   /** Brings input to the machine. */
-  send(message: InputMessage): void;
-  /** Ends the workers at once. */
-  terminate(): void;
+  send(message: InputMessage, transfer?: MessagePort[]): void;
+  /** Ends the workers at once; resolves when what they held is free. */
+  terminate(): Promise<void>;
 }
 
 /** What a {@link Machine} tells. */
@@ -32,6 +46,8 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The guest's listening TCP ports have changed: all that there are now, in order. */
+  ports: readonly number[];
 }
 
 /** One of the guest's consoles. */
@@ -83,8 +99,17 @@ export class Machine {
   readonly #onPhase: ((phase: Phase) => void) | undefined;
   readonly #started: Promise<void>;
   #settleStart: { resolve: () => void; reject: (error: DinghyError) => void } | undefined;
+  /** Failures that the start survived, which nobody could hear yet. */
+  readonly #earlyErrors: DinghyError[] = [];
+  #saving:
+    | { pieces: Uint8Array<ArrayBuffer>[]; resolve: (snapshot: Blob) => void; reject: (error: DinghyError) => void }
+    | undefined;
   #hasPanicked = false;
   #exit: Exit | undefined;
+  #ports: readonly number[] = [];
+  #published: PublishedPort[] = [];
+  #gone: Promise<void> | undefined;
+  readonly #http = new GuestHttp((port) => this.connect(port));
 
   /**
    * @param connect makes the workers; what they tell is given to `receive`
@@ -98,7 +123,10 @@ export class Machine {
     const onSerialLine = (line: string): void => {
       this.#noticePanic(line);
       const mark = MARK_LINE.exec(line)?.[1];
-      if (mark !== undefined) this.#enter({ name: "mark", mark });
+      if (mark === undefined) return;
+      const ports = PORTS_MARK.exec(mark)?.[1];
+      if (ports === undefined) this.#enter({ name: "mark", mark });
+      else this.#noticePorts(ports);
     };
     this.#logs = { console: new GuestLog(onConsoleLine), serial: new GuestLog(onSerialLine) };
     this.#started = new Promise((resolve, reject) => {
@@ -123,6 +151,22 @@ export class Machine {
     return this.#events.on(name, listener);
   }
 
+  /**
+   * Saves the whole machine: processor, devices, memory, and what the guest has written to disks that are kept in
+   * memory. The machine goes on running; it stands still for some seconds meanwhile.
+   *
+   * @throws DinghyError if it has ended, or cannot be saved now
+   */
+  async save(): Promise<Blob> {
+    if (this.#exit) throw new DinghyError("The machine has ended and cannot be saved; start it again.");
+    if (this.#saving) throw new DinghyError("The machine is being saved already; wait for that.");
+    const saved = new Promise<Blob>((resolve, reject) => {
+      this.#saving = { pieces: [], resolve, reject };
+    });
+    this.#send({ type: "save" });
+    return saved;
+  }
+
   /** Presses the power button: the guest shuts down in order, if it listens. */
   powerButton(): void {
     this.#send({ type: "power" });
@@ -136,6 +180,47 @@ export class Machine {
   /** How the machine ended, or `undefined` while it runs. */
   get exit(): Exit | undefined {
     return this.#exit;
+  }
+
+  /**
+   * Connects to a TCP port of the guest. One that nobody listens on fails the connection's streams, with a
+   * {@link DinghyError}.
+   */
+  connect(port: number): Connection {
+    const { port1, port2 } = new MessageChannel();
+    const connection = openConnection(checkedPort(port), port1);
+    if (this.#exit) connection.close();
+    else this.#backend.send({ type: "connect-guest", port, channel: port2 }, [port2]);
+    return connection;
+  }
+
+  /**
+   * Asks a web server in the guest, as `fetch` would: the answer may still be arriving, and is taken as fast as it is read.
+   *
+   * @param port the server's TCP port, for example one that `docker run --publish` names
+   * @param request what to ask for; of an address, the path and the query count
+   * @throws GuestHttpError if nobody listens there (its `status` is 502), the answer is none (502) or late (504)
+   */
+  async fetch(port: number, request: Request | URL | string, init?: RequestInit): Promise<Response> {
+    return this.#http.fetch(checkedPort(port), request, init);
+  }
+
+  /**
+   * The guest's TCP ports at which something listens that can be reached from outside it, in order, as the guest that comes
+   * with dinghy tells them; among them those that `docker run --publish` names.
+   */
+  get ports(): readonly number[] {
+    return this.#ports;
+  }
+
+  /** In node: the ports of this computer that lead to the guest. */
+  get published(): readonly PublishedPort[] {
+    return this.#published;
+  }
+
+  /** After the end: resolves when the machine's workers and all that they held are gone. */
+  get gone(): Promise<void> {
+    return this.#gone ?? Promise.reject(new DinghyError("The machine still runs."));
   }
 
   /** What the guest printed on its serial port: the boot log. */
@@ -166,6 +251,8 @@ export class Machine {
       case "booting":
         this.#settleStart?.resolve();
         this.#settleStart = undefined;
+        // Whoever waits for the start listens from then on.
+        setTimeout(() => this.#earlyErrors.splice(0).forEach((error) => this.#events.emit("error", error)));
         this.#enter({ name: "booting" });
         break;
       case "output":
@@ -175,35 +262,54 @@ export class Machine {
       case "status":
         this.#events.emit("status", message.status);
         break;
+      case "published":
+        this.#published = message.ports;
+        break;
+      case "snapshot":
+        this.#saving?.pieces.push(message.bytes);
+        break;
+      case "saved":
+        this.#endSaving(message.failure);
+        break;
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;
       case "error":
-        this.#fail(message.message, message.fatal);
+        this.#fail(message.message, message.fatal, message.code);
         break;
     }
   }
 
-  #fail(text: string, fatal: boolean): void {
-    const error = new DinghyError(text);
+  #fail(text: string, fatal: boolean, code?: ErrorCode): void {
+    const error = new DinghyError(text, code);
     if (this.#settleStart && fatal) {
       this.#settleStart.reject(error);
       this.#settleStart = undefined;
-      this.#backend.terminate();
+      void this.#backend.terminate();
       return;
     }
-    this.#events.emit("error", error);
+    if (this.#settleStart) this.#earlyErrors.push(error);
+    else this.#events.emit("error", error);
     if (fatal) this.#end("stopped");
+  }
+
+  #endSaving(failure: string | undefined): void {
+    const saving = this.#saving;
+    this.#saving = undefined;
+    if (failure !== undefined) saving?.reject(new DinghyError(failure));
+    else saving?.resolve(new Blob(saving.pieces, { type: "application/octet-stream" }));
   }
 
   #end(reason: ExitReason, code?: number): void {
     if (this.#exit) return;
+    this.#endSaving("The machine has ended before it was saved.");
     const { serial, console } = this.#logs;
     const lastLines = serial.lastLines(LAST_LINES);
     // The kernel prints the same on both.
     lastLines.push(...console.lastLines(LAST_LINES).filter((line) => !lastLines.includes(line)));
     this.#exit = { reason, code, lastLines };
-    this.#backend.terminate();
+    this.#http.close();
+    this.#gone = this.#backend.terminate();
     this.#events.emit("exit", this.#exit);
   }
 
@@ -212,9 +318,24 @@ export class Machine {
     this.#events.emit("phase", phase);
   }
 
+  #noticePorts(text: string): void {
+    const ports = text.split("-").slice(1).map(Number);
+    this.#ports = ports.sort((a, b) => a - b);
+    this.#events.emit("ports", this.#ports);
+  }
+
   #noticePanic(line: string): void {
     this.#hasPanicked ||= line.includes(PANIC_TEXT);
   }
+}
+
+/** A TCP port.
+ * @throws DinghyError if it is none */
+function checkedPort(port: number): number {
+  if (!Number.isInteger(port) || port < 1 || port > 0xffff) {
+    throw new DinghyError(`The guest has no port ${port}; ports are numbers from 1 to 65535.`);
+  }
+  return port;
 }
 
 /** A size that fits the console device's 16-bit fields. */

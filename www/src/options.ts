@@ -8,10 +8,46 @@ export type { ClockSource, EngineChoice, EngineStatistics } from "./engine.js";
 export type ImageSource = string | URL | Uint8Array;
 
 /**
- * A disk image that is read in pieces, as the guest asks for them. What the guest writes stays in
- * memory and is gone when the machine ends.
+ * A disk image that is read in pieces, as the guest asks for them. What the guest writes to a raw image stays
+ * in memory and is gone when the machine ends.
  */
-export type DiskSource = string | URL | Blob;
+export type DiskSource = string | URL | Blob | ChunkedDiskSource;
+
+/** A disk image in chunks, as `cargo xtask chunks` writes it: verified, compressed, and fetched early. */
+export interface ChunkedDiskSource {
+  /** The address of its manifest, beside which its packs are. */
+  manifest: string | URL;
+  /**
+   * The name under which what the guest writes is kept in this browser: letters, digits, - and _. One machine
+   * at a time can use it; another one's `boot` fails with the code `disk-in-use`. In memory if not given.
+   */
+  overlay?: string;
+}
+
+/** Where the guest's connections go. */
+export type NetworkOptions =
+  /** There is no network card. */
+  | { to: "none" }
+  /** Nowhere; but `Machine.fetch` and `Machine.connect` reach the guest. */
+  | { to: "nowhere" }
+  /** Over a relay that speaks Wisp on a WebSocket. */
+  | {
+      to: "relay";
+      /** The relay's address, `wss:` or `ws:`. */
+      relay: string | URL;
+      /** Where names are asked for, by DNS over HTTPS; the relay's own `dns-query` if not given. */
+      dns?: string | URL;
+      /** Destinations, besides public ones, that the guest may try: `ADDRESS[/BITS][:PORT]`. The relay has its own policy. */
+      allow?: string[];
+    };
+
+/** A port of this computer behind which a port of the guest is found. */
+export interface PublishedPort {
+  /** The port of 127.0.0.1; 0 stands for one that is free. */
+  hostPort: number;
+  /** The guest's TCP port. */
+  guestPort: number;
+}
 
 /** Options of `Machine.boot` in a browser. */
 export interface BootOptions {
@@ -29,10 +65,23 @@ export interface BootOptions {
   clock?: ClockSource;
   /** What executes guest code; `"auto"` if not given. */
   engine?: EngineChoice;
+  /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
+  network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
   size?: TerminalSize;
   /** Told of each phase of the start, from the first download on. */
   onPhase?: (phase: Phase) => void;
+}
+
+/** Options of `Machine.restore` in a browser. */
+export interface RestoreOptions extends Pick<BootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
+  /** What `machine.save()` gave, in this browser, another one, or node. */
+  snapshot: ImageSource | Blob;
+  /**
+   * The disks that the machine was booted with, as they were then: what the guest has written since is in the
+   * snapshot.
+   */
+  disks?: DiskSource[];
 }
 
 /** The size of a terminal in characters. */
@@ -87,7 +136,18 @@ export const DEFAULT_COMMAND_LINE = "root=/dev/vda rw console=ttyS0 panic=-1";
 /** A failure that the user can do something about; its message is one clear sentence that says what. */
 export class DinghyError extends Error {
   override name = "DinghyError";
+
+  constructor(
+    message: string,
+    /** Which failure it is, where a program may want to know. */
+    readonly code?: ErrorCode,
+  ) {
+    super(message);
+  }
 }
+
+/** The failures that a program may want to know. */
+export type ErrorCode = /** Another machine uses the disk's overlay. */ "disk-in-use";
 
 /** The names of the engines. */
 export const ENGINES: readonly EngineChoice[] = ["auto", "interp", "jit"];

@@ -9,8 +9,9 @@ import { inputDevice } from "../lib/node/run.js";
 test("every option reaches its place", () => {
   const words =
     "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit " +
-    "--clock icount --timeout 1.5 --stats";
+    "--clock icount --overlay o --until ready --record-prefetch r --save s --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
+    command: "run",
     kernel: "k",
     initrd: "i",
     append: "a=b",
@@ -21,9 +22,42 @@ test("every option reaches its place", () => {
     memoryMiB: 512,
     clock: "icount",
     engine: "jit",
+    network: { to: "none" },
+    overlay: "o",
+    until: "ready",
+    recordPrefetch: "r",
+    restore: undefined,
+    save: "s",
     timeoutSeconds: 1.5,
     stats: true,
   });
+});
+
+test("a network has its policy and its ports", () => {
+  const words = "run --net host --publish 2375:2375 --publish 0:80 --net-allow 10.0.0.0/8:80";
+  assert.deepEqual(parseCommand(words.split(" ")).network, {
+    to: "host",
+    allow: ["10.0.0.0/8:80"],
+    publish: [
+      { hostPort: 2375, guestPort: 2375 },
+      { hostPort: 0, guestPort: 80 },
+    ],
+  });
+});
+
+test("a server has its folder, its address and its policy", () => {
+  const words =
+    "serve dist --port 0 --host 0.0.0.0 --allow public:443 --allow *.example --origin https://a.example --name-server 9.9.9.9";
+  assert.deepEqual(parseCommand(words.split(" ")), {
+    command: "serve",
+    folder: "dist",
+    host: "0.0.0.0",
+    port: 0,
+    allow: ["public:443", "*.example"],
+    origins: ["https://a.example"],
+    nameServer: "9.9.9.9:53",
+  });
+  assert.deepEqual(parseCommand(["serve", "dist"]).allow, []);
 });
 
 test("what is not named has a default", () => {
@@ -47,6 +81,16 @@ for (const [words, sentence] of [
   [["run", "--timeout", "-1"], /--help/],
   [["run", "--disk", ":ro"], /--disk needs the name of a disk image/],
   [["run", "--kernel"], /--kernel/],
+  [["run", "--net", "relay"], /--net cannot be "relay"; use none or host/],
+  [["run", "--publish", "80:80"], /--publish and --net-allow need --net host/],
+  [["run", "--net", "host", "--publish", "80"], /--publish takes two ports, not "80"/],
+  [["run", "--net", "host", "--publish", "80:0"], /--publish takes two ports/],
+  [["run", "--net", "host", "--clock", "icount"], /--net host needs --clock real/],
+  [["serve"], /takes one folder/],
+  [["serve", "a", "b"], /takes one folder/],
+  [["serve", "a", "--port", "99999"], /--port takes a number/],
+  [["serve", "a", "--name-server", "example"], /--name-server takes ADDRESS/],
+  [["run", "--restore", "s", "--kernel", "k"], /--restore takes kernel, initrd and command line from the snapshot/],
 ]) {
   test(`"${words.join(" ")}" is refused in one sentence`, () => {
     assert.throws(

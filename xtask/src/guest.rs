@@ -1,6 +1,7 @@
 //! The guest's disk: a Debian root file system with Docker, as an ext4 image that is the same, byte
 //! for byte, whenever it is made from the same inputs.
 
+mod chunks;
 mod docker_image;
 mod filesystem;
 mod packages;
@@ -12,7 +13,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::cache::{self, Key};
-use crate::workspace;
+use crate::command::{output_of, run};
+use crate::{node, workspace, www};
 
 /// Seconds since 1970 of every time in the image: the first of January 2026.
 const IMAGE_TIME: u64 = 1_767_225_600;
@@ -47,6 +49,57 @@ pub fn build() -> Result<()> {
         workspace::link(&image.join(file), &workspace::build_folder().join("guest").join(file))?;
     }
     Ok(())
+}
+
+/// The page's command line: with it the mark that Docker serves is on the serial port, where it is looked for.
+const COMMAND_LINE: &str = "root=/dev/vda rw console=ttyS0 panic=-1";
+/// Seconds after which a boot that records what it reads is given up.
+const RECORDING_SECONDS: &str = "900";
+
+/// Writes the image in chunks, unless that is in the cache, and links the folder as `build/guest/chunks`.
+/// The order of the chunks comes from a boot in node, so the image, the kernel and the emulator have to be
+/// built before.
+///
+/// # Errors
+/// If the guest does not boot to Docker, or the chunks cannot be written.
+pub fn build_chunks() -> Result<()> {
+    let build = workspace::build_folder();
+    let image = fs::canonicalize(build.join("guest/guest.ext4"))
+        .context("there is no guest image; build it with `cargo xtask guest`")?;
+    let kernel = fs::canonicalize(build.join("kernel/vmlinux"))
+        .context("there is no kernel; build it with `cargo xtask kernel`")?;
+    // Both are in the cache, where the folder's name tells what is in it. Which emulator records the order
+    // makes no difference to speak of.
+    let key = Key::new("chunks")
+        .text("image", &image.to_string_lossy())
+        .text("kernel", &kernel.to_string_lossy())
+        .text("writer", include_str!("guest/chunks.rs"));
+    let folder = cache::entry("chunks", key, |folder| {
+        let recording = folder.join("prefetch");
+        record(&recording)?;
+        let prefetch = fs::read_to_string(&recording)?
+            .lines()
+            .map(|line| line.parse().with_context(|| format!("{line:?} is no chunk")))
+            .collect::<Result<Vec<usize>>>()?;
+        fs::remove_file(&recording)?;
+        println!("guest: packing the image, {} chunks for a boot first ...", prefetch.len());
+        chunks::write(&image, &prefetch, &folder.join("chunks"))
+    })?;
+    workspace::link(&folder.join("chunks"), &build.join("guest/chunks"))
+}
+
+/// Boots the guest in node until Docker serves, and lists what it reads in `recording`.
+fn record(recording: &Path) -> Result<()> {
+    println!("guest: booting once, to record what a boot reads ...");
+    www::install_packages()?;
+    output_of(node::npm()?.args(["run", "--silent", "lib"]))?;
+    run(node::node()?
+        .args(["bin/dinghy.mjs", "run", "--until", "docker-ready", "--timeout", RECORDING_SECONDS])
+        .args(["--append", COMMAND_LINE])
+        .arg("--record-prefetch")
+        .arg(recording)
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null()))
 }
 
 /// Makes the image and its manifest in `folder`.

@@ -8,6 +8,7 @@ mod kernel;
 mod node;
 mod serve;
 mod setup;
+mod snapshot;
 mod stock;
 mod test;
 mod toolchain;
@@ -41,6 +42,10 @@ enum Chore {
     Kernel,
     /// Build the guest's disk into build/guest
     Guest,
+    /// Write the guest's disk in chunks into build/guest/chunks, in the order in which a boot reads them
+    Chunks,
+    /// Save the guest with Docker ready, as the page starts it, into build/guest
+    Snapshot,
     /// Build the page into www/dist
     Www,
     /// Build everything
@@ -84,6 +89,8 @@ fn run(chore: Chore) -> Result<()> {
         Chore::Wasm => wasm::build(),
         Chore::Kernel => kernel::build(),
         Chore::Guest => guest::build(),
+        Chore::Chunks => guest::build_chunks(),
+        Chore::Snapshot => www::build_package().and_then(|()| snapshot::build()),
         Chore::Www => www::build(),
         Chore::Build => build_all(),
         Chore::Run { port } => {
@@ -113,6 +120,9 @@ fn build_all() -> Result<()> {
     })?;
     guest::build()?;
     wasm::build()?;
+    guest::build_chunks()?;
+    www::build_package()?;
+    snapshot::build()?;
     www::build()?;
     println!("Built everything in {:.0} s.", started.elapsed().as_secs_f64());
     Ok(())

@@ -18,6 +18,15 @@ pub fn build() -> Result<()> {
     run(node::npm()?.args(["run", "--silent", "build"]))
 }
 
+/// Builds the npm package, which runs in node too, into `www/lib`.
+///
+/// # Errors
+/// As for [`build`].
+pub fn build_package() -> Result<()> {
+    install_packages()?;
+    run(node::npm()?.args(["run", "--silent", "lib"]))
+}
+
 /// Installs the page's npm packages exactly as the lock file says, unless that was done since the
 /// lock file last changed.
 ///

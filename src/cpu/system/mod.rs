@@ -27,6 +27,7 @@ mod time;
 
 use super::Helper;
 
+pub use control::XCR0_SUPPORTED;
 pub use exception::InterruptKind;
 pub use lift::{effects, lift};
 pub use msr::Msrs;

@@ -6,7 +6,7 @@ use crate::ir::{Op, Reg};
 use crate::mem::GuestPhysAddr;
 
 /// Model-specific registers that are plain state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Msrs {
     /// IA32_EFER.
     pub efer: u64,

@@ -3,7 +3,7 @@
 use super::state::{C1, DENORMAL, INVALID, OVERFLOW, PRECISION, UNDERFLOW, ZERO_DIVIDE};
 
 /// An 80-bit floating-point value as its bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[repr(C)]
 pub struct Float80 {
     /// The significand with its explicit integer bit 63.

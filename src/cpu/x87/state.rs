@@ -37,7 +37,7 @@ const CONTROL_WRITABLE: u16 = 0x1f3f;
 const CONTROL_ONES: u16 = 0x0040;
 
 /// x87 and MMX state. The default is the state after `FNINIT`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 #[repr(C)]
 pub struct X87 {
     /// R0 to R7, by physical number.
@@ -81,6 +81,12 @@ impl X87 {
     /// The state after reset (SDM vol. 3A table 9-1), which is not that of `FNINIT`.
     pub fn reset(&mut self) {
         *self = Self { control: CONTROL_ONES, in_use: 0xff, ..Self::default() };
+    }
+
+    /// Makes restored state one that can be: registers are numbered by TOP.
+    pub(in crate::cpu) fn put_right(&mut self) {
+        self.top &= 7;
+        self.set_control(self.control);
     }
 
     /// The control word.

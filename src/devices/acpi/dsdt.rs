@@ -1,15 +1,17 @@
 //! The differentiated system description table: what the guest cannot find by probing.
 //!
-//! It has no methods. Interpreting AML costs the guest much, and all there is to say is constant.
+//! Its one method tells what an event is about. Interpreting AML costs the guest much, and all else that there is
+//! to say is constant.
 
+use super::generation::GENERATION_ID_ADDRESS;
 use super::registers::{PM_BLOCK_LENGTH, PM_BLOCK_PORT, SLEEP_TYPE_SOFT_OFF};
 use super::tables::PciLayout;
 use super::{OEM_ID, OEM_REVISION, OEM_TABLE_ID};
-use crate::devices::isa::{CLOCK_LINE, SERIAL_LINE};
+use crate::devices::isa::{CLOCK_LINE, GENERATION_LINE, SERIAL_LINE};
 use crate::devices::serial::{SERIAL_PORT, SERIAL_PORT_COUNT};
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package,
-    PackageBuilder, ResourceTemplate, Scope,
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Method, Name,
+    Notify, Package, PackageBuilder, Path, ResourceTemplate, Scope,
 };
 use acpi_tables::sdt::Sdt;
 use acpi_tables::{Aml, AmlSink};
@@ -23,8 +25,8 @@ pub fn dsdt(pci: &PciLayout) -> Vec<u8> {
     let sleep_type = SLEEP_TYPE_SOFT_OFF;
     Name::new("_S5_".into(), &Package::new(vec![&sleep_type, &sleep_type, &0_u8, &0_u8]))
         .to_aml_bytes(&mut aml);
-    let scope_body: [fn(&PciLayout, &mut dyn AmlSink); 4] =
-        [host_bridge, motherboard, serial_port, real_time_clock];
+    let scope_body: [fn(&PciLayout, &mut dyn AmlSink); 6] =
+        [host_bridge, motherboard, serial_port, real_time_clock, generation_id, generic_events];
     let devices = scope_body.map(|device| Emitted { pci, device });
     Scope::new("_SB_".into(), devices.iter().map(|device| device as &dyn Aml).collect())
         .to_aml_bytes(&mut aml);
@@ -139,6 +141,42 @@ fn real_time_clock(_: &PciLayout, sink: &mut dyn AmlSink) {
             &Name::new(
                 "_CRS".into(),
                 &ResourceTemplate::new(vec![&io_range(0x70, 2), &isa_interrupt(CLOCK_LINE)]),
+            ),
+        ],
+    )
+    .to_aml_bytes(sink);
+}
+
+/// The virtual machine generation ID (Microsoft, "Virtual Machine Generation ID", version 1.0).
+fn generation_id(_: &PciLayout, sink: &mut dyn AmlSink) {
+    let address = GENERATION_ID_ADDRESS as u32;
+    Device::new(
+        "VGEN".into(),
+        vec![
+            &Name::new("_HID".into(), &"VMGENCTR"),
+            &Name::new("_CID".into(), &"VM_Gen_Counter"),
+            &Name::new("_DDN".into(), &"VM_Gen_Counter"),
+            // The lower and the upper half.
+            &Name::new("ADDR".into(), &Package::new(vec![&address, &0_u32])),
+        ],
+    )
+    .to_aml_bytes(sink);
+}
+
+/// The generic event device (ACPI 6.5 §5.6.9), whose one event is that the generation ID has changed.
+fn generic_events(_: &PciLayout, sink: &mut dyn AmlSink) {
+    const STATUS_CHANGE: u8 = 0x80;
+    Device::new(
+        "GED_".into(),
+        vec![
+            &Name::new("_HID".into(), &"ACPI0013"),
+            &Name::new("_UID".into(), &0_u8),
+            &Name::new("_CRS".into(), &ResourceTemplate::new(vec![&isa_interrupt(GENERATION_LINE)])),
+            &Method::new(
+                "_EVT".into(),
+                1,
+                true,
+                vec![&Notify::new(&Path::new("\\_SB_.VGEN"), &STATUS_CHANGE)],
             ),
         ],
     )

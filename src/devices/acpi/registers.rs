@@ -1,6 +1,7 @@
 //! The ACPI fixed-hardware registers: events, sleep control, PM timer, reset (ACPI 6.5 §4.8).
 
 use crate::devices::power::{PowerRequest, PowerSwitch};
+use crate::devices::saved::saved_fields;
 use crate::devices::{BusDevice, InterruptLine};
 use crate::host::Clock;
 use std::sync::Arc;
@@ -119,6 +120,23 @@ impl PowerManagement {
 
 fn ticks_at(now_ns: u64) -> u64 {
     (u128::from(now_ns) * PM_TIMER_HZ / NS_PER_SECOND) as u64
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the registers.
+    PowerManagementState of PowerManagement {
+        status: u16,
+        enable: u16,
+        control: u16,
+        half_periods_seen: u64,
+    }
+}
+
+impl PowerManagement {
+    fn put_right(&mut self) {
+        // More than there are in the time that a machine can count.
+        self.half_periods_seen = self.half_periods_seen.min(ticks_at(u64::MAX) >> 31);
+    }
 }
 
 impl BusDevice for PowerManagement {

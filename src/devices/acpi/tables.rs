@@ -1,6 +1,7 @@
 //! The static tables (ACPI 6.5 §5.2), laid out in one image for guest memory.
 
 use super::dsdt::dsdt;
+use super::generation::GENERATION_ID_ADDRESS;
 use super::registers::{
     PM_BLOCK_PORT, PM_TIMER_OFFSET, PM1_CONTROL_OFFSET, PM1_EVENT_OFFSET, RESET_OFFSET, RESET_VALUE,
 };
@@ -82,7 +83,7 @@ impl AcpiTables {
     /// Where machines have them: the BIOS area, where a guest without a pointer searches too.
     pub const BASE: u32 = 0xe_0000;
     /// Bytes that they may take.
-    pub const CAPACITY: usize = 0x2_0000;
+    pub const CAPACITY: usize = (GENERATION_ID_ADDRESS - Self::BASE as u64) as usize;
 
     /// The tables for `config`, to be written at `base` (a multiple of 64).
     pub fn new(base: u32, config: &AcpiConfig) -> Self {
@@ -286,7 +287,7 @@ mod tests {
     fn the_dsdt_is_small_and_has_every_device() {
         let dsdt = tables(&AcpiConfig::default()).remove(3).1;
         assert!(dsdt.len() < 1024, "{} bytes", dsdt.len());
-        for name in [b"_S5_", b"PCI0", b"_PRT", b"COM1", b"RTC_", b"MBRD"] {
+        for name in [b"_S5_", b"PCI0", b"_PRT", b"COM1", b"RTC_", b"MBRD", b"VGEN", b"GED_"] {
             assert!(dsdt.windows(4).any(|window| window == name), "{}", String::from_utf8_lossy(name));
         }
     }

@@ -4,9 +4,11 @@
 //! [`ApicInbox`](super::apic_bus::ApicInbox).
 
 mod registers;
+mod state;
 mod timer;
 
 pub use registers::ApicAccessError;
+pub use state::LocalApicState;
 
 use super::apic_bus::{ApicBus, ApicInbox, DeliveryMode, LVT_MASKED, TriggerMode, highest_set};
 use crate::host::Clock;

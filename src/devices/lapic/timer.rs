@@ -2,8 +2,10 @@
 //!
 //! Its input clock and the TSC both run at 1 GHz, so that a tick is a nanosecond of machine time.
 
+use serde::{Deserialize, Serialize};
+
 /// Bits 18:17 of the timer's local vector table entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum TimerMode {
     /// Counts down once.
     #[default]
@@ -26,7 +28,7 @@ impl TimerMode {
 }
 
 /// The count-down and the deadline, without the vector that they raise.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Timer {
     mode: TimerMode,
     initial_count: u32,

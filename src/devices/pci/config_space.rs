@@ -255,7 +255,7 @@ impl ConfigSpace {
 
     /// Puts saved registers back. Only writable bits are taken, so that a saved image cannot turn
     /// the function into another one.
-    pub fn restore_registers(&mut self, registers: &[u8; CONFIG_BYTES]) {
+    pub fn restore_registers(&mut self, registers: &[u8]) {
         self.write(0, registers);
     }
 }

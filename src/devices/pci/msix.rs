@@ -2,6 +2,7 @@
 
 use super::ConfigSpace;
 use crate::devices::MessageInterrupt;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// Bytes of one table entry.
@@ -13,7 +14,7 @@ const CONTROL_FUNCTION_MASK: u16 = 1 << 14;
 const VECTOR_MASKED: u32 = 1;
 
 /// One entry of the table: the message, and whether it is held back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MsixEntry {
     /// Address of the message's memory write.
     pub address: u64,
@@ -44,7 +45,7 @@ impl MsixEntry {
 }
 
 /// The part of an MSI-X table that a snapshot keeps; the message control word is in configuration space.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MsixState {
     /// The table.
     pub entries: Vec<MsixEntry>,

@@ -223,6 +223,16 @@ pub struct ConfigPorts {
 }
 
 impl ConfigPorts {
+    /// The address register, to be saved.
+    pub fn address(&self) -> u32 {
+        self.address
+    }
+
+    /// Puts a saved address register back.
+    pub fn set_address(&mut self, address: u32) {
+        self.address = address & !Self::RESERVED;
+    }
+
     const ENABLE: u32 = 1 << 31;
     const RESERVED: u32 = 0x7f00_0003;
     const BUS_AND_FUNCTION: u32 = 0x00ff_0700;

@@ -1,8 +1,10 @@
 //! One counter of the 8254. Its state is a function of the tick count since it was loaded, so that nothing
 //! happens between accesses and deadlines.
 
+use serde::{Deserialize, Serialize};
+
 /// How a counter counts and what its output does (8254 data sheet, "mode definitions").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Mode {
     /// Mode 0: output rises at the end of the count.
     #[default]
@@ -52,7 +54,7 @@ impl Mode {
 }
 
 /// Which bytes of the count the port reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 enum ByteAccess {
     Low,
     High,
@@ -61,7 +63,7 @@ enum ByteAccess {
 }
 
 /// One counter. All times are in ticks of 1.193182 MHz since the machine started.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Channel {
     mode: Mode,
     access: ByteAccess,
@@ -84,6 +86,13 @@ impl Channel {
     /// A counter that does nothing, with this level at its gate.
     pub fn new(gate: bool) -> Self {
         Self { gate, is_null_count: true, ..Self::default() }
+    }
+
+    /// Makes a restored counter one that can be: a count in range, begun before `now`.
+    pub fn put_right(&mut self, now: u64) {
+        self.reload = self.reload.min(0x1_0000);
+        self.started = self.started.map(|started| started.min(now));
+        self.paused = self.paused.map(|counted| counted.min(now));
     }
 
     /// Takes a control word (not a latch command) for this counter.

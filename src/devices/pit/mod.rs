@@ -4,6 +4,7 @@ mod channel;
 
 use super::InterruptLine;
 use super::bus::PortDevice;
+use super::saved::saved_fields;
 use crate::host::Clock;
 use channel::Channel;
 use std::sync::Arc;
@@ -111,6 +112,27 @@ impl Pit {
             if value & 1 << 4 == 0 {
                 channel.latch_status(now);
             }
+        }
+    }
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the timer.
+    PitState of Pit {
+        channels: [Channel; 3],
+        followed_until: u64,
+        is_line_high: bool,
+        is_speaker_on: bool,
+        gate2: bool,
+    }
+}
+
+impl Pit {
+    fn put_right(&mut self) {
+        let now = self.now();
+        self.followed_until = self.followed_until.min(now);
+        for channel in &mut self.channels {
+            channel.put_right(now);
         }
     }
 }

@@ -1,7 +1,9 @@
 //! Calendar dates from seconds since 1970 and back, by the proleptic Gregorian calendar, UTC.
 
+use serde::{Deserialize, Serialize};
+
 /// A point in calendar time, to the second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DateTime {
     /// Year, e.g. 2026.
     pub year: i64,

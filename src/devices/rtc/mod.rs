@@ -4,6 +4,7 @@ mod calendar;
 
 use super::InterruptLine;
 use super::bus::PortDevice;
+use super::saved::saved_fields;
 use crate::host::Clock;
 use calendar::DateTime;
 use std::sync::Arc;
@@ -52,6 +53,10 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// How long before an update the guest is warned of it.
 const UPDATE_WARNING_NS: u64 = 244_000;
 const SECONDS_OF_DAY: i64 = 86_400;
+/// Bytes of registers and memory.
+const MEMORY_BYTES: usize = 128;
+/// The most that a restored clock may differ from the host's: 10,000 years.
+const LARGEST_OFFSET_S: i64 = 10_000 * 366 * SECONDS_OF_DAY;
 
 /// The clock. Its time is the host's calendar time when the machine started, plus the machine's time, plus
 /// what the guest has changed.
@@ -59,7 +64,7 @@ pub struct RealTimeClock {
     clock: Arc<dyn Clock>,
     line: Arc<dyn InterruptLine>,
     index: u8,
-    memory: [u8; 128],
+    memory: Vec<u8>,
     /// Nanoseconds since 1970 at machine time zero, without whole seconds that the guest has added.
     base_ns: u64,
     guest_offset_s: i64,
@@ -76,7 +81,7 @@ impl RealTimeClock {
     /// A clock that shows the host's time in UTC and drives `line` (IRQ 8).
     pub fn new(clock: Arc<dyn Clock>, line: Arc<dyn InterruptLine>) -> Self {
         let base_ns = clock.started_at().unix_ns;
-        let mut memory = [0; 128];
+        let mut memory = vec![0; MEMORY_BYTES];
         memory[usize::from(REGISTER_A)] = A_DEFAULT;
         memory[usize::from(REGISTER_B)] = B_24_HOURS;
         Self {
@@ -284,6 +289,31 @@ impl RealTimeClock {
 
     fn update_line(&self) {
         self.line.set_level(self.flags & self.register_b() & INTERRUPTS != 0);
+    }
+}
+
+saved_fields! {
+    /// What a snapshot keeps of the clock. The time itself is the host's.
+    RtcState of RealTimeClock {
+        index: u8,
+        memory: Vec<u8>,
+        guest_offset_s: i64,
+        held: Option<DateTime>,
+        flags: u8,
+        followed_ns: u64,
+    }
+}
+
+impl RealTimeClock {
+    fn put_right(&mut self) {
+        self.base_ns = self.clock.started_at().unix_ns;
+        self.memory.resize(MEMORY_BYTES, 0);
+        self.index &= 0x7f;
+        self.guest_offset_s = self.guest_offset_s.clamp(-LARGEST_OFFSET_S, LARGEST_OFFSET_S);
+        self.held = self.held.map(|date| DateTime::from_unix(date.to_unix()));
+        self.followed_ns = self.followed_ns.min(self.clock.now_ns());
+        // The calendar has gone on while the machine was saved.
+        self.find_alarm();
     }
 }
 

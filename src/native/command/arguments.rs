@@ -51,6 +51,15 @@ pub struct RunArguments {
     #[arg(long = "share", value_name = "DIR:TAG[:ro]")]
     pub shares: Vec<ShareArgument>,
 
+    /// Go on with the machine in this snapshot; kernel, memory and processor are its own
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "append"])]
+    pub restore: Option<PathBuf>,
+
+    /// Save the machine in this file when the run ends and the guest still runs: at Ctrl-A X, or when the time is
+    /// over
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
+
     /// Memory in MiB
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub memory: u64,

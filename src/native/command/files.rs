@@ -1,7 +1,7 @@
 //! The files that a machine is made of, and its disks.
 
 use super::arguments::{DiskArgument, RunArguments, ShareArgument};
-use crate::host::{BlockSource, Progress};
+use crate::host::{BlockError, BlockSource, DiskChange, Progress};
 use crate::native::{DirectoryTree, DirectoryTreeError, FileDisk, FileDiskError};
 use crate::storage::CopyOnWrite;
 use crate::virtio::p9::Share;
@@ -13,6 +13,8 @@ const DEFAULT_KERNEL: &str = "build/kernel/vmlinux";
 const DEFAULT_GUEST: &str = "build/guest/guest.ext4";
 /// `earlyprintk` shows what happens before hvc0 is there; `panic=-1` makes a panic end the run at once.
 const DEFAULT_COMMAND_LINE: &str = "earlyprintk=ttyS0 console=hvc0 quiet panic=-1";
+/// Docker's port by convention; where it is published, the guest's Docker is told to serve its API there.
+const DOCKER_PORT: u16 = 2375;
 const ROOT_ON_DISK: &str = " root=/dev/vda rw";
 
 /// Why the files do not make a machine.
@@ -49,7 +51,9 @@ pub enum FileError {
 
 /// What the files hold.
 pub struct Files {
-    pub kernel: Vec<u8>,
+    /// Not read yet when the machine comes from a snapshot.
+    kernel: Option<Vec<u8>>,
+    pub snapshot: Option<Vec<u8>>,
     pub initrd: Option<Vec<u8>>,
     pub command_line: String,
     pub disks: Vec<SharedDisk>,
@@ -62,14 +66,14 @@ impl Files {
     /// # Errors
     /// When one of them cannot be used.
     pub fn open(arguments: &RunArguments) -> Result<Self, FileError> {
-        let kernel = match &arguments.kernel {
-            Some(path) => read("kernel", path, "name a vmlinux or a bzImage with --kernel")?,
-            None => read(
-                "kernel",
-                Path::new(DEFAULT_KERNEL),
-                "build it (cargo xtask kernel) and start dinghy in the project's directory, \
-                 or name one with --kernel",
-            )?,
+        let snapshot = arguments.restore.as_deref();
+        let snapshot = snapshot
+            .map(|path| read("snapshot", path, "name a file that --save has written with --restore"))
+            .transpose()?;
+        let kernel = match (&arguments.kernel, &snapshot) {
+            (Some(path), _) => Some(read("kernel", path, "name a vmlinux or a bzImage with --kernel")?),
+            (None, Some(_)) => None,
+            (None, None) => Some(read_default_kernel()?),
         };
         let initrd = arguments
             .initrd
@@ -93,9 +97,20 @@ impl Files {
         }
         let command_line = arguments.append.clone().unwrap_or_else(|| {
             let root = if initrd.is_none() && !disks.is_empty() { ROOT_ON_DISK } else { "" };
-            format!("{DEFAULT_COMMAND_LINE}{root}")
+            let serves_docker = arguments.published.iter().any(|port| port.guest_port == DOCKER_PORT);
+            let docker =
+                if serves_docker { format!(" dinghy.docker-port={DOCKER_PORT}") } else { String::new() };
+            format!("{DEFAULT_COMMAND_LINE}{root}{docker}")
         });
-        Ok(Self { kernel, initrd, command_line, disks, shares: arguments.shares.clone() })
+        Ok(Self { kernel, snapshot, initrd, command_line, disks, shares: arguments.shares.clone() })
+    }
+
+    /// The kernel.
+    ///
+    /// # Errors
+    /// When the machine came from a snapshot, and the default kernel for its restart is not there.
+    pub fn kernel(&self) -> Result<Vec<u8>, FileError> {
+        self.kernel.clone().map_or_else(read_default_kernel, Ok)
     }
 
     /// The shared directories, opened for a new machine.
@@ -123,6 +138,15 @@ fn raise_file_limit() {
 
 fn read(what: &'static str, path: &Path, advice: &'static str) -> Result<Vec<u8>, FileError> {
     std::fs::read(path).map_err(|source| FileError::Read { what, path: path.to_owned(), source, advice })
+}
+
+fn read_default_kernel() -> Result<Vec<u8>, FileError> {
+    read(
+        "kernel",
+        Path::new(DEFAULT_KERNEL),
+        "build it (cargo xtask kernel) and start dinghy in the project's directory, \
+         or name one with --kernel",
+    )
 }
 
 fn default_guest() -> Result<SharedDisk, FileError> {
@@ -172,6 +196,18 @@ impl BlockSource for SharedDisk {
 
     fn discard(&mut self, offset: u64, length: u64) -> Progress {
         self.lock().discard(offset, length)
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        self.lock().image()
+    }
+
+    fn has_changes(&self) -> bool {
+        self.lock().has_changes()
+    }
+
+    fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {
+        self.lock().visit_changes(visitor)
     }
 }
 

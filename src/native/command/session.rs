@@ -6,10 +6,13 @@ use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
-use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, RunOutcome};
+use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, Restorer, RunOutcome};
 use crate::native::{HostNetwork, HostNetworkError, NetworkWaker, SystemClock, SystemEntropy};
 use crate::net::Policy;
-use std::io;
+use crate::snapshot::SnapshotError;
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -40,6 +43,14 @@ pub enum SessionError {
     /// The operating system has no randomness.
     #[error("the operating system gives no random bytes: {0}")]
     Entropy(#[from] getrandom::Error),
+    /// The machine cannot be saved.
+    #[error("cannot save the machine in {path}: {source}")]
+    Save {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: SnapshotError,
+    },
     /// The guest cannot have the network that was asked for.
     #[error(transparent)]
     Network(#[from] HostNetworkError),
@@ -100,6 +111,7 @@ pub struct Session {
     clock: ClockArgument,
     timeout: Option<Duration>,
     network: Option<HostNetwork>,
+    save: Option<PathBuf>,
     instructions: u64,
 }
 
@@ -121,6 +133,7 @@ impl Session {
             clock: arguments.clock,
             timeout: arguments.timeout,
             network,
+            save: arguments.save.clone(),
             instructions: 0,
         })
     }
@@ -138,7 +151,7 @@ impl Session {
         let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let output = StandardOutput::new();
         // The first machine comes before raw mode, so that its errors are shown as usual.
-        let mut machine = self.build_machine(&output)?;
+        let mut machine = self.build_machine(&output, self.files.snapshot.as_deref())?;
         let raw_mode = RawMode::enter().map_err(SessionError::Terminal)?;
         let console = GuestConsole::from_command_line(&self.files.command_line);
         let keyboard = Keyboard::start(machine.handle(), console, raw_mode.is_some(), std::thread::current())
@@ -147,21 +160,31 @@ impl Session {
             let ending = run_machine(&mut machine, &keyboard, &output, end);
             self.instructions += machine.statistics().instructions;
             match ending? {
-                Some(ending) => return Ok(ending),
+                Some(ending) => {
+                    if let (Ending::Quit | Ending::TimedOut, Some(path)) = (&ending, &self.save) {
+                        save(&mut machine, path)?;
+                    }
+                    return Ok(ending);
+                }
                 None if end.is_some_and(|end| Instant::now() >= end) => return Ok(Ending::TimedOut),
                 None if keyboard.wants_to_quit() => return Ok(Ending::Quit),
                 None => {
                     log::info!("the guest restarts");
                     // Its memory is freed before the next one's is taken.
                     drop(machine);
-                    machine = self.build_machine(&output)?;
+                    machine = self.build_machine(&output, None)?;
                     keyboard.connect(machine.handle());
                 }
             }
         }
     }
 
-    fn build_machine(&self, output: &StandardOutput) -> Result<Machine, SessionError> {
+    /// Boots a machine, or makes that in the snapshot.
+    fn build_machine(
+        &self,
+        output: &StandardOutput,
+        snapshot: Option<&[u8]>,
+    ) -> Result<Machine, SessionError> {
         let clock = match self.clock {
             ClockArgument::Real => ClockSource::Real(Arc::new(SystemClock::start_now())),
             ClockArgument::Icount => ClockSource::Instructions,
@@ -175,10 +198,10 @@ impl Session {
         };
         let network = self.network.as_ref().map(start_network).transpose()?;
         let (network, network_waker) = network.unzip();
-        let machine = Machine::new(MachineConfig {
+        let config = MachineConfig {
             memory_bytes: self.memory_bytes,
             cpu_model: self.cpu_model,
-            kernel: self.files.kernel.clone(),
+            kernel: if snapshot.is_none() { self.files.kernel()? } else { Vec::new() },
             initrd: self.files.initrd.clone(),
             command_line: self.files.command_line.clone(),
             clock,
@@ -192,12 +215,29 @@ impl Session {
             code: None,
             network,
             shares: self.files.open_shares()?,
-        })?;
+        };
+        let machine = match snapshot {
+            None => Machine::new(config)?,
+            Some(snapshot) => {
+                let mut restorer = Restorer::new(config);
+                restorer.push(snapshot)?;
+                restorer.finish()?
+            }
+        };
         if let Some(waker) = network_waker {
             waker.connect(machine.handle(), std::thread::current());
         }
         Ok(machine)
     }
+}
+
+/// Saves a machine in a file.
+fn save(machine: &mut Machine, path: &Path) -> Result<(), SessionError> {
+    let failed = |source| SessionError::Save { path: path.to_owned(), source };
+    let output = |error: io::Error| SnapshotError::Output(error.to_string());
+    let mut file = BufWriter::new(File::create(path).map_err(output).map_err(failed)?);
+    machine.save(&mut |bytes| file.write_all(bytes).map_err(output)).map_err(failed)?;
+    file.flush().map_err(output).map_err(failed)
 }
 
 /// The network that `arguments` ask for.
@@ -246,7 +286,7 @@ fn run_machine(
         output.flush().map_err(SessionError::Output)?;
         let crashed = |reason| Ending::Crashed { reason, last_lines: machine.last_console_lines() };
         let deadline_ns = match outcome {
-            RunOutcome::LimitReached => None,
+            RunOutcome::LimitReached | RunOutcome::SaveRequested => None,
             RunOutcome::Idle { deadline_ns } => Some(deadline_ns),
             RunOutcome::PoweredOff => return Ok(Some(Ending::PoweredOff)),
             RunOutcome::Exited(code) => return Ok(Some(Ending::Exited(code))),

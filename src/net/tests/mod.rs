@@ -3,6 +3,7 @@
 
 mod frames;
 mod guest;
+mod handover;
 mod outside;
 mod tcp;
 mod udp;

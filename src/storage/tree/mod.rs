@@ -28,7 +28,7 @@ pub struct NodeId(pub u64);
 pub struct HandleId(pub u64);
 
 /// How a file is opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct OpenMode {
     /// The contents may be read.
     pub is_readable: bool,
@@ -54,7 +54,7 @@ pub struct DirectoryEntry<'a> {
 }
 
 /// How an extended attribute is set (setxattr(2)).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum ExtendedChange {
     /// Make it or replace it.
     Any,

@@ -56,6 +56,16 @@ impl BlkDevice {
         }
     }
 
+    /// What the disk's contents are in.
+    pub fn source(&self) -> &dyn BlockSource {
+        self.source.as_ref()
+    }
+
+    /// What the disk's contents are in, to be put back before the guest runs.
+    pub fn source_mut(&mut self) -> &mut dyn BlockSource {
+        self.source.as_mut()
+    }
+
     /// Requests that wait for the source.
     pub fn waiting_requests(&self) -> usize {
         self.waiting.len()

@@ -3,9 +3,10 @@
 use super::request::Request;
 use super::{BlkDevice, REQUEST_QUEUE};
 use crate::virtio::{DeviceContext, DeviceError};
+use serde::{Deserialize, Serialize};
 
 /// The requests that waited for the source.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct BlkState {
     /// First descriptor and finished bytes of each, in the order of their arrival.
     pub waiting: Vec<(u16, u64)>,

@@ -44,6 +44,11 @@ impl ConsoleDevice {
         Self { output, config: ConsoleConfig { columns, rows }, input: VecDeque::new(), is_size_told: false }
     }
 
+    /// Prints `bytes`, in place of the guest.
+    pub fn print(&mut self, bytes: &[u8]) {
+        self.output.write(bytes);
+    }
+
     /// Bytes of input that the guest has not taken yet.
     pub fn waiting_input(&self) -> usize {
         self.input.len()

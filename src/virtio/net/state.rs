@@ -2,9 +2,10 @@
 
 use super::{NetDevice, RECEIVE_QUEUE};
 use crate::virtio::{DeviceContext, DeviceError};
+use serde::{Deserialize, Serialize};
 
 /// What the driver has accepted, and the buffers that it has lent.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetState {
     /// Accepted features; zero while no driver runs.
     pub features: u64,

@@ -68,6 +68,11 @@ impl P9Device {
         }
     }
 
+    /// The name by which the guest mounts it.
+    pub fn tag(&self) -> &str {
+        self.tag.as_str()
+    }
+
     /// Requests that wait for the tree or for a lock.
     pub fn waiting_requests(&self) -> usize {
         self.waiting.len()

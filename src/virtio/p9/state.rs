@@ -5,9 +5,10 @@ use super::server::ServerState;
 use super::{P9Device, REQUEST_QUEUE};
 use crate::storage::tree::FileError;
 use crate::virtio::{DeviceContext, DeviceError};
+use serde::{Deserialize, Serialize};
 
 /// The session with the guest.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct P9State {
     /// What the server knows.
     pub server: ServerState,

@@ -20,6 +20,13 @@ impl RngDevice {
     }
 }
 
+impl RngDevice {
+    /// Where the bytes come from.
+    pub fn source_mut(&mut self) -> &mut dyn Entropy {
+        self.source.as_mut()
+    }
+}
+
 impl VirtioDevice for RngDevice {
     fn device_type(&self) -> DeviceType {
         DeviceType::Entropy

@@ -1,5 +1,6 @@
 /** The arguments of the `dinghy` command. */
 
+import { isIPv4 } from "node:net";
 import { parseArgs } from "node:util";
 
 import {
@@ -10,9 +11,10 @@ import {
   type EngineChoice,
   ENGINES,
   MEMORY_LIMITS_MIB,
+  type PublishedPort,
 } from "../options.js";
 import { reason } from "../worker/download.js";
-import type { DiskFile } from "./protocol.js";
+import type { DiskFile, NodeNetwork } from "./protocol.js";
 
 /** What `dinghy run` is to do. */
 export interface RunArguments {
@@ -25,12 +27,38 @@ export interface RunArguments {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  network: NodeNetwork;
+  /** Where the writes to the first disk are kept. */
+  overlay: string | undefined;
+  /** The mark at which the run ends. */
+  until: string | undefined;
+  recordPrefetch: string | undefined;
+  /** A snapshot to go on from. */
+  restore: string | undefined;
+  /** Where to save the machine at the end, if the guest still runs. */
+  save: string | undefined;
   timeoutSeconds: number | undefined;
   stats: boolean;
 }
 
+/** What `dinghy serve` is to do. */
+export interface ServeArguments {
+  folder: string;
+  host: string;
+  port: number;
+  allow: string[];
+  origins: string[];
+  nameServer: string | undefined;
+}
+
+/** A command with its arguments. */
+export type Command = ({ command: "run" } & RunArguments) | ({ command: "serve" } & ServeArguments);
+
 /** The help text. */
 export const USAGE = `Usage: dinghy run [options]
+       dinghy serve DIR [options]
+
+dinghy run
 
 Boots Linux on an emulated x86_64 machine, with the guest's console on this terminal.
 
@@ -40,18 +68,49 @@ Options:
   --append TEXT        the kernel's command line, in place of the default
   --disk FILE[:ro]     disk image, vda first; writes go to the file, unless :ro
                        (default, without --initrd: the Docker guest, its writes kept in memory)
+  --overlay FILE       keep what the guest writes to its first disk in FILE, and leave the image as it is
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
+  --net none|host      the guest's network: none, or connections from this computer (default none)
+  --publish HOST:GUEST let 127.0.0.1:HOST reach the guest's TCP port GUEST; may be given again
+  --net-allow ADDRESS[/BITS][:PORT]
+                       let the guest reach these addresses, which are not public; 127.0.0.1 is
+                       host.dinghy.internal there; may be given again
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
+  --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
+  --save FILE          save the machine in this file when the run ends and the guest still runs: at Ctrl-A X,
+                       at the mark of --until, or when the time is over
   --timeout SECONDS    give up after this time, with exit code 124
+  --until MARK         end when the guest's serial port carries the line dinghy:MARK, for example docker-ready
+  --record-prefetch FILE
+                       list in FILE the 256 KiB chunks of the first disk that the guest reads, as it reads them
   --stats              print one line of JSON on stderr at the end
   --help               print this text
+
+Where port 2375 of the guest is published and --append is not given, the guest's Docker is told to
+serve its API there.
 
 On a terminal, Ctrl-A X ends the machine, Ctrl-A Ctrl-A types Ctrl-A.
 
 Exit code: 0 power-off, 3 guest panic or triple fault, 2 bad arguments or files, 124 timeout.
+
+dinghy serve DIR
+
+Serves a folder of files, such as the built page, isolated so that its memory can be shared; beside it
+a relay for the guest's connections (Wisp, at /relay/) and DNS over HTTPS (at /relay/dns-query).
+Previews of the guest's web servers get origins of their own, http://pPORT.dinghy.localhost.
+
+Options:
+  --port NUMBER        the port to listen on (default 8080; 0 takes one that is free)
+  --host ADDRESS       the address to listen on (default 127.0.0.1)
+  --allow DESTINATION  let the relay connect there: public for all public addresses, ADDRESS[/BITS],
+                       NAME or *.NAME, each with or without :PORT; may be given again (default: nowhere)
+  --origin ORIGIN      let pages of this origin use the relay, besides this server's own on a loopback
+                       address; may be given again
+  --name-server ADDRESS[:PORT]
+                       whom to ask for names (default: as this computer is configured)
 `;
 
 /**
@@ -60,30 +119,95 @@ Exit code: 0 power-off, 3 guest panic or triple fault, 2 bad arguments or files,
  * @returns `"help"` when the help text is asked for
  * @throws DinghyError that says which argument is wrong and what would be right
  */
-export function parseCommand(words: readonly string[]): RunArguments | "help" {
+export function parseCommand(words: readonly string[]): Command | "help" {
   const [command, ...rest] = words;
   if (command === undefined || command === "--help" || command === "help") return "help";
+  if (command === "serve") return parseServe(rest);
   if (command !== "run") {
-    throw new DinghyError(`There is no command "${command}"; use \`dinghy run\` (see \`dinghy --help\`).`);
+    throw new DinghyError(
+      `There is no command "${command}"; use \`dinghy run\` or \`dinghy serve\` (see \`dinghy --help\`).`,
+    );
   }
   const values = optionValues(rest);
   if (values.help) return "help";
+  if (values.restore !== undefined && (values.kernel ?? values.initrd ?? values.append) !== undefined) {
+    throw new DinghyError("--restore takes kernel, initrd and command line from the snapshot; leave out the others.");
+  }
   return {
+    command,
     kernel: values.kernel,
     initrd: values.initrd,
     append: values.append,
     disks: (values.disk ?? []).map(diskFile),
     memoryMiB: memory(values.memory),
+    network: network(values),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
     engine: choice("--engine", values.engine ?? "auto", ENGINES),
+    overlay: values.overlay,
+    until: values.until,
+    recordPrefetch: values["record-prefetch"],
+    restore: values.restore,
+    save: values.save,
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
     stats: values.stats ?? false,
   };
 }
 
-function optionValues(words: string[]) {
+function parseServe(words: string[]): Command | "help" {
+  const { values, positionals } = parsed(() =>
+    parseArgs({
+      args: words,
+      options: {
+        port: { type: "string" },
+        host: { type: "string" },
+        allow: { type: "string", multiple: true },
+        origin: { type: "string", multiple: true },
+        "name-server": { type: "string" },
+        help: { type: "boolean" },
+      },
+      strict: true,
+      allowPositionals: true,
+    }),
+  );
+  if (values.help) return "help";
+  const [folder, ...others] = positionals;
+  if (folder === undefined || others.length > 0) {
+    throw new DinghyError("dinghy serve takes one folder; use for example dinghy serve www/dist.");
+  }
+  const port = /^\d+$/.test(values.port ?? "8080") ? Number(values.port ?? "8080") : NaN;
+  if (!(port <= 0xffff)) throw new DinghyError(`--port takes a number to 65535, not "${values.port}".`);
+  return {
+    command: "serve",
+    folder,
+    host: values.host ?? "127.0.0.1",
+    port,
+    allow: values.allow ?? [],
+    origins: values.origin ?? [],
+    nameServer: values["name-server"] === undefined ? undefined : nameServer(values["name-server"]),
+  };
+}
+
+function nameServer(text: string): string {
+  const [address = "", port = "53", ...others] = text.split(":");
+  if (!isIPv4(address) || !/^\d+$/.test(port) || others.length > 0) {
+    throw new DinghyError(`--name-server takes ADDRESS[:PORT], not "${text}"; use for example --name-server 9.9.9.9.`);
+  }
+  return `${address}:${port}`;
+}
+
+/** What a parser of arguments gives; what it finds wrong is said in one sentence. */
+function parsed<Values>(parse: () => Values): Values {
   try {
-    return parseArgs({
+    return parse();
+  } catch (error) {
+    const [sentence = ""] = reason(error).split(/\.\s|\n/);
+    throw new DinghyError(`${sentence.replace(/\.$/, "")}; see \`dinghy --help\`.`);
+  }
+}
+
+function optionValues(words: string[]) {
+  return parsed(() =>
+    parseArgs({
       args: words,
       options: {
         kernel: { type: "string" },
@@ -92,18 +216,23 @@ function optionValues(words: string[]) {
         disk: { type: "string", multiple: true },
         memory: { type: "string" },
         engine: { type: "string" },
+        net: { type: "string" },
+        publish: { type: "string", multiple: true },
+        "net-allow": { type: "string", multiple: true },
         clock: { type: "string" },
+        overlay: { type: "string" },
+        until: { type: "string" },
+        "record-prefetch": { type: "string" },
+        restore: { type: "string" },
+        save: { type: "string" },
         timeout: { type: "string" },
         stats: { type: "boolean" },
         help: { type: "boolean" },
       },
       strict: true,
       allowPositionals: false,
-    }).values;
-  } catch (error) {
-    const [sentence = ""] = reason(error).split(/\.\s|\n/);
-    throw new DinghyError(`${sentence.replace(/\.$/, "")}; see \`dinghy --help\`.`);
-  }
+    }),
+  ).values;
 }
 
 function diskFile(text: string): DiskFile {
@@ -111,6 +240,28 @@ function diskFile(text: string): DiskFile {
   const path = isReadOnly ? text.slice(0, -":ro".length) : text;
   if (path === "") throw new DinghyError("--disk needs the name of a disk image; use --disk FILE or --disk FILE:ro.");
   return { path, writes: isReadOnly ? "refused" : "through" };
+}
+
+function network(values: ReturnType<typeof optionValues>): NodeNetwork {
+  const to = choice("--net", values.net ?? "none", ["none", "host"]);
+  const publish = (values.publish ?? []).map(publishedPort);
+  const allow = values["net-allow"] ?? [];
+  if (to === "host") {
+    if (values.clock === "icount") {
+      throw new DinghyError(`--net host needs --clock real: the network does not keep to a time that is counted.`);
+    }
+    return { to, allow, publish };
+  }
+  if (publish.length > 0 || allow.length > 0) throw new DinghyError("--publish and --net-allow need --net host.");
+  return { to };
+}
+
+function publishedPort(text: string): PublishedPort {
+  const [hostPort, guestPort] = /^\d+:\d+$/.test(text) ? text.split(":").map(Number) : [];
+  if (hostPort === undefined || guestPort === undefined || hostPort > 0xffff || guestPort > 0xffff || guestPort === 0) {
+    throw new DinghyError(`--publish takes two ports, not "${text}"; use for example --publish 2375:2375.`);
+  }
+  return { hostPort, guestPort };
 }
 
 function memory(text: string | undefined): number {

@@ -1,11 +1,26 @@
 /** Kernels and disk images in files, read synchronously by the worker that runs the vCPU. */
 
-import { closeSync, constants, fstatSync, fsyncSync, openSync, readFileSync, readSync, writeSync } from "node:fs";
+import { createHash } from "node:crypto";
+import {
+  appendFileSync,
+  closeSync,
+  constants,
+  fdatasyncSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  openSync,
+  readFileSync,
+  readSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { gunzipSync } from "node:zlib";
 
-import type { SynchronousDisk } from "../engine.js";
+import type { EngineFile, SynchronousDisk } from "../engine.js";
 import { checkDiskSize, DinghyError } from "../options.js";
 import { reason } from "../worker/download.js";
+import { engine } from "../worker/engine-shared.js";
 import type { DiskFile } from "./protocol.js";
 
 /**
@@ -15,7 +30,10 @@ import type { DiskFile } from "./protocol.js";
  * @param what the file, by its name in messages
  * @throws DinghyError if it cannot be read
  */
-export function readImage(what: "kernel" | "initial RAM file system", source: string | Uint8Array): Uint8Array {
+export function readImage(
+  what: "kernel" | "initial RAM file system" | "snapshot",
+  source: string | Uint8Array,
+): Uint8Array {
   if (source instanceof Uint8Array) return source;
   let bytes: Buffer;
   try {
@@ -36,7 +54,7 @@ export function readImage(what: "kernel" | "initial RAM file system", source: st
  *
  * @throws DinghyError if it cannot be opened or its size is no multiple of a sector
  */
-export function openDisk({ path, writes }: DiskFile): SynchronousDisk {
+export function openDisk({ path, writes, overlay, identity, recordReads }: DiskFile): SynchronousDisk {
   let file: number;
   let sizeBytes: number;
   try {
@@ -53,13 +71,65 @@ export function openDisk({ path, writes }: DiskFile): SynchronousDisk {
     closeSync(file);
     throw error;
   }
+  const kept =
+    overlay === undefined ? {} : { overlay: openOverlay(overlay), identity: identity ?? identityOf(file, sizeBytes) };
+  const record = recordReads === undefined ? undefined : recorder(recordReads);
   return {
     kind: "synchronous",
     sizeBytes,
     writes,
-    read: (offset, length) => readFully(file, offset, length),
+    identity,
+    ...kept,
+    read: (offset, length) => {
+      record?.(offset, length);
+      return readFully(file, offset, length);
+    },
     write: (offset, data) => writeFully(file, offset, data),
     flush: () => fsyncSync(file),
+  };
+}
+
+/** Bytes at the start of an image that tell it from others: a file system's superblock and tables are there. */
+const IDENTITY_BYTES = 1024 * 1024;
+
+function identityOf(file: number, sizeBytes: number): string {
+  const start = readFully(file, 0, Math.min(IDENTITY_BYTES, sizeBytes));
+  return `${sizeBytes} ${createHash("sha256").update(start).digest("hex")}`;
+}
+
+/**
+ * Opens the file of an overlay, or makes it.
+ *
+ * @throws DinghyError if it cannot be opened
+ */
+function openOverlay(path: string): EngineFile {
+  let file: number;
+  try {
+    file = openSync(path, constants.O_RDWR | constants.O_CREAT, 0o666);
+  } catch (error) {
+    throw unreadable("overlay", path, error);
+  }
+  return {
+    size: () => fstatSync(file).size,
+    read: (offset, length) => readFully(file, offset, length),
+    write: (offset, data) => writeFully(file, offset, data),
+    truncate: (size) => ftruncateSync(file, size),
+    flush: () => fdatasyncSync(file),
+  };
+}
+
+/** Notes in the new file `path`, a line each, the chunks that are read, in the order in which they are read first. */
+function recorder(path: string): (offset: number, length: number) => void {
+  const chunkBytes = engine.chunkBytes();
+  const seen = new Set<number>();
+  writeFileSync(path, "");
+  return (offset, length) => {
+    const last = Math.floor((offset + length - 1) / chunkBytes);
+    for (let chunk = Math.floor(offset / chunkBytes); chunk <= last; chunk += 1) {
+      if (seen.has(chunk)) continue;
+      seen.add(chunk);
+      appendFileSync(path, `${chunk}\n`);
+    }
   };
 }
 

@@ -11,7 +11,7 @@
  */
 
 import { existsSync } from "node:fs";
-import { Worker } from "node:worker_threads";
+import { type MessagePort as NodePort, Worker } from "node:worker_threads";
 
 import { checkedSize, Machine as AnyMachine, type Backend } from "../machine.js";
 import {
@@ -24,19 +24,33 @@ import {
 } from "../options.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
-import type { DiskFile, NodeBoot, NodeMessage } from "./protocol.js";
+import { lockOverlay } from "./overlay-lock.js";
+import type { DiskFile, NodeBoot, NodeIo, NodeMessage, NodeNetwork } from "./protocol.js";
+import { configuredNameServer } from "./sockets.js";
 
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
 export * from "../options.js";
-export type { DiskFile } from "./protocol.js";
+export { GuestHttpError } from "../network/http.js";
+export type { Connection } from "../network/channel.js";
+export type { DiskFile, NodeNetwork } from "./protocol.js";
 
 /** Options of `Machine.boot` in node. */
-export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks"> {
+export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network"> {
   /** The kernel, a file's name or its contents: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
   kernel: string | Uint8Array;
   /** An initial RAM file system, a file's name or its contents. */
   initrd?: string | Uint8Array;
   /** The disks, vda first. */
+  disks?: DiskFile[];
+  /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
+  network?: NodeNetwork;
+}
+
+/** Options of `Machine.restore` in node. */
+export interface NodeRestoreOptions extends Pick<NodeBootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
+  /** A file's name, or what `machine.save()` gave, in node or in a browser. */
+  snapshot: string | Uint8Array;
+  /** The disks that the machine was booted with; what the guest wrote to an overlay since is in the snapshot. */
   disks?: DiskFile[];
 }
 
@@ -50,20 +64,62 @@ export class Machine extends AnyMachine {
   static async boot(options: NodeBootOptions): Promise<Machine> {
     const memoryMiB = options.memoryMiB ?? DEFAULT_MEMORY_MIB;
     checkMemory(memoryMiB);
-    const boot: NodeBoot = {
+    const boot: Boot = {
+      ...common(options),
       kernel: options.kernel,
       initrd: options.initrd,
-      disks: options.disks ?? [],
       commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
       memoryMiB,
-      clock: options.clock ?? "real",
-      engine: checkEngine(options.engine ?? "auto"),
-      size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     };
+    return Machine.#start(boot, options);
+  }
+
+  /**
+   * Goes on with a machine that was saved. Network connections that it had are gone; its clock is right.
+   *
+   * @throws DinghyError with one sentence for the user, if the snapshot is damaged or of another version, or the
+   *   disks are not those that it was saved with
+   */
+  static async restore(options: NodeRestoreOptions): Promise<Machine> {
+    return Machine.#start({ ...common(options), snapshot: options.snapshot }, options);
+  }
+
+  static async #start(boot: Boot, { onPhase }: Pick<BootOptions, "onPhase">): Promise<Machine> {
     checkBuilt();
-    const machine = new Machine((receive) => connect(boot, receive), options.onPhase);
+    const overlays = boot.disks.flatMap(({ overlay }) => overlay ?? []);
+    const releases: (() => void)[] = [];
+    try {
+      for (const overlay of overlays) releases.push(await lockOverlay(overlay));
+    } catch (error) {
+      releases.forEach((release) => release());
+      throw error;
+    }
+    const release = (): void => releases.forEach((release) => release());
+    const machine = new Machine((receive) => connect(boot, receive, release), onPhase);
     return machine.started();
   }
+}
+
+/** What a machine is booted from, but for the way to the I/O worker. */
+type Boot = Omit<NodeBoot, "io">;
+
+/** What both ways of starting state; the rest as it is when a snapshot has it. */
+function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size">): Boot {
+  const clock = options.clock ?? "real";
+  const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
+  return {
+    snapshot: undefined,
+    kernel: new Uint8Array(),
+    initrd: undefined,
+    disks: options.disks ?? [],
+    commandLine: "",
+    memoryMiB: 0,
+    clock,
+    engine: checkEngine(options.engine ?? "auto"),
+    network,
+    nameServer: network.to === "host" ? configuredNameServer() : undefined,
+    size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
+  };
 }
 
 function checkBuilt(): void {
@@ -72,17 +128,37 @@ function checkBuilt(): void {
   }
 }
 
-function connect(boot: NodeBoot, receive: (message: MachineMessage) => void): Backend {
-  const vcpu = new Worker(new URL("./vcpu.js", import.meta.url), { workerData: boot, name: "vcpu" });
-  const io = new Worker(new URL("./io.js", import.meta.url), { name: "io" });
-  vcpu.on("message", (message: NodeMessage) => {
-    if (message.type === "attach") io.postMessage(message);
-    else receive(message);
-  });
-  const workers = [vcpu, io];
-  workers.forEach((worker) => worker.on("error", (error) => receive(fatalError(error))));
+/** @param ended called when the workers are gone */
+function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: () => void): Backend {
+  const { port1, port2 } = new MessageChannel();
+  const workers: Worker[] = [];
+  const startWorker = (file: string, name: string, data: NodeBoot | NodeIo, port: MessagePort): Worker => {
+    const options = { workerData: data, transferList: [port as unknown as NodePort], name };
+    const worker = new Worker(new URL(file, import.meta.url), options);
+    workers.push(worker);
+    worker.on("error", (error) => receive(fatalError(error)));
+    worker.on("message", (message: NodeMessage) => {
+      switch (message.type) {
+        case "attach":
+          io.postMessage(message);
+          break;
+        case "ready":
+          // The guest does not start before its ports are there.
+          startWorker("./vcpu.js", "vcpu", { ...boot, io: port2 }, port2);
+          break;
+        default:
+          receive(message);
+      }
+    });
+    return worker;
+  };
+  const { network, nameServer } = boot;
+  const io = startWorker("./io.js", "io", { network, nameServer, vcpu: port1 }, port1);
   return {
-    send: (message) => io.postMessage(message),
-    terminate: () => workers.forEach((worker) => void worker.terminate()),
+    send: (message, transfer = []) => io.postMessage(message, transfer as unknown as NodePort[]),
+    terminate: async () => {
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      ended();
+    },
   };
 }

@@ -3,14 +3,22 @@
  * emulator's JavaScript side holds one memory for as long as its thread lives.
  */
 
-import { parentPort } from "node:worker_threads";
+import { parentPort, workerData } from "node:worker_threads";
 
+import { joinChannel } from "../network/channel.js";
+import { Network } from "../network/flows.js";
+import { nowhere } from "../network/nowhere.js";
 import { callAttention } from "../worker/attention.js";
 import { engine } from "../worker/engine-shared.js";
 import { deliver } from "../worker/input.js";
 import type { Attachment, InputMessage } from "../worker/protocol.js";
-import { THREAD_STACK_BYTES } from "../worker/start.js";
-import type { AttachMessage } from "./protocol.js";
+import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
+import type { AttachMessage, NodeIo, NodeMessage } from "./protocol.js";
+import { PublishedPorts, SocketCarrier } from "./sockets.js";
+
+const io = workerData as NodeIo;
+const published = new PublishedPorts();
+const send = (message: NodeMessage): void => parentPort?.postMessage(message);
 
 /** What arrived before the machine was there. */
 const early: InputMessage[] = [];
@@ -26,9 +34,26 @@ parentPort?.on("message", (message: AttachMessage | InputMessage) => {
 function attach({ module, memory, portHandle, attentionAddress }: Attachment): void {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port = new engine.MachinePort(portHandle);
+  const wake = (): void => callAttention(memory, attentionAddress);
+  const network = new Network(port, io.network.to === "host" ? new SocketCarrier(io.nameServer) : nowhere, wake);
   take = (message) => {
+    if (message.type === "connect-guest") {
+      joinChannel(network, message.port, message.channel);
+      return;
+    }
     deliver(port, message);
-    callAttention(memory, attentionAddress);
+    wake();
   };
   early.forEach(take);
+  published.connect(network);
+  io.vcpu.onmessage = () => network.work();
+  network.work();
+}
+
+try {
+  const ports = io.network.to === "none" ? [] : (io.network.publish ?? []);
+  send({ type: "published", ports: await published.listen(ports) });
+  send({ type: "ready" });
+} catch (error) {
+  send(fatalError(error));
 }

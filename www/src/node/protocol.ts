@@ -1,7 +1,7 @@
 /** The messages between node's main thread and the worker that runs the vCPU. */
 
 import type { ClockSource, EngineChoice } from "../engine.js";
-import type { TerminalSize } from "../options.js";
+import type { PublishedPort, TerminalSize } from "../options.js";
 import type { Attachment, MachineMessage } from "../worker/protocol.js";
 
 /** A disk image in a file. */
@@ -9,10 +9,44 @@ export interface DiskFile {
   path: string;
   /** What the guest's writes do: reach the file, stay in memory, or are refused. */
   writes: "through" | "overlay" | "refused";
+  /** With `writes: "overlay"`: the file in which the overlay is kept; in memory if not given. */
+  overlay?: string;
+  /**
+   * The SHA-256 of the image, in hexadecimal: overlays and snapshots then go over the same image only. For an
+   * overlay, the image's beginning stands for it if not given.
+   */
+  identity?: string;
+  /** A file in which to list the chunks that the guest reads, in the order in which it reads them first. */
+  recordReads?: string;
+}
+
+/** The guest's network in node. */
+export type NodeNetwork =
+  /** There is no network card. */
+  | { to: "none" }
+  /** Nowhere; but `Machine.fetch`, `Machine.connect` and published ports reach the guest. */
+  | { to: "nowhere"; publish?: PublishedPort[] }
+  /** The sockets of this computer. */
+  | {
+      to: "host";
+      /** Destinations, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
+      allow?: string[];
+      /** Ports of 127.0.0.1 behind which ports of the guest are found. */
+      publish?: PublishedPort[];
+    };
+
+/** The data of the I/O worker. */
+export interface NodeIo {
+  network: NodeNetwork;
+  /** The way to the vCPU's worker, which says `"network"` when there is something to do. */
+  vcpu: MessagePort;
+  nameServer: string | undefined;
 }
 
 /** The worker's data. */
 export interface NodeBoot {
+  /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
+  snapshot: string | Uint8Array | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: DiskFile[];
@@ -20,6 +54,10 @@ export interface NodeBoot {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  network: NodeNetwork;
+  nameServer: string | undefined;
+  /** The way to the I/O worker. */
+  io: MessagePort;
   size: TerminalSize;
 }
 
@@ -29,5 +67,5 @@ export interface AttachMessage {
   attachment: Attachment;
 }
 
-/** From the vCPU's worker to the main thread. */
-export type NodeMessage = MachineMessage | AttachMessage;
+/** From the workers to the main thread. `"ready"`: the I/O worker listens on all ports that are published. */
+export type NodeMessage = MachineMessage | AttachMessage | { type: "ready" };

@@ -1,11 +1,13 @@
-/** `dinghy run`: a machine on this terminal. */
+/** The `dinghy` command. `dinghy run`: a machine on this terminal. */
 
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { DinghyError, type Exit, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
-import { type DiskFile, Machine, type NodeBootOptions } from "./index.js";
+import { reason } from "../worker/download.js";
+import { type DiskFile, Machine, type NodeBootOptions, type NodeNetwork, type NodeRestoreOptions } from "./index.js";
+import { serveFolder } from "./serve/command.js";
 import { Totals } from "./statistics.js";
 import { attachTerminal } from "./terminal.js";
 
@@ -35,7 +37,7 @@ export async function main(words: readonly string[]): Promise<number> {
       process.stdout.write(USAGE);
       return EXIT_CODES.poweredOff;
     }
-    return await run(parsed);
+    return parsed.command === "serve" ? await serveFolder(parsed) : await run(parsed);
   } catch (error) {
     if (!(error instanceof DinghyError)) throw error;
     process.stderr.write(`dinghy: ${error.message}\n`);
@@ -44,13 +46,18 @@ export async function main(words: readonly string[]): Promise<number> {
 }
 
 async function run(parsed: RunArguments): Promise<number> {
-  const options = bootOptions(parsed);
+  // A machine from a snapshot needs a kernel only when its guest restarts.
+  const options = (): NodeBootOptions => bootOptions(parsed);
   const startedAt = performance.now();
   const total = new Totals();
   const deadline = parsed.timeoutSeconds === undefined ? undefined : startedAt + parsed.timeoutSeconds * 1000;
-  let exitCode = await runOnce(options, deadline, total);
+  const first = (): Promise<Machine> =>
+    parsed.restore === undefined ? Machine.boot(options()) : Machine.restore(restoreOptions(parsed, parsed.restore));
+  let exitCode = await runOnce(first, parsed, deadline, total);
   // A reset boots the same machine anew, with nothing left of the old one.
-  while (exitCode === "restarted") exitCode = await runOnce(options, deadline, total);
+  while (exitCode === "restarted") {
+    exitCode = await runOnce(() => Machine.boot(options()), parsed, deadline, total);
+  }
   if (parsed.stats) {
     const { user, system } = process.cpuUsage();
     const seconds = { wall: (performance.now() - startedAt) / 1000, cpu: (user + system) / 1e6 };
@@ -61,12 +68,34 @@ async function run(parsed: RunArguments): Promise<number> {
 
 /** Boots once. Returns the exit code, or that the guest wants to be booted again. */
 async function runOnce(
-  options: NodeBootOptions,
+  start: () => Promise<Machine>,
+  parsed: RunArguments,
   deadline: number | undefined,
   total: Totals,
 ): Promise<number | "restarted"> {
-  const machine = await Machine.boot(options);
-  const terminal = attachTerminal(machine, inputDevice(options.commandLine ?? ""));
+  const machine = await start();
+  const { network } = parsed;
+  machine.published.forEach(({ hostPort, guestPort }, place) => {
+    // Where no port was chosen, nobody knows which one it is.
+    const chosen = network.to === "host" && network.publish?.[place]?.hostPort !== 0;
+    if (!chosen) process.stderr.write(`dinghy: 127.0.0.1:${hostPort} leads to the guest's port ${guestPort}\n`);
+  });
+  // Saves the machine first, where that is wanted; a machine that cannot be saved ends as well.
+  const end = async (): Promise<void> => {
+    if (parsed.save !== undefined) {
+      const snapshot = await machine.save();
+      writeFileSync(parsed.save, Buffer.from(await snapshot.arrayBuffer()));
+    }
+  };
+  const quit = (): void => {
+    end()
+      .catch((error: unknown) => {
+        hasFailed = true;
+        process.stderr.write(`dinghy: The machine was not saved: ${reason(error)}\n`);
+      })
+      .finally(() => machine.stop());
+  };
+  const terminal = attachTerminal(machine, inputDevice(parsed.append ?? COMMAND_LINE), quit);
   let last: Status | undefined;
   let hasTimedOut = false as boolean;
   let hasFailed = false as boolean;
@@ -75,12 +104,15 @@ async function runOnce(
     hasFailed = true;
     process.stderr.write(`dinghy: ${error.message}\n`);
   });
+  machine.on("phase", (phase) => {
+    if (phase.name === "mark" && phase.mark === parsed.until) quit();
+  });
   const timer =
     deadline === undefined
       ? undefined
       : setTimeout(() => {
           hasTimedOut = true;
-          machine.stop();
+          quit();
         }, deadline - performance.now());
   const exit = await new Promise<Exit>((resolve) => {
     if (machine.exit) resolve(machine.exit);
@@ -88,6 +120,8 @@ async function runOnce(
   });
   clearTimeout(timer);
   terminal.detach();
+  // A guest that is booted again listens on the same ports.
+  await machine.gone;
   if (last) total.add(last.statistics);
   switch (exit.reason) {
     case "powered-off":
@@ -102,7 +136,7 @@ async function runOnce(
       explain(exit);
       return EXIT_CODES.guestFailed;
     case "stopped":
-      if (hasTimedOut) return EXIT_CODES.timeout;
+      if (hasTimedOut && !hasFailed) return EXIT_CODES.timeout;
       return hasFailed ? EXIT_CODES.emulatorFailed : EXIT_CODES.poweredOff;
   }
 }
@@ -114,24 +148,69 @@ function explain({ reason, lastLines }: Exit): void {
   process.stderr.write(lastLines.map((line) => `  ${line}\n`).join(""));
 }
 
-/** Completes the arguments with the kernel and the guest that come with dinghy. */
-export function bootOptions(parsed: RunArguments): NodeBootOptions {
+/** The disks that were named, or the guest's. */
+function disksOf(parsed: RunArguments): DiskFile[] {
   const usesGuest = parsed.disks.length === 0 && parsed.initrd === undefined;
   const disks: DiskFile[] = usesGuest
     ? [{ path: defaultFile("guest image", "guest/guest.ext4", "--disk or --initrd"), writes: "overlay" }]
-    : parsed.disks;
-  const root = parsed.initrd === undefined ? ROOT_ON_DISK : "";
+    : [...parsed.disks];
+  const [first] = disks;
+  if (first) {
+    disks[0] = {
+      ...first,
+      ...(parsed.recordPrefetch === undefined ? {} : { recordReads: parsed.recordPrefetch }),
+      ...(parsed.overlay === undefined ? {} : { writes: "overlay", overlay: parsed.overlay }),
+      ...guestIdentity(usesGuest),
+    };
+  } else if (parsed.overlay !== undefined || parsed.recordPrefetch !== undefined) {
+    throw new DinghyError("--overlay and --record-prefetch need a disk; name one with --disk FILE.");
+  }
+  return disks;
+}
+
+/** What both ways of starting state. */
+function common(parsed: RunArguments): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size"> {
   const { columns, rows } = process.stdout;
   return {
-    kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
-    ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
-    disks,
-    commandLine: parsed.append ?? COMMAND_LINE + root,
-    memoryMiB: parsed.memoryMiB,
+    disks: disksOf(parsed),
     clock: parsed.clock,
     engine: parsed.engine,
+    network: parsed.network,
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
+}
+
+function restoreOptions(parsed: RunArguments, snapshot: string): NodeRestoreOptions {
+  return { ...common(parsed), snapshot };
+}
+
+/** Completes the arguments with the kernel and the guest that come with dinghy. */
+export function bootOptions(parsed: RunArguments): NodeBootOptions {
+  const root = parsed.initrd === undefined ? ROOT_ON_DISK : "";
+  return {
+    ...common(parsed),
+    kernel: parsed.kernel ?? defaultFile("kernel", "kernel/vmlinux", "--kernel"),
+    ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
+    commandLine: parsed.append ?? COMMAND_LINE + root + dockerPort(parsed.network),
+    memoryMiB: parsed.memoryMiB,
+  };
+}
+
+/** Docker's port by convention, for an API without encryption. */
+const DOCKER_PORT = 2375;
+
+/** What tells the guest to serve Docker's API where its port is published. */
+function dockerPort(network: NodeNetwork): string {
+  const ports = network.to === "host" ? (network.publish ?? []) : [];
+  return ports.some(({ guestPort }) => guestPort === DOCKER_PORT) ? ` dinghy.docker-port=${DOCKER_PORT}` : "";
+}
+
+/** The digest of the guest that comes with dinghy: overlays and snapshots from the page fit here too. */
+function guestIdentity(usesGuest: boolean): { identity?: string } {
+  const manifest = fileURLToPath(new URL("../../../build/guest/chunks/manifest.json", import.meta.url));
+  if (!usesGuest || !existsSync(manifest)) return {};
+  const { image } = JSON.parse(readFileSync(manifest, "utf8")) as { image: string };
+  return { identity: image };
 }
 
 /** A file of the project's own build. */

@@ -38,8 +38,12 @@ export class EscapeFilter {
   }
 }
 
-/** Prints what both consoles print, and types at `device`; a terminal is set to raw mode until `detach`. */
-export function attachTerminal(machine: Machine, device: "console" | "serial"): AttachedTerminal {
+/**
+ * Prints what both consoles print, and types at `device`; a terminal is set to raw mode until `detach`.
+ *
+ * @param quit called when the user wants to end the machine
+ */
+export function attachTerminal(machine: Machine, device: "console" | "serial", quit: () => void): AttachedTerminal {
   const { stdin, stdout } = process;
   const guest = machine[device];
   const stopOutput = [machine.serial, machine.console].map((console) => console.onData((bytes) => stdout.write(bytes)));
@@ -47,7 +51,7 @@ export function attachTerminal(machine: Machine, device: "console" | "serial"): 
   const onInput = (data: Buffer): void => {
     const typed = filter?.take(data) ?? { bytes: new Uint8Array(data), ends: false };
     if (typed.bytes.byteLength > 0) guest.write(typed.bytes);
-    if (typed.ends) machine.stop();
+    if (typed.ends) quit();
   };
   const onResize = (): void => machine.console.resize(stdout.columns, stdout.rows);
   // The reader of a pipe may leave before the guest does.

@@ -4,11 +4,15 @@ import { readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parentPort, workerData } from "node:worker_threads";
 
+import type { EngineMachine, EngineOptions } from "../engine.js";
 import { engine, wasm } from "../worker/engine-shared.js";
 import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
 import type { NodeBoot, NodeMessage } from "./protocol.js";
+
+/** Bytes of a snapshot that are handed on at a time. */
+const SNAPSHOT_PIECE_BYTES = 1 << 20;
 
 const send = (message: NodeMessage, transfer: ArrayBuffer[] = []): void => parentPort?.postMessage(message, transfer);
 const post: Post = send;
@@ -21,12 +25,13 @@ try {
 
 function run(boot: NodeBoot): void {
   const output = new OutputBatch(post);
-  const kernel = readImage("kernel", boot.kernel);
+  const snapshot = boot.snapshot === undefined ? undefined : readImage("snapshot", boot.snapshot);
+  const kernel = snapshot === undefined ? readImage("kernel", boot.kernel) : new Uint8Array();
   const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
-  const disks = boot.disks.map(openDisk);
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(wasm)));
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
-  const machine = new engine.Machine({
+  const disks = boot.disks.map(openDisk);
+  const options: EngineOptions = {
     memoryBytes: boot.memoryMiB * 1024 * 1024,
     kernel,
     initrd,
@@ -36,9 +41,18 @@ function run(boot: NodeBoot): void {
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,
+    network:
+      boot.network.to === "none"
+        ? undefined
+        : {
+            allowed: boot.network.to === "host" ? (boot.network.allow ?? []) : [],
+            nameServer: boot.nameServer,
+            onWork: () => boot.io.postMessage(null),
+          },
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
-  });
+  };
+  const machine = snapshot === undefined ? new engine.Machine(options) : restored(options, snapshot);
   const memory = engine.wasmMemory();
   send({
     type: "attach",
@@ -51,4 +65,13 @@ function run(boot: NodeBoot): void {
   });
   post({ type: "booting" });
   runBlocking(machine, boot.clock, memory, output, post);
+}
+
+function restored(options: EngineOptions, snapshot: Uint8Array): EngineMachine {
+  const restorer = new engine.Restorer(options);
+  // In pieces, because each is copied into the emulator's memory.
+  for (let at = 0; at < snapshot.byteLength; at += SNAPSHOT_PIECE_BYTES) {
+    restorer.push(snapshot.subarray(at, at + SNAPSHOT_PIECE_BYTES));
+  }
+  return restorer.finish();
 }

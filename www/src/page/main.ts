@@ -2,24 +2,56 @@
 
 import "./style.css";
 
-import { checkEngine, chooseBuild, DEFAULT_MEMORY_MIB, type Exit, Machine, type Phase } from "dinghy";
+import {
+  checkEngine,
+  chooseBuild,
+  DEFAULT_COMMAND_LINE,
+  DEFAULT_MEMORY_MIB,
+  DinghyError,
+  type Exit,
+  Machine,
+  overlayBytes,
+  type Phase,
+} from "dinghy";
 
+import { DiskPanel } from "./disk.js";
+import * as format from "./format.js";
 import { isolate } from "./isolation.js";
+import { openPreview, type Preview } from "./preview.js";
+import { network } from "./relay.js";
 import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
 /** The images that stand beside the page. */
-const IMAGES = { kernel: "kernel/vmlinux.gz", guest: "guest/guest.ext4" } as const;
+const IMAGES = {
+  kernel: "kernel/vmlinux.gz",
+  guest: "guest/chunks/manifest.json",
+  snapshot: "guest/docker.snapshot",
+} as const;
+
+/** The overlay that keeps what the guest writes. */
+const OVERLAY = "home";
+
+/** The guest writes to its disk what is some seconds old: a tab closes without asking it. */
+const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} sysctl.vm.dirty_expire_centisecs=300 sysctl.vm.dirty_writeback_centisecs=100`;
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
   "docker-ready": { state: "ready", text: "Docker ready" },
 };
 
+const parameters = new URL(location.href).searchParams;
 const view = new View();
 const terminal = openTerminal(view.terminal);
 let machine: Machine | undefined;
+/** Whether what the guest writes is not kept, because another tab has the disk. */
+let isScratch = false;
 let hasPressedPower = false;
+/** The port whose preview is open. */
+let openPort: number | undefined;
+let preview: Preview | undefined;
+/** Whether the next start may go on from the snapshot: a restart means to boot, and so does `?start=boot`. */
+let mayRestore = parameters.get("start") !== "boot";
 /** Whether the guest runs but has not reached its shell. */
 let isBooting = false;
 /** The last error since the start; if the machine ends by itself, it is why. */
@@ -35,12 +67,22 @@ view.logButton.onclick = () => {
   else terminal.focus();
 };
 view.powerButton.onclick = pressPower;
+view.previewReload.onclick = () => {
+  if (openPort !== undefined) void showPreview(openPort);
+};
+view.previewClose.onclick = () => void showPreview(undefined);
+const diskPanel = new DiskPanel(view, OVERLAY, () => machine !== undefined && !machine.exit && !isScratch, {
+  start: () => void boot(),
+  closed: () => terminal.focus(),
+});
+view.diskButton.onclick = () => void diskPanel.toggle();
 
 await isolate();
 await boot();
 
 async function boot(): Promise<void> {
   machine = undefined;
+  void showPreview(undefined);
   hasPressedPower = false;
   lastError = undefined;
   terminal.reset();
@@ -51,15 +93,13 @@ async function boot(): Promise<void> {
   view.showMemory(DEFAULT_MEMORY_MIB);
   try {
     await showBuild();
-    machine = await Machine.boot({
-      kernel: IMAGES.kernel,
-      disks: [IMAGES.guest],
-      engine: checkEngine(new URL(location.href).searchParams.get("engine") ?? "auto"),
-      size: { columns: terminal.cols, rows: terminal.rows },
-      onPhase: showPhase,
-    });
+    machine = await start();
   } catch (error) {
     view.showPhase("failed", "Could not start");
+    if (error instanceof DinghyError && error.code === "disk-in-use") {
+      showDiskInUse();
+      return;
+    }
     view.showPanel({
       title: "dinghy could not start",
       text: error instanceof Error ? error.message : String(error),
@@ -69,6 +109,74 @@ async function boot(): Promise<void> {
     return;
   }
   attach(machine);
+}
+
+/** Two machines on one disk would destroy its file system. */
+function showDiskInUse(): void {
+  view.showPanel({
+    title: "The disk is in use in another tab",
+    text:
+      "This machine runs in another tab of this browser. Close that one and try again, " +
+      "or start here with a fresh disk, whose changes are gone when this tab closes.",
+    button: "Try again",
+    onButton: () => void boot(),
+    others: [
+      {
+        text: "Start with a fresh disk",
+        isEnabled: true,
+        onClick: () => {
+          isScratch = true;
+          void boot();
+        },
+      },
+    ],
+  });
+}
+
+/** Says how much of the guest's disk this browser keeps. */
+async function showDisk(): Promise<void> {
+  view.showDisk(isScratch ? "not kept" : `${format.megabytes(await overlayBytes(OVERLAY))} kept`);
+}
+
+/**
+ * Goes on from the snapshot, the first time and where there is one; else boots.
+ *
+ * A snapshot holds in its memory what the disk was when it was saved. A kept disk that was written to since is another
+ * one, and would be destroyed: it is booted from. A start that goes on from the snapshot writes the snapshot's changes
+ * to the empty overlay, so that the next one finds a whole disk there.
+ */
+async function start(): Promise<Machine> {
+  const options = {
+    disks: [{ manifest: IMAGES.guest, ...(isScratch ? {} : { overlay: OVERLAY }) }],
+    engine: checkEngine(parameters.get("engine") ?? "auto"),
+    size: { columns: terminal.cols, rows: terminal.rows },
+    network: network(),
+    onPhase: showPhase,
+  };
+  const isUnwritten = isScratch || (await overlayBytes(OVERLAY)) === 0;
+  const restores = mayRestore && isUnwritten && (await isThere(IMAGES.snapshot));
+  if (restores) {
+    try {
+      const restored = await Machine.restore({ ...options, snapshot: IMAGES.snapshot });
+      mayRestore = false;
+      return restored;
+    } catch (error) {
+      // Another tab has the disk: what is chosen then may still go on from the snapshot.
+      if (error instanceof DinghyError && error.code === "disk-in-use") throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      view.showNotice("error", `Booting, because the saved machine cannot be used: ${reason}`);
+    }
+  }
+  const booted = await Machine.boot({ ...options, kernel: IMAGES.kernel, commandLine: COMMAND_LINE });
+  mayRestore = false;
+  return booted;
+}
+
+/** Whether the server has a file. */
+async function isThere(path: string): Promise<boolean> {
+  // A server that cannot be reached is told by the download of what is needed in any case.
+  const answer = await fetch(path, { method: "HEAD" }).catch(() => undefined);
+  return answer?.ok === true && !answer.headers.get("content-type")?.startsWith("text/html");
 }
 
 async function showBuild(): Promise<void> {
@@ -87,15 +195,59 @@ function attach(started: Machine): void {
   started.serial.onData(() => {
     if (view.isLogShown) showLog();
   });
-  started.on("status", (status) => view.showStatus(status));
+  // Asks the browser not to clear what the guest has written when room gets scarce; a refusal changes nothing.
+  if (!isScratch) void navigator.storage.persist();
+  let statuses = 0;
+  started.on("status", (status) => {
+    view.showStatus(status);
+    // Asking for a file's size costs more than the other figures.
+    if (statuses % 10 === 0) void showDisk();
+    statuses += 1;
+  });
   started.on("error", ({ message }) => {
     lastError = message;
     view.showNotice("error", message);
+  });
+  started.on("ports", (ports) => {
+    // What answers no more is not shown any longer.
+    if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);
+    else showPorts();
   });
   started.on("exit", showExit);
   started.console.resize(terminal.cols, terminal.rows);
   view.showPower("Power off", true);
   terminal.focus();
+}
+
+function showPorts(): void {
+  const ports = machine && !machine.exit ? machine.ports : [];
+  view.showPorts(ports, openPort, (port) => void showPreview(port === openPort ? undefined : port));
+}
+
+/** Shows the preview of a port, anew if it is shown already, or none. */
+async function showPreview(port: number | undefined): Promise<void> {
+  preview?.close();
+  preview = undefined;
+  openPort = port;
+  view.showPreview(port);
+  showPorts();
+  if (port === undefined || !machine) return;
+  try {
+    const opened = await openPreview(machine, port, view.previewFrame);
+    if (isShown(port)) preview = opened;
+    else opened.close();
+  } catch (error) {
+    view.showNotice(
+      "error",
+      `Port ${port} cannot be shown: ${error instanceof Error ? error.message : String(error)}.`,
+    );
+    void showPreview(undefined);
+  }
+}
+
+/** Whether a preview of this port is wanted, and none is there yet. */
+function isShown(port: number): boolean {
+  return openPort === port && !preview;
 }
 
 function showLog(): void {
@@ -137,6 +289,7 @@ function pressPower(): void {
 
 function showExit({ reason, code, lastLines }: Exit): void {
   view.showPower("Start", true);
+  void showPreview(undefined);
   view.showPhase(reason === "panicked" || reason === "triple-fault" ? "failed" : "off", "Off");
   const restart = { button: "Start", onButton: () => void boot() };
   switch (reason) {

@@ -15,6 +15,15 @@ export interface Panel {
   lines?: readonly string[];
   button: string;
   onButton: () => void;
+  /** Further buttons, which do something else. */
+  others?: readonly PanelAction[];
+}
+
+/** A further button of a panel. */
+export interface PanelAction {
+  text: string;
+  isEnabled: boolean;
+  onClick: () => void;
 }
 
 /** Finds an element that index.html has. */
@@ -35,7 +44,11 @@ function button(id: string): HTMLButtonElement {
 export class View {
   readonly terminal = element("terminal");
   readonly logButton = button("log-button");
+  readonly diskButton = button("disk-button");
   readonly powerButton = button("power-button");
+  readonly previewFrame = element("preview-frame");
+  readonly previewReload = button("preview-reload");
+  readonly previewClose = button("preview-close");
   readonly #phase = element("phase");
   readonly #phaseText = element("phase-text");
   readonly #powerText = element("power-text");
@@ -94,7 +107,7 @@ export class View {
   }
 
   /** Shows a panel over the terminal. */
-  showPanel({ title, text, lines = [], button: action, onButton }: Panel): void {
+  showPanel({ title, text, lines = [], button: action, onButton, others = [] }: Panel): void {
     element("panel-title").textContent = title;
     element("panel-text").textContent = text;
     const pre = element("panel-lines");
@@ -102,13 +115,53 @@ export class View {
     pre.textContent = lines.join("\n");
     this.#panelButton.textContent = action;
     this.#panelButton.onclick = onButton;
+    element("panel-others").replaceChildren(
+      ...others.map(({ text: name, isEnabled, onClick }) => {
+        const other = document.createElement("button");
+        other.type = "button";
+        other.textContent = name;
+        other.disabled = !isEnabled;
+        other.onclick = onClick;
+        return other;
+      }),
+    );
     this.#panel.hidden = false;
     this.#panelButton.focus();
+  }
+
+  /** Shows what becomes of what the guest writes. */
+  showDisk(text: string): void {
+    element("disk").textContent = text;
+  }
+
+  /** Whether a panel covers the terminal. */
+  get isPanelShown(): boolean {
+    return !this.#panel.hidden;
   }
 
   /** Takes the panel away. */
   hidePanel(): void {
     this.#panel.hidden = true;
+  }
+
+  /** Shows a button for each port, the one that is open pressed. */
+  showPorts(ports: readonly number[], open: number | undefined, onPort: (port: number) => void): void {
+    const buttons = ports.map((port) => {
+      const chip = document.createElement("button");
+      chip.type = "button";
+      chip.textContent = `:${port}`;
+      chip.title = `Show the web server at port ${port} of the guest`;
+      chip.setAttribute("aria-pressed", String(port === open));
+      chip.onclick = () => onPort(port);
+      return chip;
+    });
+    element("ports").replaceChildren(...buttons);
+  }
+
+  /** Makes room for the preview of a port beside the terminal, or takes it away. */
+  showPreview(port: number | undefined): void {
+    element("preview").hidden = port === undefined;
+    element("preview-title").textContent = port === undefined ? "" : `Port ${port}`;
   }
 
   /** Whether the boot log covers the terminal. */

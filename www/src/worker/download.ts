@@ -1,4 +1,4 @@
-/** Downloads of whole files: the kernel and the initial RAM file system. */
+/** Downloads of whole files: the kernel, the initial RAM file system, a snapshot. */
 
 import { DinghyError } from "../options.js";
 
@@ -21,7 +21,46 @@ export async function load(
   return what === "kernel" && isGzip(bytes) ? unpack(what, bytes) : bytes;
 }
 
+/**
+ * Gives the contents of `source` to `take`, piece by piece as they come.
+ *
+ * @param what the file, by its name in messages
+ * @throws DinghyError if it cannot be had, and what `take` throws
+ */
+export async function loadPieces(
+  what: string,
+  source: string | Uint8Array | Blob,
+  progress: Progress,
+  take: (piece: Uint8Array) => void,
+): Promise<void> {
+  if (source instanceof Uint8Array) {
+    take(source);
+  } else if (source instanceof Blob) {
+    await readPieces(what, "a file", new Response(source), () => undefined, take);
+  } else {
+    const { response, totalBytes } = await request(what, source);
+    await readPieces(what, source, response, (loaded) => progress(loaded, totalBytes), take);
+  }
+}
+
 async function download(what: string, url: string, progress: Progress): Promise<Uint8Array> {
+  const { response, totalBytes } = await request(what, url);
+  const pieces: Uint8Array[] = [];
+  let length = 0;
+  await readPieces(
+    what,
+    url,
+    response,
+    (loaded) => progress(loaded, totalBytes),
+    (piece) => {
+      pieces.push(piece);
+      length += piece.byteLength;
+    },
+  );
+  return concatenate(pieces, length);
+}
+
+async function request(what: string, url: string): Promise<{ response: Response; totalBytes: number | undefined }> {
   const response = await fetch(url).catch((error: unknown) => {
     throw new DinghyError(
       `The ${what} could not be downloaded from ${url} (${reason(error)}); check the connection and reload.`,
@@ -40,31 +79,33 @@ async function download(what: string, url: string, progress: Progress): Promise<
   // Content-Length counts the bytes on the wire, the reader those after decoding.
   const length = Number(response.headers.get("content-length"));
   const totalBytes = length > 0 && !response.headers.has("content-encoding") ? length : undefined;
-  return collect(what, url, response, (loaded) => progress(loaded, totalBytes));
+  return { response, totalBytes };
 }
 
-async function collect(
+async function readPieces(
   what: string,
-  url: string,
+  name: string,
   response: Response,
   progress: (loadedBytes: number) => void,
-): Promise<Uint8Array> {
-  const pieces: Uint8Array[] = [];
+  take: (piece: Uint8Array) => void,
+): Promise<void> {
   let loaded = 0;
   const reader = response.body?.getReader();
-  try {
-    for (let piece = await reader?.read(); piece && !piece.done; piece = await reader?.read()) {
-      pieces.push(piece.value);
-      loaded += piece.value.byteLength;
-      progress(loaded);
+  const next = async (): Promise<Uint8Array | undefined> => {
+    try {
+      return (await reader?.read())?.value;
+    } catch (error) {
+      throw new DinghyError(
+        `The download of the ${what} from ${name} broke off after ${loaded} bytes (${reason(error)}); ` +
+          `check the connection and reload.`,
+      );
     }
-  } catch (error) {
-    throw new DinghyError(
-      `The download of the ${what} from ${url} broke off after ${loaded} bytes (${reason(error)}); ` +
-        `check the connection and reload.`,
-    );
+  };
+  for (let piece = await next(); piece !== undefined; piece = await next()) {
+    loaded += piece.byteLength;
+    progress(loaded);
+    take(piece);
   }
-  return concatenate(pieces, loaded);
 }
 
 /** Joins `pieces`, which hold `length` bytes together. */

@@ -5,8 +5,8 @@ import type { InputMessage } from "./protocol.js";
 
 /** Gives one message of the user to the machine. */
 export function deliver(
-  port: Pick<EnginePort, "consoleInput" | "serialInput" | "resize" | "pressPowerButton">,
-  message: InputMessage,
+  port: Pick<EnginePort, "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave">,
+  message: Exclude<InputMessage, { type: "connect-guest" }>,
 ): void {
   switch (message.type) {
     case "input":
@@ -18,6 +18,9 @@ export function deliver(
       break;
     case "power":
       port.pressPowerButton();
+      break;
+    case "save":
+      port.requestSave();
       break;
   }
 }

@@ -1,11 +1,15 @@
 /** The worker that does what must wait: it fetches disk chunks, and brings the user's input to the machine. */
 
 import type { EnginePort } from "../engine.js";
+import { carrierFor } from "../network/carrier.js";
+import { joinChannel } from "../network/channel.js";
+import { Network } from "../network/flows.js";
 import { callAttention } from "./attention.js";
-import { ChunkFetcher } from "./chunk-fetcher.js";
+import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
-import type { Attachment, ConnectMessage, InputMessage, IoMessage, RemoteDisk } from "./protocol.js";
+import { openCacheFile, openChunkCache } from "./own-files.js";
+import type { ConnectMessage, InputMessage, IoMessage } from "./protocol.js";
 import type { Post } from "./run-loop.js";
 import { browserScope } from "./scope.js";
 import { fatalError, THREAD_STACK_BYTES } from "./start.js";
@@ -18,6 +22,10 @@ let take = (message: InputMessage): void => {
   early.push(message);
 };
 let chunks: ChunkFetcher | undefined;
+let network: Network | undefined;
+/** The chunks that were asked for before there was a fetcher. */
+const earlyChunks: { disk: number; index: number }[] = [];
+const cacheFile = openCacheFile();
 
 browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) => {
   reportFailure(() => {
@@ -27,22 +35,49 @@ browserScope.onmessage = (event: MessageEvent<ConnectMessage | InputMessage>) =>
 };
 
 function serve(message: IoMessage): void {
-  if (message.type === "attach") attach(message.attachment, message.disks);
-  else chunks?.request(message.disk, message.index);
+  switch (message.type) {
+    case "attach":
+      attach(message).catch((error: unknown) => post(fatalError(error)));
+      break;
+    case "chunk":
+      if (chunks) chunks.request(message.disk, message.index);
+      else earlyChunks.push(message);
+      break;
+    case "network":
+      network?.work();
+      break;
+  }
 }
 
-function attach({ module, memory, portHandle, attentionAddress }: Attachment, disks: RemoteDisk[]): void {
+async function attach({
+  attachment: { module, memory, portHandle, attentionAddress },
+  disks,
+  boots,
+  network: options,
+}: Extract<IoMessage, { type: "attach" }>): Promise<void> {
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
-    post({ type: "error", message, fatal: false }),
-  );
+  const attached = new Network(port, carrierFor(options), wake);
+  network = attached;
   take = (message) => {
+    if (message.type === "connect-guest") {
+      joinChannel(attached, message.port, message.channel);
+      return;
+    }
     deliver(port, message);
     wake();
   };
   early.forEach(take);
+  attached.work();
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  await cacheFile;
+  const cache = openChunkCache(engine);
+  const fetcher = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
+  chunks = fetcher;
+  earlyChunks.forEach(({ disk, index }) => fetcher.request(disk, index));
+  // A restored machine has in its memory what a boot reads.
+  if (boots) fetcher.prefetch();
 }
 
 function reportFailure(action: () => void): void {

@@ -1,28 +1,43 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
 import type { ClockSource, EngineChoice } from "../engine.js";
-import type { ExitReason, Status, TerminalSize } from "../options.js";
+import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
   type: "boot";
+  /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
+  snapshot: string | Uint8Array | Blob | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
-  disks: (string | Blob)[];
+  disks: BootDisk[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  network: NetworkOptions;
   size: TerminalSize;
   /** The way to the I/O worker; absent where one worker does everything. */
   io: MessagePort | undefined;
+}
+
+/** A disk to boot with. */
+export interface BootDisk {
+  /** The address of a raw image or of the manifest of a chunked one, or a raw image itself. */
+  source: string | Blob;
+  format: "raw" | "chunked";
+  /** The name of the overlay that keeps what the guest writes; in memory if not given. */
+  overlay: string | undefined;
 }
 
 /** What the user does with a running machine. */
 export type InputMessage =
   | { type: "input"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "resize"; size: TerminalSize }
-  | { type: "power" };
+  | { type: "power" }
+  | { type: "save" }
+  /** Opens a connection to a port of the guest over a channel (see network/channel.ts). */
+  | { type: "connect-guest"; port: number; channel: MessagePort };
 
 /** From the vCPU's worker to the page. */
 export type MachineMessage =
@@ -30,6 +45,11 @@ export type MachineMessage =
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "status"; status: Status }
+  /** In node: the ports that are published, where they were not chosen as well. */
+  | { type: "published"; ports: PublishedPort[] }
+  | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
+  /** The last piece has come, or what went wrong. */
+  | { type: "saved"; failure: string | undefined }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 
@@ -38,6 +58,7 @@ export interface ErrorMessage {
   type: "error";
   message: string;
   fatal: boolean;
+  code?: ErrorCode | undefined;
 }
 
 /** What an I/O worker needs to reach a machine in another worker. */
@@ -48,8 +69,22 @@ export interface Attachment {
   attentionAddress: number;
 }
 
-/** A disk whose chunks are fetched: where from, and what it must still be when they are. */
-export interface RemoteDisk {
+/** A disk whose chunks are fetched. */
+export type RemoteDisk = RawImage | ChunkedImage;
+
+/** An image that is stored in packs. */
+export interface ChunkedImage {
+  kind: "chunked";
+  /** The address of the manifest, beside which the packs are. */
+  source: string;
+  manifest: Uint8Array;
+  /** The packs' names, known once the emulator has read the manifest. */
+  packs: string[];
+}
+
+/** A raw image: where it is, and what it must still be when it is read. */
+export interface RawImage {
+  kind: "raw";
   source: string | Blob;
   sizeBytes: number;
   /** The server's validator, so that a changed image is noticed instead of mixed with the old one. */
@@ -58,7 +93,17 @@ export interface RemoteDisk {
 
 /** From the vCPU's worker to the I/O worker. */
 export type IoMessage =
-  { type: "attach"; attachment: Attachment; disks: RemoteDisk[] } | { type: "chunk"; disk: number; index: number };
+  | {
+      type: "attach";
+      attachment: Attachment;
+      disks: RemoteDisk[];
+      /** Whether the machine boots, and so will read what a boot reads. */
+      boots: boolean;
+      network: NetworkOptions;
+    }
+  | { type: "chunk"; disk: number; index: number }
+  /** The network has something to do. */
+  | { type: "network" };
 
 /** Hands the I/O worker its end of the way to the vCPU's worker. */
 export interface ConnectMessage {

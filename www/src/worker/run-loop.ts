@@ -5,7 +5,7 @@
 
 import type { ClockSource, EngineMachine, RunOutcome } from "../engine.js";
 import { waitForAttention } from "./attention.js";
-import { concatenate } from "./download.js";
+import { concatenate, reason } from "./download.js";
 import type { MachineMessage } from "./protocol.js";
 
 /** Sends a message to the page. */
@@ -20,14 +20,17 @@ const FIRST_SLICE_INSTRUCTIONS = 500_000;
 /** Bounds of a slice's limit, so that one odd measurement does not stall or burden the loop. */
 const SLICE_INSTRUCTIONS = { least: 50_000, most: 50_000_000 } as const;
 
+/** Bytes of a snapshot in one message, about. */
+const SNAPSHOT_MESSAGE_BYTES = 4 << 20;
+
 /** Time between two status messages. */
 const STATUS_INTERVAL_MS = 500;
 
 /** Outcomes after which a machine does not run again. */
-type FinalOutcome = Exclude<RunOutcome, "limit" | "idle">;
+type FinalOutcome = Exclude<RunOutcome, "limit" | "idle" | "save">;
 
 function isFinal(outcome: RunOutcome): outcome is FinalOutcome {
-  return outcome !== "limit" && outcome !== "idle";
+  return outcome !== "limit" && outcome !== "idle" && outcome !== "save";
 }
 
 /** Gathers what the guest prints during a slice, so that a slice costs one message a device. */
@@ -75,9 +78,33 @@ class Slices {
     const now = performance.now();
     if (outcome === "limit") this.#adapt(now - startedAt);
     this.output.flush();
+    if (outcome === "save") this.#save();
     if (now - this.#reportedAt >= STATUS_INTERVAL_MS || isFinal(outcome)) this.#report(now);
     if (isFinal(outcome)) this.post({ type: "exit", reason: outcome, code: this.machine.exitCode() });
     return outcome;
+  }
+
+  /** Sends the whole machine. A failure is the saver's alone: the machine goes on. */
+  #save(): void {
+    let failure: string | undefined;
+    const pieces: Uint8Array<ArrayBuffer>[] = [];
+    let length = 0;
+    const send = (): void => {
+      const bytes = concatenate(pieces, length);
+      pieces.length = length = 0;
+      this.post({ type: "snapshot", bytes }, [bytes.buffer]);
+    };
+    try {
+      this.machine.save((bytes) => {
+        pieces.push(bytes);
+        length += bytes.byteLength;
+        if (length >= SNAPSHOT_MESSAGE_BYTES) send();
+      });
+      send();
+    } catch (error) {
+      failure = reason(error);
+    }
+    this.post({ type: "saved", failure });
   }
 
   #adapt(tookMs: number): void {
@@ -162,7 +189,7 @@ export class SliceLoop {
     if (isFinal(outcome)) {
       this.#ended = true;
       this.#next.port1.close();
-    } else if (outcome === "limit") {
+    } else if (outcome === "limit" || outcome === "save") {
       this.wake();
     } else {
       const milliseconds = Math.min(this.#slices.machine.idleMilliseconds(), STATUS_INTERVAL_MS);

@@ -1,10 +1,11 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
-import type { Engine, EngineMachine } from "../engine.js";
-import { DinghyError } from "../options.js";
-import { load, reason } from "./download.js";
+import type { Engine, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
+import { DinghyError, type NetworkOptions } from "../options.js";
+import { load, loadPieces, reason } from "./download.js";
 import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
-import { probe } from "./remote-disk.js";
+import { openOverlay } from "./own-files.js";
+import { openImage } from "./remote-disk.js";
 import type { OutputBatch, Post } from "./run-loop.js";
 
 /** A machine that is about to run. */
@@ -21,10 +22,11 @@ export interface Started {
 export const THREAD_STACK_BYTES = 16 * 65536;
 
 /**
- * Loads the emulator and the images, all at once, and makes the machine.
+ * Loads the emulator and the images or the snapshot, all at once, and makes the machine.
  *
  * @param wasm address of the compiled emulator
  * @param requestChunk called when the guest needs a chunk of a disk
+ * @param onNetworkWork called when the guest's network has something to do
  * @throws DinghyError if anything of it cannot be had or used
  */
 export async function start(
@@ -34,33 +36,70 @@ export async function start(
   output: OutputBatch,
   post: Post,
   requestChunk: (disk: number, index: number) => void,
+  onNetworkWork: () => void,
 ): Promise<Started> {
   const progress = new DownloadProgress(post);
-  const [module, kernel, initrd, disks] = await Promise.all([
-    compile(wasm),
-    load("kernel", boot.kernel, progress.part()),
-    boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
-    Promise.all(boot.disks.map(probe)),
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  const emulator = compile(wasm);
+  const opening = Promise.all([
+    Promise.all(boot.disks.map(openImage)),
+    Promise.all(
+      boot.disks.map(async ({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed))),
+    ),
   ]);
-  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
-  const machine = new engine.Machine({
+  const engineOptions = ([disks, overlays]: Awaited<typeof opening>): Omit<EngineOptions, "kernel" | "initrd"> => ({
     memoryBytes: boot.memoryMiB * 1024 * 1024,
-    kernel,
-    initrd,
     commandLine: boot.commandLine,
     clock: boot.clock,
     engine: boot.engine,
     columns: boot.size.columns,
     rows: boot.size.rows,
-    disks: disks.map(({ sizeBytes }, disk) => ({
+    disks: disks.map((remote, disk) => ({
       kind: "chunked",
-      sizeBytes,
+      ...(remote.kind === "chunked" ? { manifest: remote.manifest } : { sizeBytes: remote.sizeBytes }),
+      overlay: overlays[disk],
       request: (index) => requestChunk(disk, index),
     })),
+    network: engineNetwork(boot.network, onNetworkWork),
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
-  return { module, machine, disks };
+  if (boot.snapshot !== undefined) {
+    // The download begins at once; what comes before the emulator is there waits for it.
+    const early: Uint8Array[] = [];
+    let take = (piece: Uint8Array): void => {
+      early.push(piece);
+    };
+    const loading = loadPieces("snapshot", boot.snapshot, progress.part(), (piece) => take(piece));
+    const [module, opened] = await firstFailure(Promise.all([emulator, opening]), loading);
+    engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+    const restorer = new engine.Restorer({ ...engineOptions(opened), kernel: new Uint8Array() });
+    take = (piece) => restorer.push(piece);
+    early.forEach(take);
+    await loading;
+    return { module, machine: restorer.finish(), disks: opened[0] };
+  }
+  const [module, kernel, initrd, opened] = await Promise.all([
+    emulator,
+    load("kernel", boot.kernel, progress.part()),
+    boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
+    opening,
+  ]);
+  engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+  const machine = new engine.Machine({ ...engineOptions(opened), kernel, initrd });
+  return { module, machine, disks: opened[0] };
+}
+
+/** The network card that goes with a choice of network. */
+function engineNetwork(network: NetworkOptions, onWork: () => void): EngineNetwork | undefined {
+  if (network.to === "none") return undefined;
+  return { allowed: network.to === "relay" ? (network.allow ?? []) : [], onWork };
+}
+
+/** The outcome of `awaited`, unless `other` fails before. */
+async function firstFailure<T>(awaited: Promise<T>, other: Promise<void>): Promise<T> {
+  await Promise.race([awaited, other.then(() => awaited)]);
+  return awaited;
 }
 
 /** The sum of the downloads that go on at once. */
@@ -115,5 +154,6 @@ async function compile(wasm: URL): Promise<WebAssembly.Module> {
 
 /** The message that ends a start or a machine. What is no {@link DinghyError} is the emulator's own failure. */
 export function fatalError(error: unknown): ErrorMessage {
-  return { type: "error", message: reason(error), fatal: true };
+  const code = error instanceof DinghyError ? error.code : undefined;
+  return { type: "error", message: reason(error), fatal: true, code };
 }

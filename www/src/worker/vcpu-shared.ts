@@ -17,8 +17,14 @@ async function run(boot: BootMessage): Promise<void> {
   if (!io) throw new Error("the worker for shared memory was started without a way to the I/O worker");
   const toIo = (message: IoMessage): void => io.postMessage(message);
   const output = new OutputBatch(post);
-  const { module, machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
-    toIo({ type: "chunk", disk, index }),
+  const { module, machine, disks } = await start(
+    engine,
+    wasm,
+    boot,
+    output,
+    post,
+    (disk, index) => toIo({ type: "chunk", disk, index }),
+    () => toIo({ type: "network" }),
   );
   const memory = engine.wasmMemory();
   toIo({
@@ -30,6 +36,8 @@ async function run(boot: BootMessage): Promise<void> {
       attentionAddress: machine.attentionAddress(),
     },
     disks,
+    boots: boot.snapshot === undefined,
+    network: boot.network,
   });
   post({ type: "booting" });
   runBlocking(machine, boot.clock, memory, output, post);

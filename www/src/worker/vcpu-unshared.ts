@@ -1,8 +1,12 @@
 /** The one worker of a machine where memory cannot be shared: it runs the vCPU in slices, and does the I/O between them. */
 
-import { ChunkFetcher } from "./chunk-fetcher.js";
+import { carrierFor } from "../network/carrier.js";
+import { joinChannel } from "../network/channel.js";
+import { Network } from "../network/flows.js";
+import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
+import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
@@ -26,17 +30,32 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
-  const { machine, disks } = await start(engine, wasm, boot, output, post, (disk, index) =>
-    chunks.request(disk, index),
+  await openCacheFile();
+  const { machine, disks } = await start(
+    engine,
+    wasm,
+    boot,
+    output,
+    post,
+    (disk, index) => chunks.request(disk, index),
+    // Called in the middle of a slice: the machine is in use until it is over.
+    () => queueMicrotask(() => network.work()),
   );
   const port = new engine.MachinePort(machine.portHandle());
   const loop = new SliceLoop(machine, boot.clock, output, post, (error) => post(fatalError(error)));
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
-  const chunks = new ChunkFetcher(disks, engine.chunkBytes(), port, wake, (message) =>
-    post({ type: "error", message, fatal: false }),
-  );
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  const cache = openChunkCache(engine);
+  const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
+  // A restored machine has in its memory what a boot reads.
+  if (boot.snapshot === undefined) chunks.prefetch();
+  const network = new Network(port, carrierFor(boot.network), wake);
   take = (message) => {
+    if (message.type === "connect-guest") {
+      joinChannel(network, message.port, message.channel);
+      return;
+    }
     deliver(port, message);
     loop.wake();
   };

@@ -45,6 +45,8 @@ pub fn lay_out(sources: &Path, downloads: &Path, root: &Path) -> Result<()> {
     for folder in FOLDERS {
         fs::create_dir_all(root.join(folder))?;
     }
+    // What runs ends with the machine, however that ends: a process number in a file must not outlive it.
+    symlink("/run", root.join("var/run"))?;
     let trim = sources.join("trim");
     let trimmed = fs::read_to_string(&trim).with_context(|| format!("cannot read {}", trim.display()))?;
     for file in sorted(downloads)? {

@@ -5,13 +5,14 @@ use super::Server;
 use super::fid::{Entry, Fid, Usage};
 use super::locks::{Lock, Owner, Range};
 use crate::storage::tree::{ExtendedChange, FileError, FileKind, Name, NodeId, OpenMode};
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 
 /// The names from the top directory to a file.
 type Path = Vec<Vec<u8>>;
 
 /// What a fid was used for.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum UsageState {
     /// Nothing but naming its file.
     Path,
@@ -33,7 +34,7 @@ pub enum UsageState {
 }
 
 /// A fid.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FidState {
     /// Its number.
     pub fid: u32,
@@ -46,7 +47,7 @@ pub struct FidState {
 }
 
 /// A locked range.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LockState {
     /// The fid by which it was locked.
     pub fid: u32,
@@ -63,7 +64,7 @@ pub struct LockState {
 }
 
 /// A session.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ServerState {
     /// Most bytes of a message, if the session has begun.
     pub message_bytes: Option<u32>,

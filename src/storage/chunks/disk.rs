@@ -1,14 +1,12 @@
 //! A read-only disk whose chunks are fetched when they are first read.
 
-use super::check_range;
+use super::inbox::ChunkInbox;
+use super::{CHUNK_BYTES, chunk_length};
 use crate::host::{BlockError, BlockSource, Progress};
+use crate::storage::check_range;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
-
-/// Bytes of a chunk. The last chunk of a disk may be shorter.
-pub const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Least bytes kept: a read of a block device touches two chunks, and some of them are under way.
 const KEPT_BYTES_MIN: u64 = 16 * CHUNK_BYTES;
@@ -24,37 +22,15 @@ const STREAMS_MAX: usize = 8;
 /// Times that a chunk is fetched before its read fails.
 const ATTEMPTS_MAX: u32 = 3;
 
-/// What fetches the chunks of a [`LazyChunks`] disk.
+/// What fetches the chunks of a [`ChunkedDisk`] disk.
 pub trait ChunkFetcher: Send {
     /// Starts to fetch chunk `index`, and returns at once.
     ///
     /// The outcome goes to the disk's [`ChunkInbox`], now or later, and then the machine has to be
-    /// told that its storage has progressed. Every request needs one outcome.
+    /// told that its storage has progressed. Every request needs one outcome. A fetcher may deliver
+    /// chunks before they are requested; one that is delivered between two looks of the disk may
+    /// still be requested.
     fn request(&mut self, index: u64);
-}
-
-type Delivery = (u64, Result<Vec<u8>, String>);
-
-/// Where the host puts the chunks that it has fetched. Clones share one inbox; any thread may
-/// deliver.
-#[derive(Clone, Default)]
-pub struct ChunkInbox {
-    deliveries: Arc<Mutex<Vec<Delivery>>>,
-}
-
-impl ChunkInbox {
-    /// Delivers chunk `index`: all its bytes, or why they could not be fetched.
-    pub fn complete(&self, index: u64, outcome: Result<Vec<u8>, String>) {
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).push((index, outcome));
-    }
-
-    fn is_empty(&self) -> bool {
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
-    }
-
-    fn take(&self) -> Vec<Delivery> {
-        std::mem::take(&mut *self.deliveries.lock().unwrap_or_else(PoisonError::into_inner))
-    }
 }
 
 struct Chunk {
@@ -75,8 +51,9 @@ struct Failure {
 ///
 /// A read whose chunks are not all at hand starts their fetches and waits. Chunks are kept up to a
 /// bound in bytes; the least recently used goes first. Reads in ascending order fetch some chunks
-/// ahead. A chunk that fails three times fails the read; the next read tries anew.
-pub struct LazyChunks {
+/// ahead. A chunk that fails three times fails the read; the next read tries anew. Chunks of which the
+/// image's manifest says that they are all zeroes are never fetched.
+pub struct ChunkedDisk {
     size: u64,
     fetcher: Box<dyn ChunkFetcher>,
     inbox: ChunkInbox,
@@ -92,7 +69,7 @@ pub struct LazyChunks {
     stream_ends: VecDeque<u64>,
 }
 
-impl LazyChunks {
+impl ChunkedDisk {
     /// A disk of `size` bytes, a multiple of 512, whose chunks `fetcher` delivers to `inbox`. At
     /// most `kept_bytes_max` bytes of them are kept, but never less than 4 MiB; chunks that a read
     /// waits for may take as much again.
@@ -121,19 +98,21 @@ impl LazyChunks {
         self.fetching.len()
     }
 
-    /// Bytes of chunk `index`.
-    fn chunk_length(&self, index: u64) -> u64 {
-        self.size.saturating_sub(index * CHUNK_BYTES).min(CHUNK_BYTES)
+    /// Whether chunk `index` has no bytes anywhere because all of them are zero.
+    fn is_zero(&self, index: u64) -> bool {
+        self.inbox.manifest().is_some_and(|manifest| manifest.location(index).is_none())
     }
 
     /// Takes in what has been delivered.
     fn accept_deliveries(&mut self) {
         for (index, outcome) in self.inbox.take() {
-            let Some(is_awaited) = self.fetching.remove(&index) else {
-                log::debug!("chunk {index} was delivered but not requested");
-                continue;
+            let is_awaited = match self.fetching.remove(&index) {
+                Some(is_awaited) => is_awaited,
+                // Fetched ahead. What the disk has already is as good.
+                None if outcome.is_ok() && !self.chunks.contains_key(&index) => false,
+                None => continue,
             };
-            let expected = self.chunk_length(index);
+            let expected = chunk_length(self.size, index);
             let outcome = match outcome {
                 Ok(bytes) if bytes.len() as u64 != expected => {
                     Err(format!("it has {} bytes instead of {expected}", bytes.len()))
@@ -144,7 +123,9 @@ impl LazyChunks {
                 Ok(bytes) => {
                     self.failures.remove(&index);
                     self.kept_bytes += bytes.len() as u64;
-                    self.chunks.insert(index, Chunk { bytes, last_used: self.reads, is_awaited });
+                    let replaced =
+                        self.chunks.insert(index, Chunk { bytes, last_used: self.reads, is_awaited });
+                    self.kept_bytes -= replaced.map_or(0, |chunk| chunk.bytes.len() as u64);
                 }
                 Err(reason) => {
                     log::warn!("chunk {index} could not be fetched: {reason}");
@@ -201,7 +182,7 @@ impl LazyChunks {
             self.evict(kept_bytes_max);
             let mut is_missing = false;
             for index in wanted.clone() {
-                if self.chunks.contains_key(&index) {
+                if self.chunks.contains_key(&index) || self.is_zero(index) {
                     continue;
                 }
                 is_missing = true;
@@ -241,15 +222,19 @@ impl LazyChunks {
         let chunk_count = self.size.div_ceil(CHUNK_BYTES);
         for index in (last + 1..chunk_count).take(READ_AHEAD_CHUNKS as usize) {
             // What failed is left to a read that needs it.
-            if !self.chunks.contains_key(&index) && !self.failures.contains_key(&index) {
+            let is_known = self.chunks.contains_key(&index) || self.failures.contains_key(&index);
+            if !is_known && !self.is_zero(index) {
                 self.fetch(index, false, READ_AHEAD_FETCHES_MAX);
             }
         }
     }
 
-    /// Copies from the chunks, which are all at hand.
+    /// Copies from the chunks, which are all at hand or zero.
     fn copy(&mut self, offset: u64, buffer: &mut [u8], wanted: RangeInclusive<u64>) {
         let end = offset + buffer.len() as u64;
+        if wanted.clone().any(|index| self.is_zero(index)) {
+            buffer.fill(0);
+        }
         for (index, chunk) in self.chunks.range_mut(wanted) {
             chunk.is_awaited = false;
             let chunk_start = index * CHUNK_BYTES;
@@ -264,9 +249,13 @@ impl LazyChunks {
     }
 }
 
-impl BlockSource for LazyChunks {
+impl BlockSource for ChunkedDisk {
     fn size(&self) -> u64 {
         self.size
+    }
+
+    fn image(&self) -> Option<[u8; 32]> {
+        self.inbox.manifest().map(|manifest| manifest.image().0)
     }
 
     fn is_read_only(&self) -> bool {
@@ -306,6 +295,10 @@ impl BlockSource for LazyChunks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::{Digest, Manifest};
+    use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+    use serde_json::json;
+    use std::sync::{Arc, Mutex};
 
     const LAST_BYTES: u64 = 1024;
     const SIZE: u64 = 40 * CHUNK_BYTES + LAST_BYTES;
@@ -322,13 +315,16 @@ mod tests {
         fn request(&mut self, index: u64) {
             self.requests.lock().unwrap().push(index);
             if let Some((inbox, outcome)) = &self.instant {
-                inbox.complete(index, outcome(index));
+                match outcome(index) {
+                    Ok(bytes) => inbox.complete(index, bytes).unwrap(),
+                    Err(reason) => inbox.fail(index, reason),
+                }
             }
         }
     }
 
     struct Bench {
-        disk: LazyChunks,
+        disk: ChunkedDisk,
         inbox: ChunkInbox,
         requests: Arc<Mutex<Vec<u64>>>,
     }
@@ -337,7 +333,7 @@ mod tests {
         let (inbox, requests) = (ChunkInbox::default(), Arc::<Mutex<Vec<u64>>>::default());
         let instant = instant.map(|outcome| (inbox.clone(), outcome));
         let fetcher = Fetcher { requests: requests.clone(), instant };
-        let disk = LazyChunks::new(SIZE, Box::new(fetcher), inbox.clone(), 0);
+        let disk = ChunkedDisk::new(SIZE, Box::new(fetcher), inbox.clone(), 0);
         Bench { disk, inbox, requests }
     }
 
@@ -352,7 +348,7 @@ mod tests {
         }
 
         fn deliver(&self, index: u64) {
-            self.inbox.complete(index, Ok(chunk(index)));
+            self.inbox.complete(index, chunk(index)).unwrap();
         }
 
         fn read(&mut self, offset: u64, length: usize) -> Poll<Result<Vec<u8>, BlockError>> {
@@ -389,7 +385,7 @@ mod tests {
         let mut bench = bench(None);
         assert_eq!(bench.read(0, 512), Poll::Pending);
         let inbox = bench.inbox.clone();
-        std::thread::spawn(move || inbox.complete(0, Ok(chunk(0)))).join().unwrap();
+        std::thread::spawn(move || inbox.complete(0, chunk(0)).unwrap()).join().unwrap();
         assert_eq!(bench.read(0, 512), Poll::Ready(Ok(chunk(0)[..512].to_vec())));
     }
 
@@ -399,7 +395,7 @@ mod tests {
         for _ in 0..ATTEMPTS_MAX {
             assert_eq!(bench.read(512, 512), Poll::Pending);
             assert_eq!(bench.requested(), [0]);
-            bench.inbox.complete(0, Err("the network is down".to_owned()));
+            bench.inbox.fail(0, "the network is down".to_owned());
         }
         let Poll::Ready(Err(BlockError::Host(reason))) = bench.read(512, 512) else {
             panic!("the read did not fail");
@@ -418,14 +414,51 @@ mod tests {
     }
 
     #[test]
-    fn a_chunk_of_the_wrong_length_is_a_failure_and_one_not_asked_for_is_ignored() {
+    fn a_chunk_of_the_wrong_length_is_a_failure() {
         let mut bench = bench(None);
-        bench.deliver(9);
         assert_eq!(bench.read(0, 512), Poll::Pending);
-        assert_eq!(bench.disk.kept_bytes(), 0);
-        bench.inbox.complete(0, Ok(vec![1; 512]));
+        bench.inbox.complete(0, vec![1; 512]).unwrap();
         assert_eq!(bench.read(0, 512), Poll::Pending);
         assert_eq!(bench.requested(), [0, 0]);
+        assert_eq!(bench.disk.kept_bytes(), 0);
+    }
+
+    #[test]
+    fn chunks_that_come_before_they_are_asked_for_are_kept_and_not_asked_for() {
+        let mut bench = bench(None);
+        bench.deliver(9);
+        bench.deliver(9);
+        bench.inbox.fail(8, "nobody waits for it".to_owned());
+        assert_eq!(bench.read(9 * CHUNK_BYTES, 512), Poll::Ready(Ok(chunk(9)[..512].to_vec())));
+        assert_eq!(bench.disk.kept_bytes(), CHUNK_BYTES);
+        assert!(bench.requested().is_empty());
+        assert_eq!(bench.read(8 * CHUNK_BYTES, 512), Poll::Pending);
+        assert_eq!(bench.requested(), [8]);
+    }
+
+    #[test]
+    fn chunks_of_zeroes_are_never_fetched() {
+        let packed = compress_to_vec([5; CHUNK_BYTES as usize].as_slice(), CompressionLevel::Fastest);
+        let manifest = json!({
+            "format": "dinghy-chunks", "version": 1, "size": 3 * CHUNK_BYTES, "chunkBytes": CHUNK_BYTES,
+            "image": "00".repeat(32), "packs": ["a"], "prefetch": [],
+            "chunks": [[1, 0, 0, packed.len(), Digest::of(&packed).to_string()]],
+        });
+        let manifest = Arc::new(Manifest::parse(manifest.to_string().as_bytes()).unwrap());
+        let requests = Arc::<Mutex<Vec<u64>>>::default();
+        let inbox = ChunkInbox::of_image(manifest);
+        let fetcher = Fetcher { requests: requests.clone(), instant: None };
+        let mut disk = ChunkedDisk::new(3 * CHUNK_BYTES, Box::new(fetcher), inbox.clone(), 0);
+        let mut buffer = vec![0xEE; 3 * CHUNK_BYTES as usize];
+        assert_eq!(disk.read(2 * CHUNK_BYTES, &mut buffer[..512]), Poll::Ready(Ok(())));
+        assert_eq!(buffer[..512], [0; 512]);
+        assert_eq!(disk.read(0, &mut buffer), Poll::Pending);
+        assert_eq!(*requests.lock().unwrap(), [1]);
+        assert!(inbox.complete(1, packed[1..].to_vec()).is_err());
+        inbox.complete(1, packed).unwrap();
+        assert_eq!(disk.read(0, &mut buffer), Poll::Ready(Ok(())));
+        let expected = [0, 5, 0].map(|byte| vec![byte; CHUNK_BYTES as usize]).concat();
+        assert!(buffer == expected);
     }
 
     #[test]

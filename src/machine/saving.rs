@@ -1,0 +1,267 @@
+//! Saving a machine, and making a machine of what was saved.
+
+use super::panic_watch::ConsoleTail;
+use super::state::{Configuration, MachineState, SavedDisk};
+use super::time::MachineTime;
+use super::time_message::TimeMessages;
+use super::{Machine, MachineConfig, MachineError};
+use crate::boot::BootError;
+use crate::devices::bus::lock;
+use crate::host::{BlockSource, DiskChange, Progress};
+use crate::snapshot::{
+    Section, SectionKind, SectionReader, SectionWriter, SnapshotError, apply_pages, write_pages,
+};
+use serde::{Deserialize, Serialize};
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+
+/// Bytes of disk changes in a section, about.
+const CHANGES_BYTES: usize = 1 << 20;
+
+/// Changes of one disk.
+#[derive(Default, Serialize, Deserialize)]
+struct Changes {
+    /// The disk's place among the disks.
+    disk: u32,
+    /// First bytes and contents of what was written.
+    data: Vec<(u64, Vec<u8>)>,
+    /// First bytes and lengths of what was zeroed.
+    zeroes: Vec<(u64, u64)>,
+}
+
+impl Machine {
+    /// Writes the whole machine to `sink`, as a snapshot. It can go on running afterwards; in counted time, it and
+    /// the restored machine then do the same, instruction for instruction.
+    ///
+    /// Requests that wait for a disk or a share are saved as waiting. Disks that keep what the guest writes apart from
+    /// an image, in memory or in an overlay, are saved with it; of the images, and of disks whose writes reach them,
+    /// only size and digest, so that they must be kept as they are beside the snapshot. Connections of the network are not saved: the guest finds them reset.
+    ///
+    /// # Errors
+    /// When a share does not answer or an overlay cannot be read, and those of the sink.
+    pub fn save(
+        &mut self,
+        sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
+    ) -> Result<(), SnapshotError> {
+        let devices = self.platform.state()?;
+        if self.time.is_counted() {
+            self.vcpu.forget_history();
+        }
+        let state = MachineState {
+            vcpu: self.vcpu.state(),
+            look_at: self.look_at,
+            has_attention: self.handle.attention.load(Ordering::SeqCst) != 0,
+            entropy_positions: [
+                lock(&self.entropy).position(),
+                lock(&self.platform.rng).device_mut().source_mut().position(),
+            ],
+            shown: self.tails.each_ref().map(ConsoleTail::bytes),
+            is_listening: self.history.is_listening(),
+            devices,
+        };
+        let mut writer = SectionWriter::new(sink)?;
+        writer.write_value(SectionKind::Configuration, &self.configuration())?;
+        writer.write_value(SectionKind::State, &state)?;
+        write_pages(&self.vcpu.memory, &mut writer)?;
+        for (index, disk) in (0..).zip(&self.platform.disks) {
+            write_changes(index, lock(disk).device_mut().source_mut(), &mut writer)?;
+        }
+        writer.finish()
+    }
+
+    fn configuration(&self) -> Configuration {
+        let disks = self.platform.disks.iter().map(|disk| {
+            let disk = lock(disk);
+            let source = disk.device().source();
+            SavedDisk { size: source.size(), image: source.image() }
+        });
+        let shares = self.platform.shares.iter().map(|share| lock(share).device().tag().to_owned());
+        Configuration {
+            memory_bytes: self.vcpu.memory.size(),
+            cpu_model: self.vcpu.model,
+            disks: disks.collect(),
+            has_network: self.platform.network.is_some(),
+            shares: shares.collect(),
+            now_ns: self.time.now_ns(self.vcpu.instructions),
+            instructions: self.vcpu.instructions,
+        }
+    }
+
+    /// Puts the saved state into a machine whose RAM and disks are as they were saved.
+    fn resume(&mut self, state: MachineState, console_size: (u16, u16)) -> Result<(), MachineError> {
+        self.vcpu.restore(&state.vcpu);
+        self.look_at = state.look_at;
+        let has_waiting = self.platform.restore(state.devices)?;
+        // Devices that were put back have driven their lines: nothing that the guest has not seen.
+        self.handle.attention.store(u32::from(state.has_attention), Ordering::SeqCst);
+        if has_waiting {
+            self.handle.storage_progressed();
+        }
+        if state.is_listening {
+            self.history.set_listening();
+        }
+        // Whoever looks at the consoles finds them as they were.
+        let [serial, console] = &state.shown;
+        self.platform.print(serial, console);
+        let mut entropy = lock(&self.entropy);
+        if self.time.is_counted() {
+            // A run that repeats goes on as if it had not been saved.
+            if let Some(position) = state.entropy_positions[0] {
+                entropy.go_on_from(position);
+            }
+            if let Some(position) = state.entropy_positions[1] {
+                lock(&self.platform.rng).device_mut().source_mut().go_on_from(position);
+            }
+            return Ok(());
+        }
+        self.platform.generation_id.renew(entropy.as_mut()).map_err(BootError::from)?;
+        drop(entropy);
+        if state.is_listening {
+            self.time_messages = Some(TimeMessages::new(self.now_ns()));
+            self.look_at = 0;
+        }
+        self.handle.resize(console_size.0, console_size.1);
+        Ok(())
+    }
+}
+
+fn write_changes(
+    disk: u32,
+    source: &mut dyn BlockSource,
+    writer: &mut SectionWriter<'_>,
+) -> Result<(), SnapshotError> {
+    let mut outcome = Ok(());
+    let mut changes = Changes { disk, ..Changes::default() };
+    let mut bytes = 0;
+    let visited = source.visit_changes(&mut |change| {
+        match change {
+            DiskChange::Data(offset, data) => {
+                changes.data.push((offset, data.to_vec()));
+                bytes += data.len();
+            }
+            DiskChange::Zeroes(offset, length) => changes.zeroes.push((offset, length)),
+        }
+        if bytes >= CHANGES_BYTES && outcome.is_ok() {
+            let full = std::mem::replace(&mut changes, Changes { disk, ..Changes::default() });
+            outcome = writer.write_value(SectionKind::Disk, &full);
+            bytes = 0;
+        }
+    });
+    outcome?;
+    visited.map_err(|error| SnapshotError::Device { device: "a disk", problem: error.to_string() })?;
+    if changes.data.is_empty() && changes.zeroes.is_empty() {
+        return Ok(());
+    }
+    writer.write_value(SectionKind::Disk, &changes)
+}
+
+/// Makes a machine of a snapshot whose bytes come in pieces.
+///
+/// RAM is taken as soon as the snapshot says how much it is, and filled as its pages come.
+pub struct Restorer {
+    reader: SectionReader,
+    stage: Stage,
+}
+
+enum Stage {
+    /// Nothing has come.
+    Empty(Box<MachineConfig>),
+    /// The machine's parts are there, and its state is awaited.
+    Assembled { machine: Box<Machine>, console_size: (u16, u16), state: Option<Box<MachineState>> },
+    /// An error has ended it.
+    Failed,
+}
+
+impl Restorer {
+    /// A machine in the making. Of `config`, kernel, initrd, command line, processor and size of the memory are
+    /// the snapshot's own matter and not looked at; disks, shares and the network must be as the saved machine
+    /// had them.
+    pub fn new(config: MachineConfig) -> Self {
+        Self { reader: SectionReader::default(), stage: Stage::Empty(Box::new(config)) }
+    }
+
+    /// Takes the snapshot's next bytes.
+    ///
+    /// # Errors
+    /// When they are not what a snapshot has there, or do not fit the surroundings. There is no machine then.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<(), MachineError> {
+        self.reader.push(bytes);
+        while let Some(section) = self.reader.next_section()? {
+            self.stage = std::mem::replace(&mut self.stage, Stage::Failed).take(&section)?;
+        }
+        Ok(())
+    }
+
+    /// The machine, ready to run on.
+    ///
+    /// # Errors
+    /// When the snapshot is not complete, or a device cannot take its state.
+    pub fn finish(self) -> Result<Machine, MachineError> {
+        self.reader.finish()?;
+        let Stage::Assembled { mut machine, console_size, state: Some(state) } = self.stage else {
+            return Err(SnapshotError::Truncated.into());
+        };
+        machine.time.start();
+        machine.resume(*state, console_size)?;
+        Ok(*machine)
+    }
+}
+
+impl Stage {
+    /// Takes the next section.
+    fn take(self, section: &Section) -> Result<Self, MachineError> {
+        match (self, section.kind) {
+            (Self::Empty(config), SectionKind::Configuration) => Self::assemble(*config, section),
+            (Self::Assembled { machine, console_size, state: None }, SectionKind::State) => {
+                let state = Some(Box::new(section.decode()?));
+                Ok(Self::Assembled { machine, console_size, state })
+            }
+            (Self::Assembled { machine, console_size, state }, SectionKind::Pages) => {
+                apply_pages(section, &machine.vcpu.memory)?;
+                Ok(Self::Assembled { machine, console_size, state })
+            }
+            (Self::Assembled { machine, console_size, state }, SectionKind::Disk) => {
+                machine.apply_changes(section)?;
+                Ok(Self::Assembled { machine, console_size, state })
+            }
+            _ => Err(section.damaged("a section is out of place").into()),
+        }
+    }
+
+    fn assemble(config: MachineConfig, section: &Section) -> Result<Self, MachineError> {
+        let saved: Configuration = section.decode()?;
+        let time = MachineTime::go_on(config.clock.clone(), saved.now_ns, saved.instructions);
+        let console_size = config.console_size;
+        let config = MachineConfig { memory_bytes: saved.memory_bytes, cpu_model: saved.cpu_model, ..config };
+        let machine = Machine::assemble(config, time)?;
+        saved.check(&machine.configuration())?;
+        if machine.platform.disks.iter().any(|disk| lock(disk).device().source().has_changes()) {
+            let sentence =
+                "its disk was written to since; boot from the disk as it is, or give it an empty overlay";
+            return Err(SnapshotError::Mismatch(sentence.to_owned()).into());
+        }
+        Ok(Self::Assembled { machine: Box::new(machine), console_size, state: None })
+    }
+}
+
+impl Machine {
+    /// Writes what was written to a disk again.
+    fn apply_changes(&self, section: &Section) -> Result<(), SnapshotError> {
+        let changes: Changes = section.decode()?;
+        let disk = self.platform.disks.get(changes.disk as usize);
+        let mut disk = lock(disk.ok_or_else(|| section.damaged("it writes to a disk that there is not"))?);
+        let failed = |problem: &str| SnapshotError::Device { device: "a disk", problem: problem.to_owned() };
+        let source = disk.device_mut().source_mut();
+        let finish = |progress: Progress| match progress {
+            Poll::Ready(outcome) => outcome.map_err(|error| failed(&error.to_string())),
+            Poll::Pending => Err(failed("its last bytes are not at hand")),
+        };
+        for (offset, data) in &changes.data {
+            finish(source.write(*offset, data))?;
+        }
+        for (offset, length) in &changes.zeroes {
+            finish(source.discard(*offset, *length))?;
+        }
+        Ok(())
+    }
+}

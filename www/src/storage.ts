@@ -1,0 +1,98 @@
+/** What this page keeps of its machines' disks in the browser: their overlays, by name. */
+
+import { DinghyError } from "./options.js";
+
+/** The first bytes of an overlay. */
+const MAGIC = "dinghyOv";
+
+/** The emulator's folder in the origin's private file system. */
+export async function privateFolder(): Promise<FileSystemDirectoryHandle> {
+  const root = await navigator.storage.getDirectory();
+  return root.getDirectoryHandle("dinghy", { create: true });
+}
+
+/** The file of an overlay.
+ * @throws DOMException `NotFoundError` if there is none and `create` is false */
+export async function overlayFile(name: string, create: boolean): Promise<FileSystemFileHandle> {
+  const folder = await (await privateFolder()).getDirectoryHandle("overlays", { create: true });
+  return folder.getFileHandle(`${name}.overlay`, { create });
+}
+
+/** The name of the lock that a machine holds on its overlay. */
+export function overlayLock(name: string): string {
+  return `dinghy:overlay:${name}`;
+}
+
+/** Checks the name of an overlay.
+ * @throws DinghyError if it cannot be one */
+export function checkOverlayName(name: string): string {
+  if (!/^[\w-]{1,64}$/.test(name)) {
+    throw new DinghyError(`"${name}" cannot be the name of an overlay; use up to 64 letters, digits, - and _.`);
+  }
+  return name;
+}
+
+/** Bytes that the overlay `name` takes; 0 if there is none. */
+export async function overlayBytes(name: string): Promise<number> {
+  try {
+    const file = await (await overlayFile(checkOverlayName(name), false)).getFile();
+    return file.size;
+  } catch (error) {
+    if (error instanceof DOMException) return 0;
+    throw error;
+  }
+}
+
+/**
+ * The overlay `name` as one file, which {@link importOverlay} takes, here or in another browser.
+ *
+ * @throws DinghyError if a machine uses it, or there is none
+ */
+export function exportOverlay(name: string): Promise<Blob> {
+  return alone(name, async () => {
+    // A copy: the file itself changes with the next start.
+    const file = await (await overlayFile(name, false)).getFile();
+    return new Blob([await file.arrayBuffer()], { type: "application/octet-stream" });
+  });
+}
+
+/**
+ * Replaces the overlay `name` by what {@link exportOverlay} has given.
+ *
+ * @throws DinghyError if a machine uses it, or `contents` is something else
+ */
+export function importOverlay(name: string, contents: Blob): Promise<void> {
+  return alone(name, async () => {
+    const start = await contents.slice(0, 2 * 4096).text();
+    // One of the two superblocks may be empty.
+    if (!start.includes(MAGIC)) {
+      throw new DinghyError("This file is no exported disk; choose one that was exported here.");
+    }
+    const writable = await (await overlayFile(name, true)).createWritable();
+    await contents.stream().pipeTo(writable);
+  });
+}
+
+/**
+ * Forgets all that the guest has written to the overlay `name`.
+ *
+ * @throws DinghyError if a machine uses it
+ */
+export function resetOverlay(name: string): Promise<void> {
+  return alone(name, async () => {
+    const folder = await (await privateFolder()).getDirectoryHandle("overlays", { create: true });
+    await folder.removeEntry(`${name}.overlay`);
+  }).catch((error: unknown) => {
+    if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
+  });
+}
+
+/** Does something while no machine can open the overlay. */
+async function alone<Result>(name: string, action: () => Promise<Result>): Promise<Result> {
+  checkOverlayName(name);
+  const result = await navigator.locks.request(overlayLock(name), { ifAvailable: true }, async (lock) => {
+    if (!lock) throw new DinghyError("The disk is in use; shut the machine down first.", "disk-in-use");
+    return { value: await action() };
+  });
+  return result.value;
+}
