@@ -91,12 +91,14 @@ test("what a container writes in a volume is there after a reload; a second tab 
     await page.getByRole("button", { name: "Import" }).click();
     await (await choosing).setFiles(exported);
     await page.locator("#panel-text", { hasText: "The disk was imported." }).waitFor();
+    // With the context, what it has downloaded goes.
+    const kept = readFileSync(exported);
     await page.context().close();
 
     const folder = mkdtempSync(join(tmpdir(), "dinghy-e2e-"));
     try {
       const disk = join(folder, "disk");
-      flatten(readFileSync(exported), IMAGE, disk);
+      flatten(kept, IMAGE, disk);
       assert.equal(checkExt4(disk), "");
       assert.equal(readFile(disk, "/var/lib/docker/volumes/data/_data/file"), "kept\n");
     } finally {
