@@ -16,6 +16,10 @@ pub trait NetBackend: Send {
     /// (then with nothing accepted).
     fn set_accepted(&mut self, accepted: Acceptance);
 
+    /// A saved guest goes on over this backend, with the address that it was given before. Called behind
+    /// [`set_accepted`](Self::set_accepted).
+    fn guest_returned(&mut self) {}
+
     /// Takes a frame from the guest. What the network has no room for is lost, as on any cable.
     fn send(&mut self, frame: Frame<&[u8]>);
 

@@ -35,6 +35,13 @@ pub struct DhcpServer {
 }
 
 impl DhcpServer {
+    /// A server whose guest has taken its address before: the first one, as there is one card.
+    pub fn with_guest() -> Self {
+        let hardware = EthernetAddress(subnet::GUEST_HARDWARE);
+        let address = subnet::address(*subnet::LEASE_RANGE.start());
+        Self { leases: vec![Lease { hardware, address, is_bound: true }] }
+    }
+
     /// The address that the guest's card has taken: where incoming connections go.
     pub fn guest(&self) -> Option<Ipv4Addr> {
         let own = EthernetAddress(subnet::GUEST_HARDWARE);
@@ -226,6 +233,15 @@ mod tests {
         let foreign = Some(Ipv4Addr::new(192, 168, 1, 5));
         assert_eq!(ask(&mut server, 11, DhcpMessageType::Request, foreign), refused);
         assert_eq!(ask(&mut server, 12, DhcpMessageType::Request, Some(subnet::GATEWAY)), refused);
+    }
+
+    #[test]
+    fn a_returned_guest_keeps_its_address() {
+        let mut server = DhcpServer::with_guest();
+        let address = subnet::address(2);
+        assert_eq!(server.guest(), Some(address));
+        assert_eq!(server.lease(EthernetAddress(subnet::GUEST_HARDWARE), None), Some(address));
+        assert_ne!(server.lease(EthernetAddress([2, 0, 0, 0, 0, 9]), Some(address)), Some(address));
     }
 
     #[test]

@@ -197,6 +197,13 @@ impl NetBackend for Gateway {
         self.names = NameServer::default();
     }
 
+    fn guest_returned(&mut self) {
+        self.dhcp = DhcpServer::with_guest();
+        for (address, hardware) in self.dhcp.taken() {
+            self.link.learn(address, hardware);
+        }
+    }
+
     fn send(&mut self, frame: Frame<&[u8]>) {
         // Checksums are not verified, and segments of any size are taken: nothing is left to finish.
         if let Some(packet) = self.link.open(frame.bytes) {

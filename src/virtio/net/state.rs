@@ -25,6 +25,9 @@ impl NetDevice {
     /// When a saved buffer is malformed.
     pub fn restore(&mut self, state: &NetState, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
         self.set_features(state.features);
+        if state.features != 0 {
+            self.backend.guest_returned();
+        }
         self.lent.clear();
         for head in &state.lent {
             if let Some(queue) = context.queue(RECEIVE_QUEUE) {
