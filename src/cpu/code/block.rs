@@ -122,3 +122,20 @@ impl Block {
             || self.second_page.is_some_and(|page| overlap(page * 4096, u64::from(self.length) - in_first))
     }
 }
+
+/// A block without operations, for tests of what keeps blocks.
+#[cfg(test)]
+pub fn block(start: u64, length: u16) -> Block {
+    Block {
+        ops: Box::new([]),
+        instruction_offsets: Box::new([0]),
+        successors: [Successor::new(0, start % 4096), Successor::new(4096, start % 4096)],
+        start: GuestPhysAddr(start),
+        length,
+        second_page: (start % 4096 + u64::from(length) > 4096).then_some(start / 4096 + 1),
+        mode_bits: 0,
+        rip_mask: u64::MAX,
+        compiled: Compiled::cold(NEVER_HOT),
+        jump_place: Cell::new(JumpPlace::None),
+    }
+}

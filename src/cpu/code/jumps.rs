@@ -248,24 +248,8 @@ impl JumpCache {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Compiled, NEVER_HOT, Successor};
+    use super::super::block::block;
     use super::*;
-    use crate::mem::GuestPhysAddr;
-
-    fn block(start: u64, length: u16) -> Block {
-        Block {
-            ops: Box::new([]),
-            instruction_offsets: Box::new([0]),
-            successors: [Successor::new(0, start % 4096), Successor::new(4096, start % 4096)],
-            start: GuestPhysAddr(start),
-            length,
-            second_page: (start % 4096 + u64::from(length) > 4096).then_some(start / 4096 + 1),
-            mode_bits: 0,
-            rip_mask: u64::MAX,
-            compiled: Compiled::cold(NEVER_HOT),
-            jump_place: std::cell::Cell::new(JumpPlace::None),
-        }
-    }
 
     const KERNEL: u64 = 0xffff_ffff_8100_0000;
 
