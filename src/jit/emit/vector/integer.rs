@@ -441,7 +441,7 @@ impl Emitter<'_> {
                 self.wasm().i32_const(8).i16x8_shr_s().i16x8_mul().i16x8_add_sat_s();
             }
             Direct::SumOfAbsoluteDifferences => {
-                let sums = self.scratch();
+                let sums = self.scratch(0);
                 self.both(op);
                 self.wasm().i8x16_sub_sat_u();
                 self.get_vector(op.c);
@@ -453,7 +453,7 @@ impl Emitter<'_> {
                 wasm.v128_const(0xffff_ffff << 64 | 0xffff_ffff).v128_and();
             }
             Direct::WithSignOf(greater, subtract, equal) => {
-                let negative = self.scratch();
+                let negative = self.scratch(0);
                 self.get_vector(op.b);
                 self.wasm().v128_const(0);
                 self.get_vector(op.c);

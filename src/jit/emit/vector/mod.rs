@@ -3,6 +3,7 @@
 
 mod float;
 mod integer;
+mod permute;
 mod shuffle;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
@@ -13,7 +14,7 @@ use crate::jit::flow::RegSet;
 use wasm_encoder::MemArg;
 
 /// Locals of 128 bits that no register has, before those of the registers.
-const SCRATCH: u32 = 1;
+const SCRATCH: u32 = 2;
 /// Set in the number of a vector register's upper half.
 pub(super) const UPPER: u8 = 32;
 
@@ -41,6 +42,10 @@ enum Direct {
     Float(float::Direct),
     /// Both halves alike.
     Wide(IntegerOperation),
+    /// Both halves at once.
+    WideFloat(float::Direct),
+    /// Across the halves.
+    Permute(permute::Direct),
     /// By a call that works on vector registers only.
     Slow,
 }
@@ -48,10 +53,20 @@ enum Direct {
 impl Direct {
     fn of(op: &Op) -> Option<Self> {
         if op.code == OpCode::Vector256 || sse::is_avx_or_crypto(op.imm) {
-            return match IntegerOperation::from_number(op.imm) {
-                Some(operation) if integer::has_halves_alike(operation, op) => Some(Self::Wide(operation)),
-                _ => (!sse::writes_integers(op.imm)).then_some(Self::Slow),
-            };
+            if let Some(operation) = IntegerOperation::from_number(op.imm)
+                && integer::has_halves_alike(operation, op)
+            {
+                return Some(Self::Wide(operation));
+            }
+            if let Some(operation) = FloatOperation::from_number(op.imm)
+                && let Some(direct) = float::Direct::of_halves(operation, op)
+            {
+                return Some(Self::WideFloat(direct));
+            }
+            if let Some(direct) = permute::Direct::of(op) {
+                return Some(Self::Permute(direct));
+            }
+            return (!sse::writes_integers(op.imm)).then_some(Self::Slow);
         }
         match IntegerOperation::from_number(op.imm) {
             Some(operation) => integer::Direct::of(operation, op).map(Self::Integer),
@@ -64,6 +79,8 @@ impl Direct {
             Self::Integer(direct) => direct.effects(op),
             Self::Float(direct) => direct.effects(op),
             Self::Wide(operation) => integer::wide_effects(*operation, op),
+            Self::WideFloat(direct) => direct.effects(op),
+            Self::Permute(direct) => direct.effects(op),
             Self::Slow => VectorEffects { may_exit: true, ..VectorEffects::default() },
         }
     }
@@ -125,9 +142,10 @@ impl Emitter<'_> {
         self.first_vector() + self.vectors.place(number)
     }
 
-    /// The local of 128 bits that no register has.
-    fn scratch(&self) -> u32 {
-        self.first_vector()
+    /// One of the locals of 128 bits that no register has.
+    fn scratch(&self, number: u32) -> u32 {
+        debug_assert!(number < SCRATCH);
+        self.first_vector() + number
     }
 
     /// Puts a vector register's low 128 bits on the stack.
@@ -211,6 +229,8 @@ impl Emitter<'_> {
             Some(Direct::Integer(direct)) => self.integer_lanes(&direct, op),
             Some(Direct::Float(direct)) => self.float_lanes(&direct, op),
             Some(Direct::Wide(operation)) => self.integer_halves(operation, op),
+            Some(Direct::WideFloat(direct)) => self.float_halves(&direct, op),
+            Some(Direct::Permute(direct)) => self.permute(&direct, op),
             Some(Direct::Slow) => {
                 self.vector_slowly(op);
                 self.reload_vector(op.a);
