@@ -22,12 +22,15 @@ impl Emitter<'_> {
             let is_live = self.flow.nodes[node].flags_live_in;
             self.flags = if is_live { FlagsState::Lazy } else { FlagsState::Memory };
             self.overlay = None;
-            self.vectors.keep(0);
+            if self.graph.is_merge[node] {
+                self.vectors.keep(0);
+            }
         }
         if !self.graph.is_loop[node] {
             self.within(node);
             return;
         }
+        self.carry_vectors(node);
         self.wasm().loop_(BlockType::Empty);
         self.labels.push((Label::Loop(node), self.depth));
         self.depth += 1;
@@ -80,6 +83,7 @@ impl Emitter<'_> {
         if self.graph.is_back(from, node) {
             self.check_budget(node);
             self.join(node);
+            self.carry_vectors(node);
             self.branch(Label::Loop(node));
         } else if self.graph.is_merge[node] {
             self.join(node);

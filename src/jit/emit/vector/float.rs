@@ -66,6 +66,8 @@ pub enum Direct {
     ToLanes(bool),
     /// `a` = `c` rounded to integers.
     Round(Format, Lanes, Emit),
+    /// `a` = `b` times `c` plus `d`, rounded once.
+    Fused(Format, Lanes),
     /// Always the slow way.
     Slow,
 }
@@ -132,6 +134,10 @@ impl Direct {
             O::DqToPs => Self::FromLanes(Single),
             O::DqToPd => Self::FromLanes(Double),
             O::PsToDq => Self::ToLanes(op.d == 1),
+            O::FusedSs => Self::Fused(Single, Low),
+            O::FusedSd => Self::Fused(Double, Low),
+            O::FusedPs => Self::Fused(Single, All),
+            O::FusedPd => Self::Fused(Double, All),
             O::RoundSs => Self::Round(Single, Low, rounding(Single, op.d)),
             O::RoundSd => Self::Round(Double, Low, rounding(Double, op.d)),
             O::RoundPs => Self::Round(Single, All, rounding(Single, op.d)),
@@ -147,7 +153,8 @@ impl Direct {
             Self::Arithmetic(_, lanes, ..)
             | Self::Exact(_, lanes, _)
             | Self::Root(_, lanes, _)
-            | Self::Round(_, lanes, _) => lanes == Lanes::All,
+            | Self::Round(_, lanes, _)
+            | Self::Fused(_, lanes) => lanes == Lanes::All,
             Self::ToLanes(_) | Self::FromLanes(_) => true,
             _ => false,
         };
@@ -160,7 +167,8 @@ impl Direct {
             Self::Arithmetic(format, ..)
             | Self::Exact(format, ..)
             | Self::Root(format, ..)
-            | Self::Round(format, ..) => format,
+            | Self::Round(format, ..)
+            | Self::Fused(format, _) => format,
             _ => Format::Single,
         }
     }
@@ -217,7 +225,7 @@ fn rounding(format: Format, immediate: u8) -> Emit {
 
 impl Format {
     /// A number's bits in all lanes.
-    fn splat(self, value: f64) -> i128 {
+    pub(super) fn splat(self, value: f64) -> i128 {
         let bits = match self {
             Self::Single => u128::from((value as f32).to_bits()) * 0x1_0000_0001_0000_0001_0000_0001,
             Self::Double => u128::from(value.to_bits()) * (1 << 64 | 1),
@@ -233,7 +241,7 @@ impl Format {
         }
     }
 
-    const fn bytes(self) -> u8 {
+    pub(super) const fn bytes(self) -> u8 {
         match self {
             Self::Single => 4,
             Self::Double => 8,
@@ -248,7 +256,8 @@ impl Emitter<'_> {
             Direct::Arithmetic(format, lanes, ..)
             | Direct::Exact(format, lanes, _)
             | Direct::Root(format, lanes, _)
-            | Direct::Round(format, lanes, _) => {
+            | Direct::Round(format, lanes, _)
+            | Direct::Fused(format, lanes) => {
                 self.attempt(direct, op, 0);
                 self.holds(format, lanes);
                 self.and_quick(direct);
@@ -309,7 +318,10 @@ impl Emitter<'_> {
     /// Emits an operation on 256 bits: both halves first, and only when all their lanes are right does the
     /// register change, for the slow way takes its operands from there.
     pub(super) fn float_halves(&mut self, direct: &Direct, op: &Op) {
-        let upper = Op { a: op.a | UPPER, c: op.c | UPPER, ..*op };
+        let mut upper = Op { a: op.a | UPPER, c: op.c | UPPER, ..*op };
+        if let Direct::Fused(..) = direct {
+            (upper.b, upper.d) = (op.b | UPPER, op.d | UPPER);
+        }
         match *direct {
             Direct::FromLanes(Format::Double) => {
                 let y = self.cached_vector(op.c);
@@ -355,6 +367,9 @@ impl Emitter<'_> {
     /// if MXCSR is as [`and_quick`](Self::and_quick) wants it.
     fn attempt(&mut self, direct: &Direct, op: &Op, scratch: u32) {
         let result = self.scratch(scratch);
+        if let Direct::Fused(format, lanes) = *direct {
+            return self.attempt_fused(format, lanes, op, result);
+        }
         let y = self.cached_vector(op.c);
         match *direct {
             Direct::Arithmetic(format, _, zero, emit) => {
@@ -446,7 +461,7 @@ impl Emitter<'_> {
     }
 
     /// Puts on the stack the lanes that are no NaNs and not denormal.
-    fn plain(&mut self, format: Format, vector: u32) {
+    pub(super) fn plain(&mut self, format: Format, vector: u32) {
         self.wasm().local_get(vector);
         self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
         self.wasm().v128_const(format.smallest());
@@ -456,14 +471,14 @@ impl Emitter<'_> {
     }
 
     /// Puts on the stack the lanes that are zero.
-    fn is_zero(&mut self, format: Format, vector: u32) {
+    pub(super) fn is_zero(&mut self, format: Format, vector: u32) {
         self.wasm().local_get(vector).v128_const(0);
         self.by_format(format, emits!(f32x4_eq), emits!(f64x2_eq));
     }
 
     /// Puts on the stack the lanes that are finite and larger than the smallest normal number, which may have
     /// been rounded up from a tiny one.
-    fn normal(&mut self, format: Format, vector: u32) {
+    pub(super) fn normal(&mut self, format: Format, vector: u32) {
         self.wasm().local_get(vector);
         self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
         self.wasm().v128_const(format.smallest());
@@ -473,7 +488,7 @@ impl Emitter<'_> {
     }
 
     /// Puts on the stack the lanes that are neither infinite nor NaNs.
-    fn finite(&mut self, format: Format, vector: u32) {
+    pub(super) fn finite(&mut self, format: Format, vector: u32) {
         self.wasm().local_get(vector);
         self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
         self.wasm().v128_const(format.splat(f64::INFINITY));

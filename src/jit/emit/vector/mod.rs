@@ -2,6 +2,7 @@
 //! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
 
 mod float;
+mod fused;
 mod integer;
 mod permute;
 mod shuffle;
@@ -13,8 +14,8 @@ use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
 use wasm_encoder::MemArg;
 
-/// Locals of 128 bits that no register has, before those of the registers.
-const SCRATCH: u32 = 2;
+/// Behind the numbers of the registers and their upper halves: locals of 128 bits that no register has.
+const SCRATCH: u8 = 64;
 /// Set in the number of a vector register's upper half.
 pub(super) const UPPER: u8 = 32;
 
@@ -98,7 +99,7 @@ pub struct VectorLocals {
 impl VectorLocals {
     /// How many locals of 128 bits the function needs.
     pub fn count(&self) -> u32 {
-        SCRATCH + self.order.len() as u32
+        self.order.len() as u32
     }
 
     /// Registers whose local is right, here.
@@ -126,7 +127,25 @@ impl VectorLocals {
             self.order.push(number);
             self.order.len() - 1
         });
-        SCRATCH + place as u32
+        place as u32
+    }
+}
+
+/// The halves of vector registers that an operation may read; registers of other kinds may be among them.
+fn operands(op: &Op) -> u64 {
+    let low = |number: u8| match usize::from(number) {
+        register @ 0..VectorReg::COUNT => 1 << register,
+        _ => 0,
+    };
+    let both = |number: u8| low(number) << UPPER | low(number);
+    match op.code.shape() {
+        Shape::Vector => low(op.a) | low(op.b) | low(op.c),
+        Shape::Vector256 => both(op.a) | both(op.b) | both(op.c) | both(op.d),
+        Shape::VectorStore { bytes: 32, .. } => both(op.a),
+        Shape::VectorStore { .. } => low(op.a),
+        Shape::VectorMove { bytes: 32 } => both(op.b),
+        Shape::VectorMove { .. } => low(op.b),
+        _ => 0,
     }
 }
 
@@ -143,9 +162,8 @@ impl Emitter<'_> {
     }
 
     /// One of the locals of 128 bits that no register has.
-    fn scratch(&self, number: u32) -> u32 {
-        debug_assert!(number < SCRATCH);
-        self.first_vector() + number
+    fn scratch(&mut self, number: u32) -> u32 {
+        self.first_vector() + self.vectors.place(SCRATCH + number as u8)
     }
 
     /// Puts a vector register's low 128 bits on the stack.
@@ -176,6 +194,17 @@ impl Emitter<'_> {
         let mut wasm = self.wasm();
         wasm.local_set(local).local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
         self.vectors.valid |= 1 << number;
+    }
+
+    /// Makes the locals right of those vector registers that a loop's head works on, and of no others: on every way to
+    /// the loop, for a sum not to go through memory on its way to the next round.
+    pub(super) fn carry_vectors(&mut self, head: usize) {
+        let carried = self.region.nodes[head].block.ops.iter().fold(0, |all, op| all | operands(op));
+        let missing = carried & !self.vectors.valid;
+        for number in (0..64).filter(|number| missing & 1 << number != 0) {
+            self.reload_vector(number);
+        }
+        self.vectors.keep(carried);
     }
 
     /// Loads, stores and moves of vector registers.
