@@ -95,8 +95,8 @@ pub struct Tlb {
     filled: EntrySet,
     /// Which entries hold translations of global pages.
     filled_global: EntrySet,
-    /// Which entries hold a part of a page above 4 KiB.
-    large: EntrySet,
+    /// Which entries hold a part of a page above 4 KiB, of the lower half of the addresses and of the upper.
+    large: [EntrySet; 2],
     /// Whether a part of a 1 GiB page was filled since the last flush.
     holds_giant: bool,
     /// Whether every access must take the slow path, because alignment is checked.
@@ -110,7 +110,7 @@ impl Tlb {
             entries: memory.place_array(TlbEntry::EMPTY),
             filled: NONE,
             filled_global: NONE,
-            large: NONE,
+            large: [NONE; 2],
             holds_giant: false,
             checks_alignment: false,
         }
@@ -134,7 +134,9 @@ impl Tlb {
         self.entries[index] = entry;
         set_bit(&mut self.filled, index, !is_global);
         set_bit(&mut self.filled_global, index, is_global);
-        set_bit(&mut self.large, index, size != PageSize::Small);
+        let half = (address >> 63) as usize;
+        set_bit(&mut self.large[half], index, size != PageSize::Small);
+        set_bit(&mut self.large[1 - half], index, false);
         self.holds_giant |= size == PageSize::Giant;
     }
 
@@ -147,7 +149,7 @@ impl Tlb {
     pub fn flush(&mut self) {
         clear(&mut self.entries, &mut self.filled);
         clear(&mut self.entries, &mut self.filled_global);
-        self.large = NONE;
+        self.large = [NONE; 2];
         self.holds_giant = false;
     }
 
@@ -162,7 +164,7 @@ impl Tlb {
         let size = if self.holds_giant { PageSize::Giant } else { PageSize::Large };
         let shift = size.shift();
         let entries = &mut self.entries;
-        for_each(&self.large, |index| {
+        for_each(&self.large[(address >> 63) as usize], |index| {
             if entries[index].page().is_some_and(|other| other >> shift == page >> shift) {
                 entries[index] = TlbEntry::EMPTY;
             }

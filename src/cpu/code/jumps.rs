@@ -45,6 +45,7 @@ pub enum JumpPlace {
 
 const HALVES: usize = 2;
 type PlaceSet = [u64; JUMP_ENTRIES / 64];
+const NOWHERE: PlaceSet = [0; JUMP_ENTRIES / 64];
 const SMALL_SHIFT: u32 = PageSize::Small.shift();
 const LARGE_SHIFT: u32 = PageSize::Large.shift();
 
@@ -57,10 +58,10 @@ pub struct JumpCache {
     pub epoch: u64,
     /// Which places hold entries of the lower half of the addresses, and of the upper.
     used: [PlaceSet; HALVES],
-    /// Pages that entries may lie in, by a hash of their number.
-    pages: PlaceSet,
+    /// Pages of each half that entries may lie in, by a hash of their number.
+    pages: [PlaceSet; HALVES],
     /// The same of pieces as large as a large page.
-    large_pages: PlaceSet,
+    large_pages: [PlaceSet; HALVES],
     /// log2 of the bytes of the largest page that code of a half was fetched through.
     largest_shift: [u32; HALVES],
     /// Whether code of the upper half was fetched through a page that is not global.
@@ -94,9 +95,9 @@ impl JumpCache {
         Self {
             entries: memory.place_array(JumpEntry::EMPTY),
             epoch: 0,
-            used: [[0; JUMP_ENTRIES / 64]; HALVES],
-            pages: [0; JUMP_ENTRIES / 64],
-            large_pages: [0; JUMP_ENTRIES / 64],
+            used: [NOWHERE; HALVES],
+            pages: [NOWHERE; HALVES],
+            large_pages: [NOWHERE; HALVES],
             largest_shift: [SMALL_SHIFT; HALVES],
             has_local_upper: false,
         }
@@ -133,8 +134,9 @@ impl JumpCache {
     }
 
     fn note_page(&mut self, address: u64) {
-        insert(&mut self.pages, place_of(address >> SMALL_SHIFT));
-        insert(&mut self.large_pages, place_of(address >> LARGE_SHIFT));
+        let half = half(address);
+        insert(&mut self.pages[half], place_of(address >> SMALL_SHIFT));
+        insert(&mut self.large_pages[half], place_of(address >> LARGE_SHIFT));
     }
 
     /// Notes what kind of page code is fetched through: how large it is, and whether it is global.
@@ -147,9 +149,9 @@ impl JumpCache {
     /// Makes all entries void.
     pub fn forget_all(&mut self) {
         self.epoch += 1;
-        self.used = [[0; JUMP_ENTRIES / 64]; HALVES];
-        self.pages = [0; JUMP_ENTRIES / 64];
-        self.large_pages = [0; JUMP_ENTRIES / 64];
+        self.used = [NOWHERE; HALVES];
+        self.pages = [NOWHERE; HALVES];
+        self.large_pages = [NOWHERE; HALVES];
     }
 
     /// Makes the entries void that a flush of the translations of all pages drops. No code has been fetched
@@ -167,6 +169,8 @@ impl JumpCache {
         }
         // Global pages of the lower half are rare: dropping more than asked for is always right.
         self.drop_where(0, |_| true);
+        self.pages[0] = NOWHERE;
+        self.large_pages[0] = NOWHERE;
     }
 
     /// Makes the entries in the page of an address void.
@@ -174,8 +178,8 @@ impl JumpCache {
         let half = half(address);
         let shift = self.largest_shift[half];
         let may_hold_any = match shift {
-            SMALL_SHIFT => has(&self.pages, place_of(address >> SMALL_SHIFT)),
-            LARGE_SHIFT => has(&self.large_pages, place_of(address >> LARGE_SHIFT)),
+            SMALL_SHIFT => has(&self.pages[half], place_of(address >> SMALL_SHIFT)),
+            LARGE_SHIFT => has(&self.large_pages[half], place_of(address >> LARGE_SHIFT)),
             _ => true,
         };
         if !may_hold_any {
@@ -183,11 +187,14 @@ impl JumpCache {
         }
         let page = address >> shift;
         self.drop_where(half, |entry| {
+            let first = entry.rip >> shift;
+            if first.wrapping_add(1) != page {
+                return first == page;
+            }
             // SAFETY: a used entry's block is in the cache: `forget_block` drops the entries of a block
             // that leaves it.
             let length = u64::from(unsafe { &*entry.block }.length);
-            let last = entry.rip.wrapping_add(length.max(1) - 1);
-            entry.rip >> shift == page || last >> shift == page
+            entry.rip.wrapping_add(length.max(1) - 1) >> shift == page
         });
     }
 
