@@ -1,6 +1,6 @@
 //! From RIP to a translated block.
 
-use super::{Block, CodeCache};
+use super::{Block, CodeCache, OwnedBlock};
 use crate::cpu::lift::{self, CodeSize, Mode};
 use crate::cpu::{Exception, SegmentIndex, Vcpu, flags};
 use crate::ir::Reg;
@@ -110,7 +110,7 @@ impl Vcpu {
         rip: u64,
         linear: u64,
         start: GuestPhysAddr,
-    ) -> Result<Block, Exception> {
+    ) -> Result<OwnedBlock, Exception> {
         let mut bytes = [0; LONGEST_BLOCK];
         let left_in_page = (PAGE_SIZE - start.0 % PAGE_SIZE) as usize;
         let available = left_in_page.min(LONGEST_BLOCK);

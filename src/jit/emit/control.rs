@@ -176,7 +176,7 @@ impl Emitter<'_> {
                 self.depth -= 1;
                 (self.flags, self.overlay, self.dirty, self.rip_stored) = before;
                 self.vectors.keep(vectors);
-                (self.node, self.place) = (node, region.nodes[node].block.ops.len() - 1);
+                (self.node, self.place) = (node, region.nodes[node].block.ops().len() - 1);
                 self.go(node, second);
             }
             (End::Jump(target), _) => self.go(node, target),
