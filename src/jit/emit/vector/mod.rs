@@ -4,6 +4,7 @@
 mod float;
 mod integer;
 mod shuffle;
+mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
 use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
