@@ -6,6 +6,7 @@ mod fused;
 mod integer;
 mod permute;
 mod shuffle;
+mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
 use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
