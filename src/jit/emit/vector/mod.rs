@@ -200,7 +200,7 @@ impl Emitter<'_> {
     /// Makes the locals right of those vector registers that a loop's head works on, and of no others: on every way to
     /// the loop, for a sum not to go through memory on its way to the next round.
     pub(super) fn carry_vectors(&mut self, head: usize) {
-        let carried = self.region.nodes[head].block.ops.iter().fold(0, |all, op| all | operands(op));
+        let carried = self.region.nodes[head].block.ops().iter().fold(0, |all, op| all | operands(op));
         let missing = carried & !self.vectors.valid;
         for number in (0..64).filter(|number| missing & 1 << number != 0) {
             self.reload_vector(number);
