@@ -14,6 +14,7 @@ import {
   type Status,
   type TerminalSize,
 } from "./options.js";
+import type { RegistryEvent } from "./registry/registry.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -46,6 +47,8 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The registry in the emulator fetches, has changed, or has refused something. */
+  registry: RegistryEvent;
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -264,6 +267,9 @@ export class Machine {
         break;
       case "published":
         this.#published = message.ports;
+        break;
+      case "registry":
+        this.#events.emit("registry", message.event);
         break;
       case "snapshot":
         this.#saving?.pieces.push(message.bytes);

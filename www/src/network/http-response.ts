@@ -36,11 +36,10 @@ export class ResponseReader extends MessageReader {
     const headers = this.headers(fields);
     const code = Number(status[2]);
     const hasNoBody = method === "HEAD" || code === 204 || code === 304 || code < 200;
-    const framing = hasNoBody
-      ? ({ kind: "length", left: 0 } as const)
-      : this.framing(headers, { kind: "until-end" });
+    const framing = hasNoBody ? ({ kind: "length", left: 0 } as const) : this.framing(headers, { kind: "until-end" });
     for (const name of ["keep-alive", "transfer-encoding", "trailer", "upgrade"]) headers.delete(name);
-    const isKept = status[1] === "1" ? !hasWord(headers, "connection", "close") : hasWord(headers, "connection", "keep-alive");
+    const isKept =
+      status[1] === "1" ? !hasWord(headers, "connection", "close") : hasWord(headers, "connection", "keep-alive");
     headers.delete("connection");
     return {
       status: code,

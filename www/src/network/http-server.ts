@@ -1,7 +1,7 @@
 /** An HTTP/1.1 server for the guest, on its flows: what answers is a function from requests to responses. */
 
 import { DinghyError } from "../options.js";
-import type { Flow, FlowEnd } from "./flows.js";
+import type { FlowUser, FlowEnd } from "./flows.js";
 import { type Framing, hasWord, MessageReader } from "./http-message.js";
 
 /** A request of the guest. */
@@ -20,7 +20,7 @@ export type Answer = (request: ServedRequest) => Promise<Response>;
 const MOST_SKIPPED_BYTES = 256 * 1024;
 
 /** Answers the requests that come over a flow, one after the other. */
-export function serveHttp(flow: Flow, answer: Answer): FlowEnd {
+export function serveHttp(flow: FlowUser, answer: Answer): FlowEnd {
   const streams = new FlowStreams(flow);
   const reader = new RequestReader(streams.readable);
   converse(reader, streams, answer).then(
@@ -52,7 +52,8 @@ async function respond(streams: FlowStreams, method: string, response: Response,
   const lines = [`HTTP/1.1 ${status} ${statusText}`];
   headers.forEach((value, name) => lines.push(`${name}: ${value}`));
   if (isChunked) lines.push("transfer-encoding: chunked");
-  if (body === null && !headers.has("content-length") && status !== 204 && status !== 304) lines.push("content-length: 0");
+  if (body === null && !headers.has("content-length") && status !== 204 && status !== 304)
+    lines.push("content-length: 0");
   if (!isKept) lines.push("connection: close");
   await streams.write(new TextEncoder().encode(`${lines.join("\r\n")}\r\n\r\n`));
   if (!hasBody) {
@@ -96,7 +97,8 @@ class RequestReader extends MessageReader {
     if (method === undefined || target === undefined) throw this.malformed("what is no HTTP request");
     const headers = this.headers(fields);
     const framing = this.framing(headers, { kind: "length", left: 0 });
-    const isKept = minor === "1" ? !hasWord(headers, "connection", "close") : hasWord(headers, "connection", "keep-alive");
+    const isKept =
+      minor === "1" ? !hasWord(headers, "connection", "close") : hasWord(headers, "connection", "keep-alive");
     const body = new ReadableStream<Uint8Array>(
       {
         pull: async (controller) => {
@@ -124,7 +126,7 @@ class FlowStreams {
   #isFull = false;
   #onRoom: (() => void) | undefined;
 
-  constructor(private readonly flow: Flow) {
+  constructor(private readonly flow: FlowUser) {
     this.readable = new ReadableStream<Uint8Array>(
       {
         start: (controller) => void (this.#controller = controller),

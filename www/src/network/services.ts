@@ -1,12 +1,12 @@
 /** What the emulator serves to the guest by itself, at an address of the guest's own network. */
 
-import type { Carrier, Flow, FlowEnd } from "./flows.js";
+import type { Carrier, FlowUser, FlowEnd } from "./flows.js";
 
 /** The address of the services (`SERVICES` in `src/net/subnet.rs`); the gateway lets nothing else lead there. */
 export const SERVICES_ADDRESS = "10.86.0.253";
 
 /** A TCP server: is given the guest's flow and returns its other end. */
-export type Service = (flow: Flow) => FlowEnd;
+export type Service = (flow: FlowUser) => FlowEnd;
 
 /** A carrier that brings connections for the services' address to `services`, by their port, and all others to `outside`. */
 export function withServices(outside: Carrier, services: ReadonlyMap<number, Service>): Carrier {
