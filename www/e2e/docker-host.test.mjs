@@ -16,13 +16,13 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
-import { Machine } from "../lib/node/index.js";
+import { DEFAULT_COMMAND_LINE, Machine } from "../lib/node/index.js";
 import { dockerClient, packageFiles } from "./packages.mjs";
 
 const BUILD = fileURLToPath(new URL("../../build/", import.meta.url));
 /** Far more than anything takes here on two busy cores. */
 const PATIENCE_MS = 300_000;
-const COMMAND_LINE = "earlyprintk=ttyS0 console=hvc0 quiet panic=-1 root=/dev/vda rw dinghy.docker-port=2375";
+const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} dinghy.docker-port=2375`;
 
 let folder;
 let client;

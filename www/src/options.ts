@@ -39,6 +39,8 @@ export type NetworkOptions =
   | { to: "none" }
   /** Nowhere; but `Machine.fetch` and `Machine.connect` reach the guest. */
   | { to: "nowhere"; registry?: RegistryOptions }
+  /** By the browser's `fetch`: plain HTTP to servers that let pages read their answers. */
+  | { to: "fetch"; registry?: RegistryOptions }
   /** Over a relay that speaks Wisp on a WebSocket. */
   | {
       to: "relay";
