@@ -4,6 +4,7 @@ import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
 import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
+import { GuestWebSocket } from "./network/web-socket.js";
 import {
   DinghyError,
   type ErrorCode,
@@ -206,6 +207,19 @@ export class Machine {
    */
   async fetch(port: number, request: Request | URL | string, init?: RequestInit): Promise<Response> {
     return this.#http.fetch(checkedPort(port), request, init);
+  }
+
+  /**
+   * Opens a WebSocket to a server in the guest. If nobody listens there, or no such server does, its `close` tells why.
+   *
+   * @param path with the query, for example `/chat?room=1`
+   */
+  webSocket(port: number, path: string, protocols: readonly string[] = []): GuestWebSocket {
+    // Whatever is in it, it stays one line of a request.
+    const { pathname, search } = new URL(path, "http://localhost/");
+    const isToken = (protocol: string): boolean => /^[!#$%&'*+\-.^_`|~0-9a-z]+$/i.test(protocol);
+    if (!protocols.every(isToken)) throw new DinghyError("A WebSocket's protocols are words.");
+    return new GuestWebSocket(this.connect(port), port, pathname + search, protocols);
   }
 
   /**

@@ -99,6 +99,19 @@ export class MessageReader {
     return { kind: "length", left: Number(size) };
   }
 
+  /** Just so many bytes.
+   * @throws DinghyError if the stream ends before */
+  protected async exactly(count: number): Promise<Uint8Array> {
+    const whole = new Uint8Array(count);
+    for (let at = 0; at < count;) {
+      const bytes = await this.#take(count - at);
+      if (!bytes) throw this.malformed("less than it had announced");
+      whole.set(bytes, at);
+      at += bytes.byteLength;
+    }
+    return whole;
+  }
+
   protected malformed(what: string): DinghyError {
     return new DinghyError(`The ${this.sender} in the guest sent ${what}.`);
   }

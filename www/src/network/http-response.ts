@@ -14,7 +14,11 @@ export interface ResponseHead {
 
 /** One response after the other. */
 export class ResponseReader extends MessageReader {
-  constructor(stream: ReadableStream<Uint8Array>) {
+  /** @param mayUpgrade whether the request has asked for another protocol */
+  constructor(
+    stream: ReadableStream<Uint8Array>,
+    private readonly mayUpgrade = false,
+  ) {
     super(stream, "server");
   }
 
@@ -26,6 +30,7 @@ export class ResponseReader extends MessageReader {
       if (!lines) throw this.malformed("no whole answer");
       const head = this.#parse(lines, method);
       if (head.status >= 200) return head;
+      if (head.status === 101 && this.mayUpgrade) return head;
       if (head.status === 101) throw this.malformed("a change of protocol that was not asked for");
     }
   }
