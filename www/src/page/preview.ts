@@ -162,11 +162,13 @@ function joinSocket(machine: Machine, port: number, { path, protocols }: SocketM
       else channel.postMessage({ type: "message", data: data.buffer }, [data.buffer]);
     });
     socket.on("close", (how) => channel.postMessage({ type: "close", ...how }));
-    channel.onmessage = ({ data }: MessageEvent<Partial<SocketRequest> | null>) => {
+    channel.onmessage = ({ data: request }: MessageEvent<unknown>) => {
+      if (typeof request !== "object" || request === null) return;
+      const { type, data, code, reason } = request as Partial<SocketRequest>;
       try {
-        if (data?.type === "close") socket.close(data.code, data.reason);
-        else if (typeof data?.data === "string") socket.send(data.data);
-        else if (data?.data instanceof ArrayBuffer) socket.send(new Uint8Array(data.data));
+        if (type === "close") socket.close(code, reason);
+        else if (typeof data === "string") socket.send(data);
+        else if (data instanceof ArrayBuffer) socket.send(new Uint8Array(data));
       } catch {
         // It has closed meanwhile, which the preview is told.
       }
