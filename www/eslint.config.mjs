@@ -31,6 +31,7 @@ export default defineConfig(
           "Headers",
           "Response",
           "CloseEvent",
+          "DOMException",
           "Event",
           "EventTarget",
           "TransformStream",

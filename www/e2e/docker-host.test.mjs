@@ -121,9 +121,9 @@ async function attempt(...args) {
   return { code, output };
 }
 
-test("a client of this computer builds, runs, follows, enters and copies", async (context) => {
+test("a client of this computer builds, runs, follows, enters and copies", async (run) => {
   if (!process.env.DINGHY_DOCKER_CLI) {
-    context.skip("DINGHY_DOCKER_CLI names no client to try at length");
+    run.skip("DINGHY_DOCKER_CLI names no client to try at length");
     return;
   }
   const versions = await docker("version", "--format", "{{.Client.Version}} with {{.Server.Version}}");

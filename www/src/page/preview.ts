@@ -33,8 +33,12 @@ interface SocketMessage {
 }
 
 /** What goes through the port of a WebSocket, from the preview. */
-type SocketRequest =
-  { type: "message"; data: string | ArrayBuffer } | { type: "close"; code?: number; reason?: string };
+interface SocketRequest {
+  type: "message" | "close";
+  data: string | ArrayBuffer;
+  code: number;
+  reason: string;
+}
 
 /** What it is answered. */
 interface Reply {
