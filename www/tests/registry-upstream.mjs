@@ -6,9 +6,10 @@ import { once } from "node:events";
 
 export const digestOf = (bytes) => `sha256:${createHash("sha256").update(bytes).digest("hex")}`;
 
-/** An image: its manifest, config and one layer, by digest. */
-export function makeImage(layer) {
-  const config = Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", rootfs: { type: "layers" } }));
+/** An image: its manifest, config and one layer, by digest. `content` is what the layer has before it is packed. */
+export function makeImage(layer, content = layer) {
+  const rootfs = { type: "layers", diff_ids: [digestOf(content)] };
+  const config = Buffer.from(JSON.stringify({ architecture: "amd64", os: "linux", config: {}, rootfs }));
   const describe = (mediaType, bytes) => ({ mediaType, digest: digestOf(bytes), size: bytes.length });
   const manifest = Buffer.from(
     JSON.stringify({
@@ -30,6 +31,8 @@ export class TestRegistry {
   tags = new Map();
   /** A token that is asked for, or nothing. */
   token;
+  /** Whether pages may read what it sends. */
+  letsPagesRead = false;
   /** Where blobs are, if elsewhere. */
   blobHost;
 
@@ -57,6 +60,7 @@ export class TestRegistry {
 
   #answer({ url, headers }, response) {
     this.requests.push(url);
+    if (this.letsPagesRead) response.setHeader("access-control-allow-origin", "*");
     const path = new URL(url, this.url);
     if (path.pathname === "/token") {
       this.scope = path.searchParams.get("scope");
