@@ -129,7 +129,7 @@ export class Registry {
     if (method !== "GET" && method !== "HEAD") throw unsupported(method);
     const manifest = isDigest(reference)
       ? await this.#manifestByDigest(repository, reference)
-      : await this.#manifestByTag(repository, reference, accept ?? MANIFEST_TYPES);
+      : await this.#manifestByTag(repository, reference, acceptable(accept));
     if (!manifest) {
       throw new Refusal(404, "MANIFEST_UNKNOWN", `${repository}:${reference} is neither cached nor to be had.`);
     }
@@ -411,6 +411,12 @@ export class Registry {
   #failed(message: string): void {
     this.tell({ kind: "failed", message });
   }
+}
+
+/** What a client takes of what we know; all of that where it does not say. */
+function acceptable(accept: string | null): string {
+  const known = MANIFEST_TYPES.split(", ").filter((type) => accept?.includes(type));
+  return known.length > 0 ? known.join(", ") : MANIFEST_TYPES;
 }
 
 const unsupported = (method: string): Refusal => new Refusal(405, "UNSUPPORTED", `${method} is not possible here.`);

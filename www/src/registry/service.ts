@@ -32,7 +32,7 @@ export function registryServices(
 export function pageFetch(relay: Fetch | undefined): Fetch {
   return async (url, headers) => {
     try {
-      return await fetch(url, { headers, credentials: "omit", cache: "no-store" });
+      return await fetchPlainly(url, headers);
     } catch (error) {
       if (relay && url.protocol === "http:") return relay(url, headers);
       throw new Error(
@@ -42,4 +42,38 @@ export function pageFetch(relay: Fetch | undefined): Fetch {
       );
     }
   };
+}
+
+/** Longest header of a kind that needs no leave of the server (Fetch standard, "CORS-safelisted request-header"). */
+const MOST_PLAIN_BYTES = 128;
+/** Manifests in the form before the last, which a registry makes where it takes its client for an old one. */
+const OLD_MANIFEST = /manifest\.v1\b/;
+
+/**
+ * Asks so that the browser does not ask the server for its leave first, as few registries give that: a long list of
+ * manifests' types is asked for in parts.
+ */
+async function fetchPlainly(url: URL, headers: Record<string, string>): Promise<Response> {
+  const { accept, ...others } = headers;
+  const ask = (part: string | undefined): Promise<Response> =>
+    fetch(url, {
+      headers: part === undefined ? others : { ...others, accept: part },
+      credentials: "omit",
+      cache: "no-store",
+    });
+  if (accept === undefined || accept.length <= MOST_PLAIN_BYTES) return ask(accept);
+  const parts: string[] = [];
+  for (const type of accept.split(",").map((type) => type.trim())) {
+    const longer = [...parts.slice(-1), type].join(", ");
+    if (parts.length > 0 && longer.length <= MOST_PLAIN_BYTES) parts[parts.length - 1] = longer;
+    else parts.push(type);
+  }
+  let answer = await ask(parts[0]);
+  for (const part of parts.slice(1)) {
+    if (answer.ok && !OLD_MANIFEST.test(answer.headers.get("content-type") ?? "")) break;
+    if (!answer.ok && ![400, 404, 406].includes(answer.status)) break;
+    await answer.body?.cancel();
+    answer = await ask(part);
+  }
+  return answer;
 }
