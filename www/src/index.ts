@@ -35,6 +35,8 @@ import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessag
 
 export { chooseBuild, type Build } from "./features.js";
 export { GuestHttpError };
+export { GuestWebSocket, type WebSocketEvents } from "./network/web-socket.js";
+export type { RegistryEvent } from "./registry/registry.js";
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";

@@ -4,6 +4,7 @@ import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
 import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
+import { GuestWebSocket } from "./network/web-socket.js";
 import {
   DinghyError,
   type ErrorCode,
@@ -14,6 +15,7 @@ import {
   type Status,
   type TerminalSize,
 } from "./options.js";
+import type { RegistryEvent } from "./registry/registry.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -46,6 +48,8 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The registry in the emulator fetches, has changed, or has refused something. */
+  registry: RegistryEvent;
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -206,6 +210,19 @@ export class Machine {
   }
 
   /**
+   * Opens a WebSocket to a server in the guest. If nobody listens there, or no such server does, its `close` tells why.
+   *
+   * @param path with the query, for example `/chat?room=1`
+   */
+  webSocket(port: number, path: string, protocols: readonly string[] = []): GuestWebSocket {
+    // Whatever is in it, it stays one line of a request.
+    const { pathname, search } = new URL(path, "http://localhost/");
+    const isToken = (protocol: string): boolean => /^[!#$%&'*+\-.^_`|~0-9a-z]+$/i.test(protocol);
+    if (!protocols.every(isToken)) throw new DinghyError("A WebSocket's protocols are words.");
+    return new GuestWebSocket(this.connect(port), port, pathname + search, protocols);
+  }
+
+  /**
    * The guest's TCP ports at which something listens that can be reached from outside it, in order, as the guest that comes
    * with dinghy tells them; among them those that `docker run --publish` names.
    */
@@ -264,6 +281,9 @@ export class Machine {
         break;
       case "published":
         this.#published = message.ports;
+        break;
+      case "registry":
+        this.#events.emit("registry", message.event);
         break;
       case "snapshot":
         this.#saving?.pieces.push(message.bytes);

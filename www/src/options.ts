@@ -24,12 +24,23 @@ export interface ChunkedDiskSource {
   overlay?: string;
 }
 
+/** The registry in the emulator, `registry.dinghy.internal`, which the guest's Docker uses as its mirror. */
+export interface RegistryOptions {
+  /**
+   * The registries that it may ask for what is not in its cache, in this order: `[PREFIX=]URL`, where a prefix stands for
+   * images whose names begin with it, and `oci+URL` is an OCI layout on a web server. None if not given.
+   */
+  registries?: string[];
+}
+
 /** Where the guest's connections go. */
 export type NetworkOptions =
   /** There is no network card. */
   | { to: "none" }
   /** Nowhere; but `Machine.fetch` and `Machine.connect` reach the guest. */
-  | { to: "nowhere" }
+  | { to: "nowhere"; registry?: RegistryOptions }
+  /** By the browser's `fetch`: plain HTTP to servers that let pages read their answers. */
+  | { to: "fetch"; registry?: RegistryOptions }
   /** Over a relay that speaks Wisp on a WebSocket. */
   | {
       to: "relay";
@@ -39,6 +50,7 @@ export type NetworkOptions =
       dns?: string | URL;
       /** Destinations, besides public ones, that the guest may try: `ADDRESS[/BITS][:PORT]`. The relay has its own policy. */
       allow?: string[];
+      registry?: RegistryOptions;
     };
 
 /** A port of this computer behind which a port of the guest is found. */

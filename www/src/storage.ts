@@ -18,6 +18,11 @@ export async function overlayFile(name: string, create: boolean): Promise<FileSy
   return folder.getFileHandle(`${name}.overlay`, { create });
 }
 
+/** The folder of the cache of images. */
+export async function imageFolder(): Promise<FileSystemDirectoryHandle> {
+  return (await privateFolder()).getDirectoryHandle("images", { create: true });
+}
+
 /** The name of the lock that a machine holds on its overlay. */
 export function overlayLock(name: string): string {
   return `dinghy:overlay:${name}`;

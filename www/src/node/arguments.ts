@@ -15,8 +15,9 @@ import {
   MEMORY_LIMITS_MIB,
   type PublishedPort,
 } from "../options.js";
+import { checkRegistry } from "../registry/upstream.js";
 import { reason } from "../worker/download.js";
-import type { DiskFile, NodeNetwork } from "./protocol.js";
+import type { DiskFile, NodeNetwork, NodeRegistry } from "./protocol.js";
 
 /** What `dinghy run` is to do. */
 export interface RunArguments {
@@ -82,6 +83,12 @@ Options:
   --net-allow ADDRESS[/BITS][:PORT]
                        let the guest reach these addresses, which are not public; 127.0.0.1 is
                        host.dinghy.internal there; may be given again
+  --registry-cache DIR keep what the guest's Docker pulls in DIR, and serve it from there, as registry.dinghy.internal,
+                       to which it can push as well
+  --registry [PREFIX=]URL
+                       what that registry asks for images that it does not have: a registry, or with oci+ before
+                       the URL an OCI layout on a web server; PREFIX is the first part of the images' names;
+                       may be given again (default, with --net host: https://registry-1.docker.io)
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
@@ -229,6 +236,8 @@ function optionValues(words: string[]) {
         net: { type: "string" },
         publish: { type: "string", multiple: true },
         "net-allow": { type: "string", multiple: true },
+        "registry-cache": { type: "string" },
+        registry: { type: "string", multiple: true },
         clock: { type: "string" },
         overlay: { type: "string" },
         until: { type: "string" },
@@ -260,10 +269,23 @@ function network(values: ReturnType<typeof optionValues>): NodeNetwork {
     if (values.clock === "icount") {
       throw new DinghyError(`--net host needs --clock real: the network does not keep to a time that is counted.`);
     }
-    return { to, allow, publish };
+    return { to, allow, publish, ...registry(values) };
+  }
+  if ((values["registry-cache"] ?? values.registry) !== undefined) {
+    throw new DinghyError("--registry-cache and --registry need --net host.");
   }
   if (publish.length > 0 || allow.length > 0) throw new DinghyError("--publish and --net-allow need --net host.");
   return { to };
+}
+
+function registry(values: ReturnType<typeof optionValues>): { registry?: NodeRegistry } {
+  const { "registry-cache": cache, registry: registries } = values;
+  if (cache === undefined) {
+    if (registries) throw new DinghyError("--registry needs a cache; name its folder with --registry-cache DIR.");
+    return {};
+  }
+  registries?.forEach(checkRegistry);
+  return { registry: { cache, ...(registries ? { registries } : {}) } };
 }
 
 function publishedPort(text: string): PublishedPort {

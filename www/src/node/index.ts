@@ -32,6 +32,8 @@ import { configuredNameServer } from "./sockets.js";
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
 export * from "../options.js";
 export { GuestHttpError } from "../network/http.js";
+export { GuestWebSocket, type WebSocketEvents } from "../network/web-socket.js";
+export type { RegistryEvent } from "../registry/registry.js";
 export type { Connection } from "../network/channel.js";
 export type { DiskFile, NodeNetwork } from "./protocol.js";
 

@@ -104,6 +104,9 @@ async function runOnce(
     hasFailed = true;
     process.stderr.write(`dinghy: ${error.message}\n`);
   });
+  machine.on("registry", (event) => {
+    if (event.kind === "failed") process.stderr.write(`dinghy: ${event.message}\n`);
+  });
   machine.on("phase", (phase) => {
     if (phase.name === "mark" && phase.mark === parsed.until) quit();
   });

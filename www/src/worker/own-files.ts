@@ -14,7 +14,7 @@ const CACHE_BYTES = 256 * 1024 * 1024;
 const CACHE_FILE = "chunks.cache";
 
 /** What dedicated workers have of a file; the DOM's types describe a window's. */
-interface SyncAccessHandle {
+export interface SyncAccessHandle {
   getSize(): number;
   read(buffer: Uint8Array, options: { at: number }): number;
   write(buffer: Uint8Array, options: { at: number }): number;
@@ -23,7 +23,8 @@ interface SyncAccessHandle {
   close(): void;
 }
 
-interface SyncFileHandle extends FileSystemFileHandle {
+/** A file of the origin's private file system, in a worker. */
+export interface SyncFileHandle extends FileSystemFileHandle {
   createSyncAccessHandle(): Promise<SyncAccessHandle>;
 }
 

@@ -1,6 +1,7 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
 import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
+import type { RegistryEvent } from "../registry/registry.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
@@ -48,6 +49,7 @@ export type MachineMessage =
   | { type: "status"; status: Status }
   /** In node: the ports that are published, where they were not chosen as well. */
   | { type: "published"; ports: PublishedPort[] }
+  | { type: "registry"; event: RegistryEvent }
   | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
   /** The last piece has come, or what went wrong. */
   | { type: "saved"; failure: string | undefined }

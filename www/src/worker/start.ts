@@ -1,5 +1,6 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
+import { ANY_ADDRESS } from "../network/fetch-carrier.js";
 import type { Engine, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, loadPieces, reason } from "./download.js";
@@ -94,7 +95,9 @@ export async function start(
 /** The network card that goes with a choice of network. */
 function engineNetwork(network: NetworkOptions, onWork: () => void): EngineNetwork | undefined {
   if (network.to === "none") return undefined;
-  return { allowed: network.to === "relay" ? (network.allow ?? []) : [], onWork };
+  const allowed = network.to === "relay" ? [...(network.allow ?? [])] : [];
+  if (network.to === "fetch") allowed.push(`${ANY_ADDRESS}:80`);
+  return { allowed, onWork };
 }
 
 /** The outcome of `awaited`, unless `other` fails before. */

@@ -50,7 +50,11 @@ async function run(boot: BootMessage): Promise<void> {
   const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
   // A restored machine has in its memory what a boot reads.
   if (boot.snapshot === undefined) chunks.prefetch();
-  const network = new Network(port, carrierFor(boot.network), wake);
+  const network = new Network(
+    port,
+    carrierFor(boot.network, (event) => post({ type: "registry", event })),
+    wake,
+  );
   take = (message) => {
     if (message.type === "connect-guest") {
       joinChannel(network, message.port, message.channel);
