@@ -17,13 +17,16 @@ use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
 /// When to compile, by the name of an engine.
-fn when_to_compile(engine: Option<&str>) -> Result<Option<jit::EngineOptions>, Error> {
-    match engine {
-        Some("interp") => Ok(None),
-        Some("jit") => Ok(Some(jit::EngineOptions::AT_FIRST_SIGHT)),
-        Some("auto") | None => Ok(Some(jit::EngineOptions::AUTO)),
-        Some(name) => Err(Error::new(&format!("there is no engine \"{name}\": use auto, interp or jit"))),
-    }
+fn when_to_compile(engine: Option<&str>, has_names: bool) -> Result<Option<jit::EngineOptions>, Error> {
+    let options = match engine {
+        Some("interp") => return Ok(None),
+        Some("jit") => jit::EngineOptions::AT_FIRST_SIGHT,
+        Some("auto") | None => jit::EngineOptions::AUTO,
+        Some(name) => {
+            return Err(Error::new(&format!("there is no engine \"{name}\": use auto, interp or jit")));
+        }
+    };
+    Ok(Some(jit::EngineOptions { has_names, ..options }))
 }
 
 /// `EngineMachine` of the package's `engine.ts`.
@@ -200,7 +203,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         console_output: Box::new(FunctionOutput::new(options.on_console_output())),
         console_size: (options.columns(), options.rows()),
         disks,
-        code: when_to_compile(options.engine().as_deref())?
+        code: when_to_compile(options.engine().as_deref(), options.has_names().unwrap_or_default())?
             .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
         network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
         shares: Vec::new(),

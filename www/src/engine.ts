@@ -135,6 +135,8 @@ export interface EngineOptions {
   clock: ClockSource;
   /** What executes guest code; `"auto"` if not given. */
   engine?: EngineChoice | undefined;
+  /** Whether compiled code carries names that tell a profiler what guest code it is. */
+  hasNames?: boolean | undefined;
   /** Which processor the guest sees; `"v2"` if not given. Not looked at with a snapshot, which has its own. */
   cpu?: CpuChoice | undefined;
   /** Size of the virtio console's terminal. */

@@ -38,6 +38,7 @@ export interface RunArguments {
   /** The mark at which the run ends. */
   until: string | undefined;
   recordPrefetch: string | undefined;
+  profile: string | undefined;
   /** A snapshot to go on from. */
   restore: string | undefined;
   /** Where to save the machine at the end, if the guest still runs. */
@@ -98,6 +99,8 @@ Options:
   --until MARK         end when the guest's serial port carries the line dinghy:MARK, for example docker-ready
   --record-prefetch FILE
                        list in FILE the 256 KiB chunks of the first disk that the guest reads, as it reads them
+  --profile FILE       tell in FILE where the time went, by functions of compiled code with the kernel's symbols
+                       (from a System.map beside it) and of the emulator; written when the guest is off
   --stats              print one line of JSON on stderr at the end
   --help               print this text
 
@@ -162,6 +165,7 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     overlay: values.overlay,
     until: values.until,
     recordPrefetch: values["record-prefetch"],
+    profile: values.profile,
     restore: values.restore,
     save: values.save,
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
@@ -242,6 +246,7 @@ function optionValues(words: string[]) {
         overlay: { type: "string" },
         until: { type: "string" },
         "record-prefetch": { type: "string" },
+        profile: { type: "string" },
         restore: { type: "string" },
         save: { type: "string" },
         timeout: { type: "string" },

@@ -63,6 +63,8 @@ export interface NodeBoot {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  /** The file in which to tell where the time went, when the guest is off. */
+  profile: string | undefined;
   cpu: CpuChoice | undefined;
   network: NodeNetwork;
   nameServer: string | undefined;

@@ -172,13 +172,16 @@ function disksOf(parsed: RunArguments): DiskFile[] {
 }
 
 /** What both ways of starting state. */
-function common(parsed: RunArguments): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size"> {
+function common(
+  parsed: RunArguments,
+): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "size"> {
   const { columns, rows } = process.stdout;
   return {
     disks: disksOf(parsed),
     clock: parsed.clock,
     engine: parsed.engine,
     network: parsed.network,
+    ...(parsed.profile === undefined ? {} : { profile: parsed.profile }),
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
 }
