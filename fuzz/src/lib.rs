@@ -12,8 +12,11 @@ pub use code::code;
 pub use machine::{kernels, protected};
 pub use script::{queues, registers};
 
+/// What takes a fuzzer's bytes.
+pub type Target = fn(&[u8]);
+
 /// The functions by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, fn(&[u8])); 5] = [
+pub const TARGETS: [(&str, Target); 5] = [
     ("code", code),
     ("protected", protected),
     ("kernels", kernels),

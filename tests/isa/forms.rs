@@ -177,6 +177,7 @@ fn standing(code: Code) -> Standing {
         Lss | Lfs | Lgs | Lar | Lsl | Verr | Verw | Retf | Iret | Iretd | Iretq | Rdfsbase | Wrfsbase
         | Rdgsbase | Wrgsbase => SEGMENTS,
         Jmp | Call if code.op_code().instruction_string().contains("m16:") => SEGMENTS,
+        Jmp | Call if code.op_code().instruction_string().contains("ptr16:") => SEGMENTS,
         _ if names_segment => SEGMENTS,
         Lds | Les => SEGMENTS,
         Salc => UNDOCUMENTED,

@@ -60,6 +60,8 @@ fn module(write: impl FnOnce(&mut CodeAssembler) -> Result<(), IcedError>) -> (V
     let options = EngineOptions { threshold: ROUNDS, batch: 1, patience: u64::MAX, ..EngineOptions::AUTO };
     let mut computer = Computer::with_host(options, |inner| Box::new(Recorder { inner, modules: recorded }));
     computer.start(&program);
+    // What every engine installs at its start.
+    modules.lock().unwrap().clear();
     // Other blocks of the code, loops above all, may become hot no sooner than its first one.
     for round in 0..=ROUNDS {
         if !modules.lock().unwrap().is_empty() {

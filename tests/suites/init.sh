@@ -8,8 +8,9 @@ mount -t tmpfs tmp /tmp
 # As in the namespaces of native.sh.
 hostname suites
 ln -sf /proc/self/fd /dev/fd
-mkdir -p /dev/shm
+mkdir -p /dev/shm /dev/pts
 mount -t tmpfs shm /dev/shm
+mount -t devpts devpts /dev/pts
 sh /suites/suites.sh
 echo o >/proc/sysrq-trigger
 sleep 60

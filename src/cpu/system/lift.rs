@@ -22,6 +22,7 @@ places! {
     LOAD_SEGMENT LOAD_SEGMENT_AND_EXIT READ_SELECTOR PUSH_SEGMENT POP_SEGMENT LOAD_FAR_POINTER
     LOAD_GDTR LOAD_IDTR STORE_GDTR STORE_IDTR LOAD_LDTR LOAD_TASK_REGISTER READ_LDTR READ_TASK_REGISTER
     LOAD_ACCESS_RIGHTS LOAD_SEGMENT_LIMIT VERIFY_READ VERIFY_WRITE
+    ADJUST_PRIVILEGE
     JUMP_FAR CALL_FAR RETURN_FAR INTERRUPT_RETURN
     SYSCALL SYSRET SYSENTER SYSEXIT SWAPGS READ_BASE WRITE_BASE
     SOFTWARE_INTERRUPT DEBUG_INTERRUPT INTERRUPT_ON_OVERFLOW
@@ -202,6 +203,14 @@ fn on_tables(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted>
             }
             let source = selector(builder, instruction, 0);
             continues(builder, helper, [source.0, 0, 0, 0])
+        }
+        M::Arpl => {
+            let place = builder.place(instruction, 0);
+            let selector = builder.value_for_update(place, Width::W16, Reg::T4);
+            let other = Builder::reg(instruction.op_register(1));
+            builder.call(ADJUST_PRIVILEGE, [Reg::T4.0, selector.0, other.0, 0]);
+            builder.assign(place, Width::W16, Reg::T4);
+            Some(Lifted::Continues)
         }
         M::Sldt | M::Str | M::Smsw => {
             let helper = match instruction.mnemonic() {

@@ -35,7 +35,7 @@ pub use registers::*;
 pub use save::MXCSR_MASK;
 
 /// The family's helpers by place; `lift` names the places in the same order.
-pub static HELPERS: [Helper; 67] = [
+pub static HELPERS: [Helper; 68] = [
     flag_instructions::push_flags,
     flag_instructions::pop_flags,
     flag_instructions::clear_interrupt_flag,
@@ -62,6 +62,7 @@ pub static HELPERS: [Helper; 67] = [
     segments::load_segment_limit,
     segments::verify_read,
     segments::verify_write,
+    segments::adjust_privilege,
     far::jump,
     far::call,
     far::return_far,

@@ -267,3 +267,14 @@ pub fn verify_write(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     set_zero_flag(vcpu, descriptor.is_some_and(Descriptor::is_writable));
     Ok(())
 }
+
+/// `ARPL`: register `a` = the selector in `b`, with the privilege of the one in `c` if that is lower; ZF says whether.
+pub fn adjust_privilege(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    require_protected_mode(vcpu)?;
+    let (selector, other) = (vcpu.reg(Reg(op.b)) as u16, vcpu.reg(Reg(op.c)) as u16);
+    let is_raised = rpl(selector) < rpl(other);
+    let adjusted = if is_raised { selector & !3 | other & 3 } else { selector };
+    vcpu.set_reg(Reg(op.a), adjusted.into());
+    set_zero_flag(vcpu, is_raised);
+    Ok(())
+}

@@ -52,7 +52,7 @@ impl Emitter<'_> {
     /// The sign bits of the addend's lanes that are inverted.
     fn addend_signs(format: Format, signs: i32) -> i128 {
         let is_negated = signs & NEGATED_ADDEND != 0;
-        let of_lane = |lane: u32| is_negated != (signs & ALTERNATING != 0 && lane % 2 != 0);
+        let of_lane = |lane: u32| is_negated != (signs & ALTERNATING != 0 && !lane.is_multiple_of(2));
         let bits = 8 * u32::from(format.bytes());
         let signs = (0..128 / bits).filter(|&lane| of_lane(lane));
         signs.fold(0u128, |all, lane| all | 1 << (bits * lane + bits - 1)) as i128
