@@ -106,7 +106,7 @@ async function alone<Result>(name: string, action: () => Promise<Result>): Promi
 export async function imageBytes(): Promise<number> {
   let sum = 0;
   for await (const file of (await blobFolder()).values()) {
-    if (file.kind === "file") sum += (await (file as FileSystemFileHandle).getFile()).size;
+    if (file.kind === "file") sum += (await file.getFile()).size;
   }
   return sum;
 }
