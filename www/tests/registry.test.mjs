@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -185,6 +187,42 @@ test("what is pushed is kept, and only if its digests are right", async () => {
   assert.deepEqual(outside.requests, []);
   const tags = await guest.request("GET", "/v2/mine/app/tags/list");
   assert.deepEqual(JSON.parse(tags.body.toString()), { name: "mine/app", tags: ["latest"] });
+});
+
+test("the cache's folder is an OCI layout, from which another registry's cache can pull", async () => {
+  const image = makeImage(randomBytes(50_000));
+  outside.add("library/thing:1", image);
+  await guest.pull("library/thing", "1");
+  const index = JSON.parse(await readFile(join(folder, "index.json"), "utf8"));
+  assert.deepEqual(index.manifests, [
+    {
+      mediaType: "application/vnd.docker.distribution.manifest.v2+json",
+      digest: digestOf(image.manifest),
+      size: image.manifest.length,
+      annotations: { "org.opencontainers.image.ref.name": "library/thing:1" },
+    },
+  ]);
+  const files = createServer((request, response) => {
+    readFile(join(folder, request.url)).then(
+      (bytes) => response.end(bytes),
+      () => response.writeHead(404).end(),
+    );
+  });
+  files.listen(0, "127.0.0.1");
+  await once(files, "listening");
+  const first = folder;
+  folder = await mkdtemp(join(tmpdir(), "dinghy-registry-"));
+  try {
+    const other = new Guest([`oci+http://127.0.0.1:${files.address().port}`]);
+    const served = folder;
+    folder = first;
+    const [, layer] = await other.pull("library/thing", "1");
+    assert.deepEqual(layer.body, image.layer);
+    await rm(served, { recursive: true });
+  } finally {
+    folder = first;
+    files.close();
+  }
 });
 
 test("a layer can be had in ranges", async () => {

@@ -1,4 +1,7 @@
-/** The cache of images: blobs by their digests, and which manifest each name stands for. */
+/**
+ * The cache of images: blobs by their digests, and which manifest each name stands for. Its files are an OCI image layout as
+ * well, so that other tools take images out of it.
+ */
 
 import { DinghyError } from "../options.js";
 import { Digester, digestOf } from "./digest.js";
@@ -154,11 +157,32 @@ export class ImageStore {
   async refer(repository: string, tag: string, reference: Reference): Promise<void> {
     const bytes = new TextEncoder().encode(JSON.stringify(reference));
     await writeWhole(this.files, referenceFile(repository, tag), bytes);
+    await this.#writeIndex();
   }
 
   /** Lets a tag stand for nothing. */
   async forget(repository: string, tag: string): Promise<void> {
     await this.files.remove(referenceFile(repository, tag));
+    await this.#writeIndex();
+  }
+
+  /** Writes what makes a layout of the files (OCI image specification, "Image Layout"); it is never read here. */
+  async #writeIndex(): Promise<void> {
+    const manifests: unknown[] = [];
+    for (const [repository, tag] of await this.tags()) {
+      const digest = (await this.reference(repository, tag))?.digest;
+      const manifest = digest === undefined ? undefined : await readWhole(this.files, blobFile(digest));
+      if (!manifest) continue;
+      const annotations = { "org.opencontainers.image.ref.name": `${repository}:${tag}` };
+      manifests.push({ mediaType: mediaTypeOf(manifest), digest, size: manifest.byteLength, annotations });
+    }
+    const mediaType = "application/vnd.oci.image.index.v1+json";
+    for (const [name, content] of [
+      ["oci-layout", { imageLayoutVersion: "1.0.0" }],
+      ["index.json", { schemaVersion: 2, mediaType, manifests }],
+    ] as const) {
+      await writeWhole(this.files, name, new TextEncoder().encode(JSON.stringify(content)));
+    }
   }
 
   /** All tags, as repository and tag. */
