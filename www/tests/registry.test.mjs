@@ -189,6 +189,28 @@ test("what is pushed is kept, and only if its digests are right", async () => {
   assert.deepEqual(JSON.parse(tags.body.toString()), { name: "mine/app", tags: ["latest"] });
 });
 
+test("what was pushed is not taken for an image from outside", async () => {
+  const mine = makeImage(Buffer.from("pushed by a container"));
+  const theirs = makeImage(Buffer.from("from outside"));
+  outside.add("library/thing:1", theirs);
+  for (const bytes of [mine.layer, mine.config]) {
+    const path = `/v2/library/thing/blobs/uploads/?digest=${digestOf(bytes)}`;
+    assert.equal((await guest.request("POST", path, { body: bytes })).status, 201);
+  }
+  for (const tag of ["1", "2"]) {
+    const put = await guest.request("PUT", `/v2/library/thing/manifests/${tag}`, { body: mine.manifest });
+    assert.equal(put.status, 201);
+  }
+  const asMirror = (tag) =>
+    guest.request("GET", `/v2/library/thing/manifests/${tag}`, { headers: { host: "10.86.0.253" } });
+  const byName = (tag) => guest.request("GET", `/v2/library/thing/manifests/${tag}`);
+  assert.deepEqual((await asMirror("1")).body, theirs.manifest);
+  assert.equal((await asMirror("2")).status, 404);
+  assert.deepEqual((await byName("1")).body, mine.manifest);
+  assert.equal((await guest.request("DELETE", "/v2/library/thing/manifests/1")).status, 202);
+  assert.deepEqual((await byName("1")).body, theirs.manifest);
+});
+
 test("the cache's folder is an OCI layout, from which another registry's cache can pull", async () => {
   const image = makeImage(randomBytes(50_000));
   outside.add("library/thing:1", image);

@@ -14,10 +14,6 @@ export const MOST_MANIFEST_BYTES = 4 * 1024 * 1024;
 export interface Reference {
   /** Of the manifest. */
   digest: string;
-  /** Whether the guest has pushed it; then no registry is asked for it. */
-  isPushed: boolean;
-  /** Whether it stays when the cache is cleared. */
-  isPinned: boolean;
 }
 
 /** A manifest. */
@@ -193,38 +189,6 @@ export class ImageStore {
       const colon = text.lastIndexOf(":");
       return [text.slice(0, colon), text.slice(colon + 1)];
     });
-  }
-
-  /** Bytes of all blobs. */
-  async bytes(): Promise<number> {
-    let sum = 0;
-    for (const name of await this.files.list("blobs/sha256"))
-      sum += (await this.files.size(`blobs/sha256/${name}`)) ?? 0;
-    return sum;
-  }
-
-  /** Removes all tags that are not pinned, and what no other needs. */
-  async clear(): Promise<void> {
-    const needed = new Set<string>();
-    for (const [repository, tag] of await this.tags()) {
-      const reference = await this.reference(repository, tag);
-      if (reference?.isPinned) await this.#reach(reference.digest, needed);
-      else await this.forget(repository, tag);
-    }
-    for (const name of await this.files.list("blobs/sha256")) {
-      if (!needed.has(`sha256:${name}`)) await this.remove(`sha256:${name}`);
-    }
-  }
-
-  /** Adds a manifest and all that it names, and that is cached, to `reached`. */
-  async #reach(digest: string, reached: Set<string>): Promise<void> {
-    if (reached.has(digest)) return;
-    reached.add(digest);
-    const manifest = await this.manifest(digest);
-    for (const child of manifest ? namedBy(manifest.bytes) : []) {
-      if (child.isManifest) await this.#reach(child.digest, reached);
-      else reached.add(child.digest);
-    }
   }
 }
 
