@@ -189,6 +189,20 @@ test("what is pushed is kept, and only if its digests are right", async () => {
   assert.deepEqual(JSON.parse(tags.body.toString()), { name: "mine/app", tags: ["latest"] });
 });
 
+test("an image for which there is no room is passed on all the same", async () => {
+  const image = makeImage(randomBytes(100_000));
+  outside.add("library/thing:1", image);
+  await guest.pull("library/thing", "1");
+  await rm(join(folder, "blobs/sha256", digestOf(image.layer).slice(7)));
+  await rm(join(folder, "new"), { recursive: true });
+  const path = `/v2/library/thing/blobs/${digestOf(image.layer)}`;
+  const { status, body } = await guest.request("GET", path);
+  assert.equal(status, 200);
+  assert.deepEqual(body, image.layer);
+  assert.match(guest.failures().join(), /no room to keep/);
+  assert.equal((await guest.request("HEAD", path)).status, 404);
+});
+
 test("what was pushed is not taken for an image from outside", async () => {
   const mine = makeImage(Buffer.from("pushed by a container"));
   const theirs = makeImage(Buffer.from("from outside"));

@@ -292,7 +292,10 @@ export class Registry {
           this.#failed(`${upstream.name} did not send all of ${repository}: ${reason(error)}.`);
         else this.tell({ kind: "changed" });
       };
-      return { body: watched(await this.store.keeping(found.body, digest, progress), ended), size: found.size };
+      const unkept = (error: unknown): void =>
+        this.#failed(`There is no room to keep ${repository} (${reason(error)}); it is passed on without.`);
+      const body = await this.store.keeping(found.body, digest, progress, unkept);
+      return { body: watched(body, ended), size: found.size };
     }
     return undefined;
   }

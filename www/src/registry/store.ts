@@ -83,29 +83,49 @@ export class ImageStore {
 
   /**
    * Keeps a stream as a blob while it is read by whoever gets what this returns. Its last part comes when the digest has
-   * been checked; the stream fails with a {@link DigestError} in its place if that is another one.
+   * been checked; the stream fails with a {@link DigestError} in its place if that is another one. Where there is no room to
+   * keep it, it is passed on all the same.
    *
    * @param progress told how many bytes have come
+   * @param unkept told why it is not kept
    */
   async keeping(
     stream: ReadableStream<Uint8Array>,
     digest: string,
     progress: (bytes: number) => void,
+    unkept: (error: unknown) => void,
   ): Promise<ReadableStream<Uint8Array>> {
-    const file = await this.files.create();
+    let bytes = 0;
+    let file: NewFile | undefined;
+    /** Does something with the file; without room there is none from then on. */
+    const attempt = async (action: (file: NewFile) => Promise<void>): Promise<void> => {
+      const current = file;
+      if (!current) return;
+      try {
+        await action(current);
+      } catch (error) {
+        file = undefined;
+        unkept(error);
+        await current.discard().catch(() => undefined);
+      }
+    };
+    try {
+      file = await this.files.create();
+    } catch (error) {
+      unkept(error);
+    }
     return verified(stream, digest, {
-      part: async (bytes) => {
-        await file.write(bytes);
-        progress(file.size);
+      part: async (part) => {
+        bytes += part.byteLength;
+        await attempt((file) => file.write(part));
+        progress(bytes);
       },
-      end: async (outcome) => {
-        if (outcome === "right") {
+      end: (outcome) =>
+        attempt(async (file) => {
+          if (outcome !== "right") return file.discard();
           await file.keep(blobFile(digest));
           this.#verified.add(digest);
-        } else {
-          await file.discard();
-        }
-      },
+        }),
     });
   }
 
