@@ -104,6 +104,7 @@ impl Vcpu {
         self.activity = state.activity;
         self.interrupt_shadow = state.interrupt_shadow;
         self.flush_tlb();
+        self.switch_tlb_context(false);
         self.set_rflags(state.rflags);
     }
 }

@@ -1,6 +1,7 @@
 //! The software translation look-aside buffer: what the fast path of every access reads.
 
 use crate::mem::{Addressable, GuestMemory};
+use std::ops::{Index, IndexMut};
 
 /// One translation, 32 bytes. Part of the interface of generated code.
 ///
@@ -95,10 +96,12 @@ pub struct Tlb {
     filled: EntrySet,
     /// Which entries hold translations of global pages.
     filled_global: EntrySet,
-    /// Which entries hold a part of a page above 4 KiB.
-    large: EntrySet,
-    /// Whether a part of a 1 GiB page was filled since the last flush.
-    holds_giant: bool,
+    /// Which entries hold a part of a page above 4 KiB, of the lower half of the addresses and of the upper.
+    large: [EntrySet; 2],
+    /// Numbers of the 1 GiB pages of which a part was filled since the last flush.
+    giants: Vec<u64>,
+    /// Whether a global page of the lower half of the addresses was filled since the last flush.
+    holds_global_lower: bool,
     /// Whether every access must take the slow path, because alignment is checked.
     pub(super) checks_alignment: bool,
 }
@@ -110,8 +113,9 @@ impl Tlb {
             entries: memory.place_array(TlbEntry::EMPTY),
             filled: NONE,
             filled_global: NONE,
-            large: NONE,
-            holds_giant: false,
+            large: [NONE; 2],
+            giants: Vec::new(),
+            holds_global_lower: false,
             checks_alignment: false,
         }
     }
@@ -134,8 +138,14 @@ impl Tlb {
         self.entries[index] = entry;
         set_bit(&mut self.filled, index, !is_global);
         set_bit(&mut self.filled_global, index, is_global);
-        set_bit(&mut self.large, index, size != PageSize::Small);
-        self.holds_giant |= size == PageSize::Giant;
+        let half = (address >> 63) as usize;
+        set_bit(&mut self.large[half], index, size != PageSize::Small);
+        set_bit(&mut self.large[1 - half], index, false);
+        let giant = address >> PageSize::Giant.shift();
+        if size == PageSize::Giant && !self.giants.contains(&giant) {
+            self.giants.push(giant);
+        }
+        self.holds_global_lower |= is_global && half == 0;
     }
 
     /// Drops the translations of non-global pages.
@@ -147,8 +157,14 @@ impl Tlb {
     pub fn flush(&mut self) {
         clear(&mut self.entries, &mut self.filled);
         clear(&mut self.entries, &mut self.filled_global);
-        self.large = NONE;
-        self.holds_giant = false;
+        self.large = [NONE; 2];
+        self.giants.clear();
+        self.holds_global_lower = false;
+    }
+
+    /// Whether a global page may be held at an address.
+    fn may_hold_global(&self, address: u64) -> bool {
+        address >> 63 != 0 || self.holds_global_lower
     }
 
     /// Drops the translation of one page, all of it when the page is a large one.
@@ -159,10 +175,15 @@ impl Tlb {
             *entry = TlbEntry::EMPTY;
         }
         // 4 MiB covers 2 MiB pages too: dropping more than asked for is always right.
-        let size = if self.holds_giant { PageSize::Giant } else { PageSize::Large };
-        let shift = size.shift();
+        const PARTS: usize = 1 << (PageSize::Large.shift() - PageSize::Small.shift());
+        let is_giant = self.giants.contains(&(address >> PageSize::Giant.shift()));
+        let (shift, first, count) = match is_giant {
+            true => (PageSize::Giant.shift(), 0, TLB_ENTRIES),
+            false => (PageSize::Large.shift(), Self::index(address) & !(PARTS - 1), PARTS),
+        };
         let entries = &mut self.entries;
-        for_each(&self.large, |index| {
+        let large = &self.large[(address >> 63) as usize];
+        for_each_from(first, &large[first / 64..][..count / 64], |index| {
             if entries[index].page().is_some_and(|other| other >> shift == page >> shift) {
                 entries[index] = TlbEntry::EMPTY;
             }
@@ -187,6 +208,150 @@ impl Tlb {
     }
 }
 
+/// TLBs of one address space: one for each privilege.
+const PRIVILEGES: usize = 3;
+
+/// Address spaces whose translations are kept. Linux tags six with identifiers.
+pub const SPACES: usize = 8;
+
+/// The TLBs of the address spaces that were in use last, three each; indexed by privilege, those of the space in force.
+pub struct Tlbs {
+    all: Vec<Tlb>,
+    /// The process-context identifiers of the spaces (SDM vol. 3A 4.10.1). 0 without CR4.PCIDE.
+    identifiers: [Option<u16>; SPACES],
+    in_force: usize,
+    /// The space that gives way to the next new one.
+    oldest: usize,
+    /// Physical pages that an entry may let stores through to, a bit each: to protect a page that is not among them,
+    /// as most that code was read into from a disk, no TLB need be looked through.
+    stored_to: Vec<u64>,
+}
+
+impl Tlbs {
+    /// Empty TLBs; the space with the identifier 0 is in force.
+    pub fn new(memory: &GuestMemory) -> Self {
+        let mut identifiers = [None; SPACES];
+        identifiers[0] = Some(0);
+        let all = (0..SPACES * PRIVILEGES).map(|_| Tlb::new(memory)).collect();
+        let stored_to = vec![0; memory.size().div_ceil(4096 * 64) as usize];
+        Self { all, identifiers, in_force: 0, oldest: 1, stored_to }
+    }
+
+    /// The number of the space in force, below [`SPACES`].
+    pub const fn space(&self) -> usize {
+        self.in_force
+    }
+
+    /// The number of the space that has an identifier.
+    pub fn space_of(&self, identifier: u16) -> Option<usize> {
+        self.identifiers.iter().position(|&other| other == Some(identifier))
+    }
+
+    /// Puts the space with an identifier in force, and tells whether it is a new one: then nothing is kept of it.
+    pub fn put_in_force(&mut self, identifier: u16) -> bool {
+        if let Some(space) = self.space_of(identifier) {
+            self.in_force = space;
+            return false;
+        }
+        if self.oldest == self.in_force {
+            self.oldest = (self.oldest + 1) % SPACES;
+        }
+        self.in_force = self.oldest;
+        self.oldest = (self.oldest + 1) % SPACES;
+        self.identifiers[self.in_force] = Some(identifier);
+        self.flush_non_global(self.in_force);
+        true
+    }
+
+    /// The TLBs of a space.
+    fn of_space(&mut self, space: usize) -> &mut [Tlb] {
+        &mut self.all[space * PRIVILEGES..][..PRIVILEGES]
+    }
+
+    /// Drops the translations of a space that are not global.
+    pub fn flush_non_global(&mut self, space: usize) {
+        for tlb in self.of_space(space) {
+            tlb.flush_non_global();
+        }
+    }
+
+    /// Drops everything.
+    pub fn flush(&mut self) {
+        for tlb in &mut self.all {
+            tlb.flush();
+        }
+    }
+
+    /// Drops the translation of a page in the space in force, and where it is global in all.
+    pub fn flush_page(&mut self, address: u64) {
+        for (number, tlb) in self.all.iter_mut().enumerate() {
+            if number / PRIVILEGES == self.in_force || tlb.may_hold_global(address) {
+                tlb.flush_page(address);
+            }
+        }
+    }
+
+    /// Drops the translation of a page in all spaces.
+    pub fn flush_page_everywhere(&mut self, address: u64) {
+        for tlb in &mut self.all {
+            tlb.flush_page(address);
+        }
+    }
+
+    /// Drops what the space in force holds of a page that has just faulted.
+    pub fn forget_faulted(&mut self, page: u64) {
+        for tlb in self.of_space(self.in_force) {
+            if tlb.entry(page).page() == Some(page) {
+                tlb.flush_page(page);
+            }
+        }
+    }
+
+    /// Has each access of user code take the slow path, or no longer.
+    pub fn set_alignment_checks(&mut self, checks_alignment: bool) {
+        for user in self.all.iter_mut().step_by(PRIVILEGES) {
+            if user.checks_alignment != checks_alignment {
+                user.checks_alignment = checks_alignment;
+                user.flush();
+            }
+        }
+    }
+
+    /// Notes that an entry lets stores through to a physical page.
+    pub fn note_stores(&mut self, page: u64) {
+        if let Some(word) = self.stored_to.get_mut((page / 64) as usize) {
+            *word |= 1 << (page % 64);
+        }
+    }
+
+    /// Sends stores to a physical page, at host address `host_page`, to the slow path from now on.
+    pub fn protect(&mut self, page: u64, host_page: u64) {
+        let Some(word) = self.stored_to.get_mut((page / 64) as usize) else { return };
+        let bit = 1 << (page % 64);
+        if *word & bit != 0 {
+            *word &= !bit;
+            for tlb in &mut self.all {
+                tlb.protect_host_page(host_page);
+            }
+        }
+    }
+}
+
+impl Index<usize> for Tlbs {
+    type Output = Tlb;
+
+    #[inline(always)]
+    fn index(&self, privilege: usize) -> &Tlb {
+        &self.all[self.in_force * PRIVILEGES + privilege]
+    }
+}
+
+impl IndexMut<usize> for Tlbs {
+    fn index_mut(&mut self, privilege: usize) -> &mut Tlb {
+        &mut self.all[self.in_force * PRIVILEGES + privilege]
+    }
+}
+
 fn set_bit(set: &mut EntrySet, index: usize, value: bool) {
     let bit = 1 << (index % 64);
     if value {
@@ -196,11 +361,16 @@ fn set_bit(set: &mut EntrySet, index: usize, value: bool) {
     }
 }
 
-fn for_each(set: &EntrySet, mut visit: impl FnMut(usize)) {
-    for (word, &bits) in set.iter().enumerate() {
+fn for_each(set: &EntrySet, visit: impl FnMut(usize)) {
+    for_each_from(0, set, visit);
+}
+
+/// Visits the members of a piece of a set that begins with the place `first`.
+fn for_each_from(first: usize, words: &[u64], mut visit: impl FnMut(usize)) {
+    for (word, &bits) in words.iter().enumerate() {
         let mut bits = bits;
         while bits != 0 {
-            visit(word * 64 + bits.trailing_zeros() as usize);
+            visit(first + word * 64 + bits.trailing_zeros() as usize);
             bits &= bits - 1;
         }
     }

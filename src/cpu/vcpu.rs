@@ -2,7 +2,7 @@
 
 use super::code::CodeCache;
 use super::flags::{self, LazyFlags};
-use super::tlb::Tlb;
+use super::tlb::Tlbs;
 use super::x87::X87;
 use super::{BlockStart, CompiledCode, CpuModel, Exception, Linkage, SystemBus};
 use crate::ir::{Op, Reg, VectorReg};
@@ -160,7 +160,7 @@ pub struct Vcpu {
     pub msr: super::system::Msrs,
 
     /// One TLB a privilege; see [`Tlb`].
-    pub tlbs: [Tlb; 3],
+    pub tlbs: Tlbs,
     /// Which of [`tlbs`](Self::tlbs) is in force: 0 user, 1 supervisor, 2 supervisor with AC set.
     pub tlb_in_force: usize,
     /// Guest RAM.
@@ -214,7 +214,7 @@ impl Vcpu {
             debug: [0; 8],
             xcr0: 1,
             msr: super::system::Msrs::default(),
-            tlbs: [Tlb::new(&memory), Tlb::new(&memory), Tlb::new(&memory)],
+            tlbs: Tlbs::new(&memory),
             tlb_in_force: 1,
             bus,
             instructions: 0,

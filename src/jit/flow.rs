@@ -199,7 +199,7 @@ impl Flow {
     /// Runs the passes.
     pub fn new(region: &Region, graph: &Graph) -> Self {
         let effects: Vec<Vec<Effects>> =
-            region.nodes.iter().map(|node| node.block.ops.iter().map(effects).collect()).collect();
+            region.nodes.iter().map(|node| node.block.ops().iter().map(effects).collect()).collect();
         let mut nodes = vec![NodeFlow::default(); region.nodes.len()];
         let mut used = 0;
         for effect in graph.order.iter().flat_map(|&node| &effects[node]) {
@@ -319,7 +319,7 @@ fn spread_liveness(region: &Region, graph: &Graph, effects: &[Vec<Effects>], nod
                     }
                 }
                 // Temporaries do not outlive their instruction.
-                if place > 0 && node.block.ops[place - 1].pc != node.block.ops[place].pc {
+                if place > 0 && node.block.ops()[place - 1].pc != node.block.ops()[place].pc {
                     live &= !TEMPORARIES;
                 }
             }

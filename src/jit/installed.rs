@@ -84,7 +84,7 @@ impl Regions {
         window: Window,
     ) {
         let Some(block) = vcpu.code_cache().get(start.address, start.mode_bits) else { return };
-        let Some(op) = block.ops.get(place) else { return };
+        let Some(op) = block.ops().get(place) else { return };
         let first = vcpu.access_address(op).wrapping_sub(u64::from(window.before));
         if first % PAGE_SIZE + u64::from(window.bytes) <= PAGE_SIZE {
             return;

@@ -56,7 +56,7 @@ pub struct Region<'a> {
 impl Node<'_> {
     /// The operation that ends the block.
     pub fn last(&self) -> &Op {
-        &self.block.ops[self.block.ops.len() - 1]
+        &self.block.ops()[self.block.ops().len() - 1]
     }
 
     /// The blocks of the region that this one goes on in.
@@ -84,11 +84,11 @@ impl<'a> Region<'a> {
             if found.contains_key(&block.start.0) {
                 continue;
             }
-            let is_full = nodes.len() >= MOST_NODES || ops + block.ops.len() > MOST_OPS;
+            let is_full = nodes.len() >= MOST_NODES || ops + block.ops().len() > MOST_OPS;
             if is_full && !nodes.is_empty() {
                 continue;
             }
-            ops += block.ops.len();
+            ops += block.ops().len();
             found.insert(block.start.0, nodes.len());
             nodes.push(Node { block, distance, end: End::Dynamic });
             for step in steps(block).into_iter().flatten() {
@@ -118,7 +118,7 @@ impl<'a> Region<'a> {
             let [first, second] = steps(node.block);
             node.end = match (node.last().code, first, second) {
                 (OpCode::CallNear, Some(_), _) => End::Call(
-                    Some(node.distance + node.block.successors[0].distance),
+                    Some(node.distance + node.block.distances[0]),
                     target(i64::from(node.last().disp)),
                 ),
                 (OpCode::CallRegister, ..) => End::Call(None, target(i64::from(node.last().disp))),
@@ -134,8 +134,8 @@ impl<'a> Region<'a> {
 
 /// Distances from the start of a block to where it goes on within the function.
 fn steps(block: &Block) -> [Option<i64>; 2] {
-    let Some(last) = block.ops.last() else { return [None, None] };
-    let [first, second] = [block.successors[0].distance, block.successors[1].distance];
+    let Some(last) = block.ops().last() else { return [None, None] };
+    let [first, second] = block.distances;
     match last.code {
         OpCode::Jump => [Some(first), None],
         OpCode::CallNear | OpCode::CallRegister | OpCode::CallAndExit => [Some(i64::from(last.disp)), None],

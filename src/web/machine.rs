@@ -189,8 +189,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
     let (gateway, carrier) = network.unzip();
     let config = MachineConfig {
         memory_bytes: options.memory_bytes() as u64,
-        // Compiled code calls a helper for most 256-bit operations: programs that choose by CPUID are faster with 128.
-        cpu_model: CpuModel::V2,
+        cpu_model: model(options.cpu().as_deref())?,
         kernel,
         initrd: options.initrd().map(|bytes| bytes.to_vec()),
         command_line: options.command_line(),
@@ -207,6 +206,17 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         shares: Vec::new(),
     };
     Ok((config, Ways { inboxes, carrier }))
+}
+
+/// The processor of a name of the package's `engine.ts`.
+fn model(name: Option<&str>) -> Result<CpuModel, Error> {
+    match name {
+        Some("v1") => Ok(CpuModel::V1),
+        None | Some("v2") => Ok(CpuModel::V2),
+        Some("v3") => Ok(CpuModel::V3),
+        Some("max") => Ok(CpuModel::Max),
+        Some(name) => Err(Error::new(&format!("there is no processor \"{name}\""))),
+    }
 }
 
 /// A machine in the making from a snapshot: `EngineRestorer` of the package's `engine.ts`.

@@ -22,6 +22,9 @@ extern "C" {
     /// `auto`, `interp` or `jit`.
     #[wasm_bindgen(method, getter)]
     pub fn engine(this: &EngineOptions) -> Option<String>;
+    /// `v1`, `v2`, `v3` or `max`.
+    #[wasm_bindgen(method, getter)]
+    pub fn cpu(this: &EngineOptions) -> Option<String>;
     #[wasm_bindgen(method, getter)]
     pub fn columns(this: &EngineOptions) -> u16;
     #[wasm_bindgen(method, getter)]

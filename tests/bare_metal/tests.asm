@@ -96,6 +96,8 @@ tests:
     call print_number
     ENDTEST
 
+%include "contexts.inc"
+
 ; SMEP, SMAP, UMIP.
     mov byte [abs USER_CODE_PAGE], 0xc3
     TEST "kernel executes a user page"
@@ -562,6 +564,8 @@ bits 64
     SHOW [interrupts]
     ENDTEST
 
+%include "deadline.inc"
+
 ; The I/O APIC: the timer of the old kind at pin 2.
     TEST "a pin of the I/O APIC"
     mov dword [r14], 0x15
@@ -592,6 +596,23 @@ bits 64
     cli
     SHOW [interrupts]
     ENDTEST
+
+    TEST "a pin with a logical destination, lowest priority"
+    mov dword [r14], 0x15
+    mov dword [r14 + 16], 0x02000000
+    mov dword [r14], 0x14
+    mov dword [r14 + 16], 0x93d
+    call start_pit
+    sti
+.logical:
+    cmp qword [interrupts], 0
+    je .logical
+    cli
+    SHOW [interrupts]
+    SHOW [last_interrupt]
+    ENDTEST
+
+%include "messages.inc"
 
 ; System calls.
     mov ecx, 0xc0000081
@@ -798,6 +819,8 @@ system_call:
     pop qword [system_flags]
     o64 sysret
 
+%include "device.inc"
+
 last_words: db "end", 10, 0
 
 align 16
@@ -821,4 +844,13 @@ last_interrupt: resq 1
 system_rcx: resq 1
 system_r11: resq 1
 system_flags: resq 1
+function: resd 1
+common_area: resq 1
+notify_area: resq 1
+message_table: resq 1
+pending_bits: resq 1
+message_capability: resd 1
+alignb 4096
+queue_area: resb 4096
+random_bytes: resb 64
 memory_end:

@@ -26,6 +26,7 @@ for run in cold warm; do
         IFS=,
         # Parted at the commas: it runs those of the names that it knows.
         /bin/guestbench $bench
+        /bin/vectorbench $bench
         unset IFS
     fi
 done

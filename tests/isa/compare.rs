@@ -71,7 +71,9 @@ pub fn difference(case: &Case, theirs: &Outcome, ours: &Outcome) -> Option<Strin
     if host_x87 != dinghy_x87 && !is_open {
         line("x87", format!("{host_x87:02x?}"), format!("{dinghy_x87:02x?}"));
     }
-    if let Some(at) = theirs.scratch.iter().zip(&ours.scratch).position(|(host, dinghy)| host != dinghy) {
+    if theirs.scratch != ours.scratch
+        && let Some(at) = theirs.scratch.iter().zip(&ours.scratch).position(|(host, dinghy)| host != dinghy)
+    {
         let name = format!("memory at {:#x}", SCRATCH + at as u64);
         let end = (at + 16).min(theirs.scratch.len());
         line(&name, format!("{:02x?}", &theirs.scratch[at..end]), format!("{:02x?}", &ours.scratch[at..end]));

@@ -20,6 +20,7 @@ const UNDEFINED: &str = "the manual leaves the result undefined";
 const OBSOLETE: &str = "a coprocessor's, without effect since the 387";
 const TWO_INSTRUCTIONS: &str = "FWAIT and another instruction, which are compared on their own";
 const UNDOCUMENTED: &str = "no instruction of the manual";
+const LOWEST_ADDRESSES: &str = "goes to the lowest 64 KiB, where programs of the host have nothing";
 const HOST_LACKS: &str = "the host's processor lacks it";
 
 /// The features of the processor model `max`.
@@ -117,18 +118,23 @@ fn is_on_host(feature: CpuidFeature) -> bool {
     }
 }
 
-/// The forms of 64-bit code that the supported features have.
+/// The forms of 64-bit code that the supported features have, and those that only code of 32 bits has.
 pub fn all() -> impl Iterator<Item = (Code, Standing)> {
     Code::values().filter_map(|code| {
         let op_code = code.op_code();
         let features = code.cpuid_features();
         let is_ours = op_code.is_instruction()
-            && op_code.mode64()
-            && op_code.intel_decoder64()
+            && (op_code.mode64() && op_code.intel_decoder64() || is_narrow(code))
             && matches!(op_code.encoding(), EncodingKind::Legacy | EncodingKind::VEX)
             && features.iter().copied().all(is_supported);
         is_ours.then(|| (code, standing(code)))
     })
+}
+
+/// Whether only code of 32 bits has the form.
+pub fn is_narrow(code: Code) -> bool {
+    let op_code = code.op_code();
+    op_code.mode32() && op_code.intel_decoder32() && !op_code.mode64()
 }
 
 /// The name of the group that a form is counted in: the feature that it came with.
@@ -136,12 +142,21 @@ pub fn group(code: Code) -> String {
     let features = code.cpuid_features();
     // AVX beside another feature is that feature's VEX form.
     let feature = features.iter().find(|&&feature| feature != CpuidFeature::AVX).or(features.first());
+    if is_narrow(code) {
+        return "only in 32-bit code".to_owned();
+    }
     let is_vex = code.op_code().encoding() == EncodingKind::VEX;
     let name = feature.map_or_else(String::new, |feature| format!("{feature:?}"));
     match (is_vex, name.as_str()) {
         (true, "AES" | "PCLMULQDQ") => format!("{name}, VEX"),
         _ => name,
     }
+}
+
+/// Near branches whose target is of 16 bits.
+fn leaves_by_16_bits(code: Code) -> bool {
+    use iced_x86::OpCodeOperandKind as Kind;
+    code.op_code().op_kinds().iter().any(|kind| matches!(kind, Kind::br16_1 | Kind::br16_2))
 }
 
 fn standing(code: Code) -> Standing {
@@ -163,6 +178,9 @@ fn standing(code: Code) -> Standing {
         | Rdgsbase | Wrgsbase => SEGMENTS,
         Jmp | Call if code.op_code().instruction_string().contains("m16:") => SEGMENTS,
         _ if names_segment => SEGMENTS,
+        Lds | Les => SEGMENTS,
+        Salc => UNDOCUMENTED,
+        _ if is_narrow(code) && leaves_by_16_bits(code) => LOWEST_ADDRESSES,
         Sgdt | Sidt | Sldt | Str | Smsw | Rdtsc | Rdtscp | Rdpmc | Cpuid | Xgetbv | Rdpid | Rdrand
         | Rdseed => OWN_STATE,
         Rcpps | Rcpss | Rsqrtps | Rsqrtss | Vrcpps | Vrcpss | Vrsqrtps | Vrsqrtss => APPROXIMATE,

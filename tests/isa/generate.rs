@@ -3,7 +3,7 @@
 use crate::random::Random;
 use crate::state::{CODE, Registers, SCRATCH, SCRATCH_BYTES};
 use iced_x86::{
-    Code, CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction,
+    Code, CodeSize, CpuidFeature, Decoder, DecoderOptions, EncodingKind, FlowControl, Instruction,
     InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register, RflagsBits,
 };
 
@@ -25,6 +25,8 @@ pub struct Case {
     pub instructions: Vec<Instruction>,
     pub registers: Registers,
     pub scratch: Vec<u8>,
+    /// It is code of 32 bits; else of 64.
+    pub is_narrow: bool,
     /// Flags, at their places in RFLAGS, that are undefined before each instruction, and at the end.
     undefined_flags: Vec<u64>,
 }
@@ -33,7 +35,8 @@ impl Case {
     /// One instruction with a state to start from. The code may be longer.
     pub fn single(code: Vec<u8>, instruction: Instruction, registers: Registers, scratch: Vec<u8>) -> Self {
         let undefined_flags = vec![0, undefined_after(&instruction, 0)];
-        Self { code, instructions: vec![instruction], registers, scratch, undefined_flags }
+        let is_narrow = instruction.code_size() == CodeSize::Code32;
+        Self { code, instructions: vec![instruction], registers, scratch, is_narrow, undefined_flags }
     }
 
     /// Whether it is a gather.
@@ -87,6 +90,7 @@ pub fn case(random: &mut Random, family: Family) -> Case {
         instructions: sequence.instructions,
         registers: registers(random, family, uses_strings),
         scratch: scratch(random),
+        is_narrow: false,
         undefined_flags: sequence.undefined_flags,
     }
 }

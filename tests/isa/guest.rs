@@ -62,6 +62,7 @@ const CODE_FRAME: u64 = 0x10000;
 const SCRATCH_FRAME: u64 = 0x20000;
 
 const KERNEL_CODE: u16 = 0x08;
+const USER_NARROW_CODE: u16 = 0x10;
 const USER_DATA: u16 = 0x18;
 const USER_CODE: u16 = 0x20;
 
@@ -96,6 +97,7 @@ impl Processor {
             put(SYSTEM_TABLE + page * 8, page << 12 | SYSTEM);
         }
         put(GDT + u64::from(KERNEL_CODE), 0x00af_9b00_0000_ffff);
+        put(GDT + u64::from(USER_NARROW_CODE), 0x00cf_fb00_0000_ffff);
         put(GDT + u64::from(USER_DATA), 0x00cf_f300_0000_ffff);
         put(GDT + u64::from(USER_CODE), 0x00af_fb00_0000_ffff);
         put(TSS + 4, STACK_TOP);
@@ -133,7 +135,7 @@ impl Processor {
         let vcpu = &mut self.vcpu;
         let mut code = case.code.clone();
         code.push(END);
-        if code != self.code {
+        if code != self.code || case.is_narrow {
             vcpu.memory.write(GuestPhysAddr(CODE_FRAME), &code).unwrap();
             self.code = code;
         }
@@ -144,7 +146,9 @@ impl Processor {
             limit: u32::MAX,
             attributes,
         };
-        vcpu.segments[SegmentIndex::Cs as usize] = segment(USER_CODE, 0xaffb);
+        let (code_segment, attributes) =
+            if case.is_narrow { (USER_NARROW_CODE, 0xcffb) } else { (USER_CODE, 0xaffb) };
+        vcpu.segments[SegmentIndex::Cs as usize] = segment(code_segment, attributes);
         for index in [SegmentIndex::Ss, SegmentIndex::Ds, SegmentIndex::Es] {
             vcpu.segments[index as usize] = segment(USER_DATA, 0xcff3);
         }
@@ -186,6 +190,10 @@ impl Processor {
             registers.general[number] = vcpu.reg(Reg(number as u8));
         }
         registers.general[4] = rsp;
+        if case.is_narrow {
+            registers.general[..8].iter_mut().for_each(|register| *register &= 0xffff_ffff);
+            registers.general[8..].copy_from_slice(&case.registers.general[8..]);
+        }
         registers.flags = flags;
         let mut image = [0; 160];
         vcpu.x87.store_fxsave(&mut image, true);

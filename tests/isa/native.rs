@@ -18,6 +18,7 @@ global_asm!(
     "oracle_host_stack: .skip 8",
     "oracle_target: .skip 8",
     "oracle_has_avx: .skip 8",
+    "oracle_narrow_target: .skip 8",
     ".text",
     "oracle_enter:",
     "push rbx",
@@ -56,6 +57,10 @@ global_asm!(
     "mov r14, [rip + oracle_registers + 112]",
     "mov r15, [rip + oracle_registers + 120]",
     "jmp [rip + oracle_target]",
+    // JMP m16:32, which goes over to code of 32 bits.
+    "oracle_enter_narrow:",
+    ".byte 0xff, 0x2d",
+    ".long oracle_narrow_target - . - 4",
     "oracle_leave:",
     "mov [rip + oracle_registers + 0], rax",
     "mov [rip + oracle_registers + 8], rcx",
@@ -107,10 +112,19 @@ unsafe extern "C" {
     static mut oracle_registers: Registers;
     static oracle_host_stack: u64;
     static mut oracle_has_avx: bool;
+    static mut oracle_narrow_target: u64;
+    fn oracle_enter_narrow();
     fn oracle_enter(code: u64);
     fn oracle_leave();
     fn oracle_out();
 }
+
+/// Linux's code segments, and its data segment.
+const CODE_SEGMENT: u16 = 0x33;
+const NARROW_CODE_SEGMENT: u16 = 0x23;
+const DATA_SEGMENT: u16 = 0x2b;
+/// Where code of 32 bits goes at its end, with room for a jump out of the lowest 4 GiB.
+const WAY_OUT: u64 = CODE - 0x1_0000;
 
 static mut FAULT: Option<Fault> = None;
 
@@ -154,6 +168,8 @@ extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc:
         std::ptr::copy_nonoverlapping(image, (&raw mut oracle_registers.extended).cast(), bytes);
         let vector = general[libc::REG_TRAPNO as usize] as u8;
         FAULT = Some(Fault { vector, offset: rip - CODE });
+        let segments = &mut general[libc::REG_CSGSFS as usize];
+        *segments = *segments & !0xffff | i64::from(CODE_SEGMENT);
         general[libc::REG_RIP as usize] = oracle_out as *const () as i64;
         general[libc::REG_RSP as usize] = oracle_host_stack as i64;
         general[libc::REG_EFL as usize] = 0x202;
@@ -178,8 +194,17 @@ fn map(address: u64, bytes: usize, protection: i32) {
 fn prepare() {
     map(CODE, 4096, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
     map(SCRATCH, SCRATCH_BYTES, libc::PROT_READ | libc::PROT_WRITE);
+    map(WAY_OUT, 4096, libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+    let way_out = jump(oracle_leave as *const () as u64);
+    // SAFETY: the page is there, and nothing else is in it.
+    unsafe { std::ptr::copy_nonoverlapping(way_out.as_ptr(), WAY_OUT as *mut u8, way_out.len()) };
     // SAFETY: no sequence runs yet, and this runs once.
     unsafe { oracle_has_avx = is_x86_feature_detected!("avx") };
+}
+
+/// `JMP [RIP]`, and behind it where to.
+fn jump(target: u64) -> Vec<u8> {
+    [&[0xff, 0x25, 0, 0, 0, 0][..], &target.to_le_bytes()].concat()
 }
 
 /// Handlers run on a stack of their own; the sequence's stack pointer may be anything.
@@ -214,8 +239,15 @@ impl Processor {
 
     pub fn run(&mut self, case: &Case) -> Outcome {
         let mut code = case.code.clone();
-        code.extend([0xff, 0x25, 0, 0, 0, 0]);
-        code.extend((oracle_leave as *const () as u64).to_le_bytes());
+        if case.is_narrow {
+            // JMP ptr16:32
+            code.push(0xea);
+            code.extend((WAY_OUT as u32).to_le_bytes());
+            code.extend(CODE_SEGMENT.to_le_bytes());
+        } else {
+            code.extend(jump(oracle_leave as *const () as u64));
+        }
+        let entry = if case.is_narrow { oracle_enter_narrow as *const () as u64 } else { CODE };
         // SAFETY: both mappings are there; the guard keeps other tests away; the code can touch no other
         // memory, since its operands are confined, and comes back by its end or by a fault.
         unsafe {
@@ -223,8 +255,18 @@ impl Processor {
             std::ptr::copy_nonoverlapping(case.scratch.as_ptr(), SCRATCH as *mut u8, SCRATCH_BYTES);
             oracle_registers = case.registers.clone();
             FAULT = None;
-            oracle_enter(CODE);
-            let registers = std::ptr::read(&raw const oracle_registers);
+            oracle_narrow_target = CODE | u64::from(NARROW_CODE_SEGMENT) << 32;
+            if case.is_narrow {
+                // Programs of 64 bits have none, and need none.
+                std::arch::asm!("mov ds, {0:x}", "mov es, {0:x}", in(reg) DATA_SEGMENT);
+            }
+            oracle_enter(entry);
+            let mut registers = std::ptr::read(&raw const oracle_registers);
+            if case.is_narrow {
+                // What becomes of the upper halves, the manual leaves open.
+                registers.general[..8].iter_mut().for_each(|register| *register &= 0xffff_ffff);
+                registers.general[8..].copy_from_slice(&case.registers.general[8..]);
+            }
             let scratch = std::slice::from_raw_parts(SCRATCH as *const u8, SCRATCH_BYTES).to_vec();
             Outcome { registers, scratch, fault: FAULT }
         }

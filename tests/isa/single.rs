@@ -1,5 +1,6 @@
 //! Makes cases of one instruction, of a given form.
 
+use crate::forms;
 use crate::generate::{self, Case, Family};
 use crate::random::Random;
 use crate::state::{CODE, Registers, SCRATCH, SCRATCH_BYTES};
@@ -67,12 +68,14 @@ impl Single {
     /// A random encoding of a form; `None` when these operands have none of that form.
     pub fn new(random: &mut Random, form: Code) -> Option<Self> {
         let op_code = form.op_code();
+        let is_narrow = forms::is_narrow(form);
         let kinds = op_code.op_kinds();
         let mut instruction = Instruction::default();
         instruction.set_code(form);
         let mut operands =
-            Operands { random: &mut *random, used: Vec::new(), fixed: None, is_byte_high: false };
-        operands.is_byte_high = operands.random.one_in(4);
+            Operands { random: &mut *random, used: Vec::new(), fixed: None, is_byte_high: false, is_narrow };
+        // Code of 32 bits has the registers that there are without a REX prefix.
+        operands.is_byte_high = operands.random.one_in(4) || is_narrow;
         for (index, &kind) in (0..).zip(kinds) {
             operands.fill(&mut instruction, index, kind)?;
         }
@@ -85,10 +88,11 @@ impl Single {
         } else if op_code.can_use_repne_prefix() && random.one_in(2) {
             instruction.set_has_repne_prefix(true);
         }
-        let mut encoder = Encoder::new(64);
+        let bits = if is_narrow { 32 } else { 64 };
+        let mut encoder = Encoder::new(bits);
         encoder.encode(&instruction, CODE).ok()?;
         let mut code = encoder.take_buffer();
-        let instruction = Decoder::with_ip(64, &code, CODE, DecoderOptions::NONE).decode();
+        let instruction = Decoder::with_ip(bits, &code, CODE, DecoderOptions::NONE).decode();
         let named = |index| instruction.op_register(index).full_register();
         let is_address = |register| {
             let address = [instruction.memory_base(), instruction.memory_index()];
@@ -102,7 +106,7 @@ impl Single {
         }
         // What goes elsewhere, or may raise a trap behind itself, ends at a fault, which says where it went.
         let is_branch = instruction.flow_control() != FlowControl::Next;
-        if is_branch || matches!(instruction.mnemonic(), Mnemonic::Popf | Mnemonic::Popfq) {
+        if is_branch || matches!(instruction.mnemonic(), Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq) {
             code.resize(PADDED, HLT);
         }
         let is_vsib = instruction.is_vsib();
@@ -152,6 +156,11 @@ impl Single {
         }
         let address = self.point(random, &mut registers);
         self.fill_memory(random, address, &mut registers, &mut scratch);
+        if forms::is_narrow(instruction.code()) {
+            for register in &mut registers.general {
+                *register &= 0xffff_ffff;
+            }
+        }
         Case::single(self.code.clone(), *instruction, registers, scratch)
     }
 
@@ -226,7 +235,15 @@ impl Single {
         match instruction.mnemonic() {
             Mnemonic::Ret => put(registers.general[4], &TARGET.to_le_bytes()),
             // Without AC, which would outlast the sequence.
-            Mnemonic::Popf | Mnemonic::Popfq => {
+            Mnemonic::Bound if is_sensible => {
+                // The smallest and the largest number, for what an array of them is.
+                if let Some(address) = address {
+                    let half = instruction.op0_register().size();
+                    let bounds = if half == 2 { 0x7fff_8000 } else { 0x7fff_ffff_8000_0000_u64 };
+                    put(address, &bounds.to_le_bytes()[..2 * half]);
+                }
+            }
+            Mnemonic::Popf | Mnemonic::Popfd | Mnemonic::Popfq => {
                 put(registers.general[4], &(random.next() & !(1 << 18)).to_le_bytes());
             }
             Mnemonic::Jmp | Mnemonic::Call => {
@@ -286,6 +303,8 @@ struct Operands<'a> {
     fixed: Option<u64>,
     /// Whether byte registers are AH to BH, which no other operand may then forbid by a REX prefix.
     is_byte_high: bool,
+    /// For code of 32 bits.
+    is_narrow: bool,
 }
 
 impl Operands<'_> {
@@ -427,6 +446,10 @@ impl Operands<'_> {
                 instruction.set_memory_index(Register::AL);
                 instruction.set_memory_index_scale(1);
             }
+            K::br32_1 | K::br32_4 => {
+                instruction.set_op_kind(index, OpKind::NearBranch32);
+                instruction.set_near_branch32(TARGET as u32);
+            }
             K::br64_1 | K::br64_4 => {
                 instruction.set_op_kind(index, OpKind::NearBranch64);
                 instruction.set_near_branch64(TARGET);
@@ -467,12 +490,14 @@ impl Operands<'_> {
             let place = if is_large(instruction) { Place::Aligned } else { Place::random(self.random) };
             let address = place.address(self.random) & 0x7fff_ffff;
             let is_relative = self.random.one_in(2);
+            let is_relative = is_relative && !self.is_narrow;
             instruction.set_memory_base(if is_relative { Register::RIP } else { Register::None });
-            instruction.set_memory_displ_size(8);
+            instruction.set_memory_displ_size(if self.is_narrow { 4 } else { 8 });
             instruction.set_memory_displacement64(address);
             self.fixed = Some(address);
             return Some(());
         }
+        let shape = if self.is_narrow { 1 } else { shape };
         let first = if shape == 1 { Register::EAX } else { Register::RAX };
         let base = self.address_register(first, false)?;
         instruction.set_memory_base(base);
@@ -496,7 +521,7 @@ impl Operands<'_> {
                 instruction.set_memory_displacement64(narrow);
             }
         }
-        if self.random.one_in(16) {
+        if self.random.one_in(16) && !self.is_narrow {
             // Its base is zero on both sides.
             instruction.set_segment_prefix(Register::GS);
         }

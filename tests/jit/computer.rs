@@ -126,6 +126,8 @@ pub struct State {
     pub rip: u64,
     pub rflags: u64,
     pub vectors: [u128; 16],
+    /// Their upper halves.
+    pub upper_vectors: [u128; 16],
     pub mxcsr: u32,
     pub cr2: u64,
     /// Retired since the start.
@@ -152,6 +154,8 @@ impl State {
         for number in 0..16 {
             line(format!("register {number}"), self.general[number].into(), other.general[number].into());
             line(format!("xmm{number}"), self.vectors[number], other.vectors[number]);
+            let (mine, others) = (self.upper_vectors[number], other.upper_vectors[number]);
+            line(format!("upper half of ymm{number}"), mine, others);
         }
         line("rip".into(), self.rip.into(), other.rip.into());
         line("rflags".into(), self.rflags.into(), other.rflags.into());
@@ -212,8 +216,9 @@ impl Computer {
         vcpu.cr0 = 0x8001_0033;
         vcpu.cr2 = 0;
         vcpu.cr3 = PML4;
-        // PAE, OSFXSR, OSXMMEXCPT.
-        vcpu.cr4 = 1 << 5 | 1 << 9 | 1 << 10;
+        // PAE, OSFXSR, OSXMMEXCPT, OSXSAVE.
+        vcpu.cr4 = 1 << 5 | 1 << 9 | 1 << 10 | 1 << 18;
+        vcpu.xcr0 = 7;
         vcpu.msr.efer = 1 << 8 | 1 << 10;
         vcpu.gdtr = DescriptorTable { base: GDT, limit: 0x17 };
         vcpu.idtr = DescriptorTable { base: IDT, limit: 0x1ff };
@@ -227,6 +232,7 @@ impl Computer {
         vcpu.mxcsr = 0x1f80;
         for (number, value) in program.vectors.into_iter().enumerate() {
             vcpu.vectors[number].set_low(value);
+            vcpu.vectors[number].set_high(value.rotate_left(32));
         }
         vcpu.set_rflags(2);
         // CR3 is loaded by an instruction, for the mappings of the program before to go.
@@ -302,6 +308,7 @@ impl Computer {
             rip: vcpu.reg(Reg::RIP),
             rflags: vcpu.rflags(),
             vectors: std::array::from_fn(|number| vcpu.vectors[number].low()),
+            upper_vectors: std::array::from_fn(|number| vcpu.vectors[number].high()),
             mxcsr: vcpu.mxcsr,
             cr2: vcpu.cr2,
             instructions: vcpu.instructions - self.begun,

@@ -243,6 +243,18 @@ impl Writer<'_> {
 /// Fifteen random bytes whose start is likely to be an instruction.
 fn encoding(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(24);
+    if random.one_in(6) {
+        // VEX of three bytes, without high index or base registers: those are the pointers.
+        let map = random.pick(&[1u8, 1, 1, 2, 2, 3]);
+        bytes.extend([
+            0xc4,
+            (random.next() as u8 & 0x80) | 0x60 | map,
+            random.next() as u8,
+            random.next() as u8,
+        ]);
+        push_operands(random, &mut bytes);
+        return bytes;
+    }
     let is_vector = random.one_in(4);
     if random.one_in(if is_vector { 2 } else { 5 }) {
         bytes.push(random.pick(&[0x66, 0x66, 0xf2, 0xf3]));
@@ -255,6 +267,12 @@ fn encoding(random: &mut Random) -> Vec<u8> {
         0..=2 => bytes.push(random.next() as u8),
         _ => bytes.extend([0x0f, random.next() as u8]),
     }
+    push_operands(random, &mut bytes);
+    bytes
+}
+
+/// ModRM and what follows it, to fifteen bytes.
+fn push_operands(random: &mut Random, bytes: &mut Vec<u8>) {
     let register = (random.below(8) as u8) << 3;
     let displacement = random.pick(&[0i8, 0, 8, 16, 32, -16, 48, 64, -64, 3, -7, 127]) as u8;
     match random.below(6) {
@@ -267,7 +285,6 @@ fn encoding(random: &mut Random) -> Vec<u8> {
         bytes.push(random.integer() as u8);
     }
     bytes.truncate(15);
-    bytes
 }
 
 /// The length of the instruction that the bytes begin with, when a program may hold it anywhere.
@@ -307,6 +324,12 @@ fn is_known_feature(feature: CpuidFeature) -> bool {
             | SSE2
             | POPCNT
             | MULTIBYTENOP
+            | AVX
+            | AVX2
+            | FMA
+            | F16C
+            | BMI1
+            | BMI2
     )
 }
 
@@ -322,6 +345,10 @@ fn is_excluded(instruction: &Instruction) -> bool {
                 | Rcpss
                 | Rsqrtps
                 | Rsqrtss
+                | Vrcpps
+                | Vrcpss
+                | Vrsqrtps
+                | Vrsqrtss
                 | Rdtsc
                 | Cpuid
                 | Rdpmc
@@ -350,11 +377,13 @@ fn is_excluded(instruction: &Instruction) -> bool {
                 | Fxrstor
                 | Fxrstor64
                 | Ldmxcsr
+                | Vldmxcsr
                 | Wait
                 | Jmpe
                 | Reservednop
                 | Xlatb
                 | Maskmovdqu
+                | Vmaskmovdqu
                 | Maskmovq
                 | Lss
                 | Lfs

@@ -317,6 +317,19 @@ fn string_moves() {
 }
 
 #[test]
+fn wide_vectors() {
+    check("wide_vectors", |a| {
+        a.vmovups(ymm1, ymmword_ptr(rbx))?;
+        a.vpaddd(ymm2, ymm1, ymm0)?;
+        a.vaddps(ymm1, ymm1, ymm0)?;
+        a.vextracti128(xmm3, ymm2, 1)?;
+        a.vpmovzxbw(ymm4, xmm3)?;
+        a.vmovups(ymmword_ptr(rsi), ymm1)?;
+        a.hlt()
+    });
+}
+
+#[test]
 fn vector_moves() {
     check("vector_moves", |a| {
         a.movaps(xmm1, xmm0)?;

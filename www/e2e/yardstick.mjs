@@ -1,7 +1,7 @@
 /**
  * Runs the yardstick's initramfs in Chromium by the package, as a page of one's own would: `npm run yardstick`.
  *
- *   node e2e/yardstick.mjs [--kernel FILE] [--initrd FILE] [--append WORDS] [--engine NAME] [--timeout SECONDS]
+ *   node e2e/yardstick.mjs [--kernel FILE] [--initrd FILE] [--append WORDS] [--engine NAME] [--cpu NAME] [--timeout SECONDS]
  *
  * WORDS follow what the kernel's command line has already. Prints the guest's lines as they come and the time from
  * the page's load to the end; fails on a WRONG line, without DONE, or when the time is over.
@@ -24,6 +24,7 @@ const { values } = parseArgs({
     initrd: { type: "string", default: file("../../build/bench/bench.cpio") },
     append: { type: "string", default: "" },
     engine: { type: "string" },
+    cpu: { type: "string" },
     timeout: { type: "string", default: "1200" },
   },
 });
@@ -35,6 +36,7 @@ const options = {
   initrd: "/yardstick/initrd",
   commandLine: `console=ttyS0 quiet panic=-1 ${values.append}`.trim(),
   ...(values.engine === undefined ? {} : { engine: values.engine }),
+  ...(values.cpu === undefined ? {} : { cpu: values.cpu }),
 };
 const PAGE = `<!doctype html>
 <title>yardstick</title>

@@ -35,6 +35,9 @@ export type RunOutcome =
  */
 export type ClockSource = "real" | "icount";
 
+/** Which processor the guest sees: a level of the x86-64 psABI, or all instructions that there are. */
+export type CpuChoice = "v1" | "v2" | "v3" | "max";
+
 /**
  * What executes guest code: the interpreter alone (`"interp"`); compiled code for what is hot, and the
  * interpreter for the rest (`"auto"`); or compiled code from a region's first execution on (`"jit"`), which
@@ -132,6 +135,8 @@ export interface EngineOptions {
   clock: ClockSource;
   /** What executes guest code; `"auto"` if not given. */
   engine?: EngineChoice | undefined;
+  /** Which processor the guest sees; `"v2"` if not given. Not looked at with a snapshot, which has its own. */
+  cpu?: CpuChoice | undefined;
   /** Size of the virtio console's terminal. */
   columns: number;
   /** Size of the virtio console's terminal. */

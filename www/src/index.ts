@@ -20,6 +20,7 @@ import { nameAddress } from "./network/relay.js";
 import { GuestHttpError } from "./network/http.js";
 import {
   type BootOptions,
+  checkCpu,
   checkEngine,
   checkMemory,
   DEFAULT_COMMAND_LINE,
@@ -80,6 +81,7 @@ function bootMessage(options: BootOptions): BootMessage {
     initrd: options.initrd === undefined ? undefined : image(options.initrd),
     commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
     memoryMiB,
+    cpu: checkCpu(options.cpu),
   };
 }
 
@@ -118,6 +120,7 @@ function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" |
     memoryMiB: 0,
     clock: options.clock ?? "real",
     engine: checkEngine(options.engine ?? "auto"),
+    cpu: undefined,
     network: checkedNetwork(options),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
     io: undefined,

@@ -1,8 +1,8 @@
 /** What a machine is booted from, as a user of the package states it. */
 
-import type { ClockSource, EngineChoice, EngineStatistics } from "./engine.js";
+import type { ClockSource, CpuChoice, EngineChoice, EngineStatistics } from "./engine.js";
 
-export type { ClockSource, EngineChoice, EngineStatistics } from "./engine.js";
+export type { ClockSource, CpuChoice, EngineChoice, EngineStatistics } from "./engine.js";
 
 /** A file that is read whole: an address to download it from, or its bytes. */
 export type ImageSource = string | URL | Uint8Array;
@@ -77,6 +77,8 @@ export interface BootOptions {
   clock?: ClockSource;
   /** What executes guest code; `"auto"` if not given. */
   engine?: EngineChoice;
+  /** Which processor the guest sees, a level of the x86-64 psABI or all that there is; `"v2"` if not given. */
+  cpu?: CpuChoice;
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
@@ -170,6 +172,20 @@ export function checkEngine(name: string): EngineChoice {
   const found = ENGINES.find((engine) => engine === name);
   if (found === undefined) {
     throw new DinghyError(`There is no engine "${name}"; use ${ENGINES.join(" or ")}.`);
+  }
+  return found;
+}
+
+/** The names of the processors. */
+export const CPUS: readonly CpuChoice[] = ["v1", "v2", "v3", "max"];
+
+/** Checks the name of a processor, if there is one, which may come from code without types.
+ * @throws DinghyError if no processor has it. */
+export function checkCpu(name: string | undefined): CpuChoice | undefined {
+  if (name === undefined) return undefined;
+  const found = CPUS.find((cpu) => cpu === name);
+  if (found === undefined) {
+    throw new DinghyError(`There is no processor "${name}"; use ${CPUS.join(" or ")}.`);
   }
   return found;
 }

@@ -8,7 +8,7 @@ import { inputDevice } from "../lib/node/run.js";
 
 test("every option reaches its place", () => {
   const words =
-    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit " +
+    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit --cpu v3 " +
     "--clock icount --overlay o --until ready --record-prefetch r --save s --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     command: "run",
@@ -22,6 +22,7 @@ test("every option reaches its place", () => {
     memoryMiB: 512,
     clock: "icount",
     engine: "jit",
+    cpu: "v3",
     network: { to: "none" },
     overlay: "o",
     until: "ready",
@@ -75,6 +76,8 @@ for (const [words, sentence] of [
   [["run", "--memory", "lots"], /whole number of MiB, not "lots"/],
   [["run", "--memory", "16"], /16 MiB of memory; give it a whole number from 64 to 3072/],
   [["run", "--memory", "9999"], /9999 MiB/],
+  [["run", "--cpu", "v4"], /--cpu cannot be "v4"; use v1 or v2 or v3 or max/],
+  [["run", "--restore", "s", "--cpu", "v3"], /--restore takes the processor from the snapshot/],
   [["run", "--engine", "jet"], /--engine cannot be "jet"; use auto or interp or jit/],
   [["run", "--clock", "sun"], /--clock cannot be "sun"; use real or icount/],
   [["run", "--timeout", "0"], /positive number of seconds, not "0"/],

@@ -9,6 +9,13 @@ test("an engine is known by its name", () => {
   for (const name of ["auto", "interp", "jit"]) assert.equal(checkEngine(name), name);
 });
 
+test("a processor that there is not is refused before anything is started", async () => {
+  await assert.rejects(Machine.boot({ kernel: "vmlinux", cpu: "v4" }), {
+    name: "DinghyError",
+    message: 'There is no processor "v4"; use v1 or v2 or v3 or max.',
+  });
+});
+
 test("an engine that there is not is refused before anything is started", async () => {
   await assert.rejects(Machine.boot({ kernel: "vmlinux", engine: "jet" }), {
     name: "DinghyError",

@@ -27,6 +27,9 @@ pub struct Options {
     /// The programs to run, parted by commas; all if not given
     #[arg(long, value_delimiter = ',')]
     programs: Vec<String>,
+    /// Run the hot loops of 256-bit vectors instead, on processors that have AVX2 and FMA
+    #[arg(long)]
+    avx2: bool,
     /// How dinghy executes guest code, as its own --engine takes it
     #[arg(long)]
     engine: Option<String>,
@@ -44,6 +47,21 @@ pub struct Options {
     no_build: bool,
 }
 
+/// The programs of `vectorbench.c`.
+const VECTOR_PROGRAMS: [&str; 11] = [
+    "saxpy_f32",
+    "saxpy_f32_fma",
+    "saxpy_f64",
+    "saxpy_f64_fma",
+    "matmul_f64_256",
+    "mandelbrot_f32",
+    "sum_i32",
+    "max_i32",
+    "find_byte",
+    "count_bytes",
+    "population",
+];
+
 /// Runs the yardstick wherever `options` say, one after the other, and prints the times as Markdown. What
 /// each printed is kept in `build/bench/*.log`.
 ///
@@ -60,7 +78,12 @@ pub fn measure(options: &Options) -> Result<()> {
     let guest = Guest {
         kernel: folder.join("kernel/vmlinux"),
         initramfs: folder.join("bench/bench.cpio"),
-        programs: options.programs.clone(),
+        programs: if options.avx2 && options.programs.is_empty() {
+            VECTOR_PROGRAMS.map(str::to_owned).to_vec()
+        } else {
+            options.programs.clone()
+        },
+        has_avx2: options.avx2,
         engine: options.engine.clone(),
         append: options.append.clone(),
         timeout_seconds: options.timeout,
@@ -120,7 +143,7 @@ pub fn make_initramfs() -> Result<()> {
     let mut key = Key::new("bench")
         .text("busybox", &package_version("busybox-static")?)
         .text("compiler", &output_of(command("gcc").arg("-dumpfullversion"))?);
-    for file in ["guestbench.c", "guestbench.sh", "passes.sh", "mkinitramfs.sh"] {
+    for file in ["guestbench.c", "vectorbench.c", "guestbench.sh", "passes.sh", "mkinitramfs.sh"] {
         key = key.file(&sources.join(file))?;
     }
     let made = cache::entry("bench", key, |folder| {

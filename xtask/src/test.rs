@@ -82,7 +82,16 @@ fn checks(toolchain: &Toolchain) -> Result<Vec<Check>> {
         Check { name: "cargo fmt", command: cargo(&["fmt", "--all", "--check"]) },
         Check {
             name: "cargo clippy",
-            command: cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+            command: cargo(&[
+                "clippy",
+                "--workspace",
+                "--all-targets",
+                "--features",
+                "dinghy-fuzz/targets",
+                "--",
+                "-D",
+                "warnings",
+            ]),
         },
         Check { name: "cargo test", command: cargo(&["test", "--workspace"]) },
         Check { name: "wasm-pack test", command: browser },

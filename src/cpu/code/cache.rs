@@ -1,6 +1,6 @@
 //! Storage and look-up of blocks.
 
-use super::{Block, JumpCache, NEVER_HOT};
+use super::{Block, JumpCache, NEVER_HOT, OwnedBlock};
 use crate::mem::{GuestMemory, GuestPhysAddr};
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -40,11 +40,10 @@ struct CodePage {
 
 /// All translated blocks of a vCPU.
 pub struct CodeCache {
-    pub(in crate::cpu) blocks: AddressMap<Box<Block>>,
+    pub(in crate::cpu) blocks: AddressMap<OwnedBlock>,
     pages: AddressMap<CodePage>,
     /// Blocks dropped while the block loop may still run one of them.
-    #[expect(clippy::vec_box, reason = "pointers to dropped blocks must stay good until they are freed")]
-    dropped: Vec<Box<Block>>,
+    dropped: Vec<OwnedBlock>,
     /// Blocks by virtual address.
     pub jumps: JumpCache,
     /// Executions after which a block of 64-bit code counts as hot.
@@ -107,7 +106,7 @@ impl CodeCache {
     ///
     /// Returns the block and the pages that did not hold code before: the caller makes stores to them
     /// take the slow path.
-    pub fn insert(&mut self, memory: &GuestMemory, block: Block) -> (*const Block, Vec<u64>) {
+    pub fn insert(&mut self, memory: &GuestMemory, block: OwnedBlock) -> (*const Block, Vec<u64>) {
         let mut new_pages = Vec::new();
         if self.blocks.len() >= MOST_BLOCKS {
             self.evict(memory, OFTEN);
@@ -121,8 +120,8 @@ impl CodeCache {
         if let Some(previous) = self.blocks.remove(&key) {
             self.unlink(memory, previous);
         }
-        let block = self.blocks.entry(key).insert_entry(Box::new(block));
-        let pointer: *const Block = &raw const **block.get();
+        let block = self.blocks.entry(key).insert_entry(block);
+        let pointer = block.get().as_ptr();
         let offset = start.0 % 4096;
         let in_first = length.min(4096 - offset);
         let mut note = |page: u64, first: u64, bytes: u64| {
@@ -183,8 +182,8 @@ impl CodeCache {
     }
 
     /// Takes a block out of its pages' lists and out of its neighbours' links.
-    fn unlink(&mut self, memory: &GuestMemory, block: Box<Block>) {
-        let pointer: *const Block = &raw const *block;
+    fn unlink(&mut self, memory: &GuestMemory, block: OwnedBlock) {
+        let pointer = block.as_ptr();
         for page in [Some(block.start.page()), block.second_page].into_iter().flatten() {
             let Some(entry) = self.pages.get_mut(&page) else { continue };
             entry.blocks.retain(|&other| other != pointer);
@@ -192,9 +191,9 @@ impl CodeCache {
             for &other in &entry.blocks {
                 // SAFETY: as in `invalidate_in_page`.
                 let other = unsafe { &*other };
-                for successor in &other.successors {
-                    if successor.link.get() == pointer {
-                        successor.link.set(ptr::null());
+                for link in &other.links {
+                    if link.get() == pointer {
+                        link.set(ptr::null());
                     }
                 }
                 let in_first = u64::from(other.length).min(4096 - other.start.0 % 4096);
@@ -213,9 +212,9 @@ impl CodeCache {
     }
 
     /// Puts a block aside until nothing runs it any more.
-    fn retire(&mut self, block: Box<Block>) {
-        for successor in &block.successors {
-            successor.link.set(ptr::null());
+    fn retire(&mut self, block: OwnedBlock) {
+        for link in &block.links {
+            link.set(ptr::null());
         }
         self.jumps.forget_block(&block);
         self.dead_regions.append(&mut block.compiled.regions.borrow_mut());
@@ -238,11 +237,11 @@ impl CodeCache {
         let stays =
             |block: &Block| block.compiled.has_run(executions) || !block.compiled.regions.borrow().is_empty();
         for block in self.blocks.values() {
-            for successor in &block.successors {
-                let link = successor.link.get();
+            for link in &block.links {
+                let next = link.get();
                 // SAFETY: links lead to blocks in the cache: `unlink` cuts those of a block that leaves it.
-                if !link.is_null() && !stays(unsafe { &*link }) {
-                    successor.link.set(ptr::null());
+                if !next.is_null() && !stays(unsafe { &*next }) {
+                    link.set(ptr::null());
                 }
             }
         }
@@ -339,13 +338,13 @@ mod tests {
         // SAFETY: the cache owns the blocks and nothing dropped them yet.
         let (often, compiled) = unsafe { (&*often, &*compiled) };
         often.compiled.heat.set(NEVER_HOT - 3);
-        often.successors[0].link.set(seldom);
-        often.successors[1].link.set(compiled);
+        often.links[0].set(seldom);
+        often.links[1].set(compiled);
         compiled.compiled.regions.borrow_mut().push(5);
         cache.evict(&memory, 3);
         assert_eq!(cache.len(), 2);
-        assert!(often.successors[0].link.get().is_null());
-        assert!(ptr::eq(often.successors[1].link.get(), compiled));
+        assert!(often.links[0].get().is_null());
+        assert!(ptr::eq(often.links[1].get(), compiled));
         assert!(memory.page_holds_code(1) && memory.page_holds_code(2) && !memory.page_holds_code(3));
         assert!(cache.invalidate(&memory, GuestPhysAddr(0x1000), 4096));
         assert_eq!(cache.len(), 1);
@@ -359,8 +358,8 @@ mod tests {
         let (source, _) = cache.insert(&memory, block(0x1000, 4));
         // SAFETY: the cache owns the block and nothing dropped it yet.
         let source = unsafe { &*source };
-        source.successors[0].link.set(target);
+        source.links[0].set(target);
         cache.invalidate(&memory, GuestPhysAddr(0x1100), 1);
-        assert!(source.successors[0].link.get().is_null());
+        assert!(source.links[0].get().is_null());
     }
 }

@@ -1,6 +1,6 @@
 //! From RIP to a translated block.
 
-use super::{Block, CodeCache};
+use super::{Block, CodeCache, OwnedBlock, TAG_SHIFT};
 use crate::cpu::lift::{self, CodeSize, Mode};
 use crate::cpu::{Exception, SegmentIndex, Vcpu, flags};
 use crate::ir::Reg;
@@ -56,9 +56,10 @@ impl Vcpu {
         })
     }
 
-    /// The context that the jump cache's entries are tagged with: epoch, mode, privilege.
+    /// The context that the jump cache's entries are tagged with: mappings, mode, privilege.
     pub(in crate::cpu) fn jump_context(&self, mode: Mode) -> u64 {
-        let context = self.code.jumps.epoch << 16 | u64::from(mode.bits()) << 1 | u64::from(self.cpl == 3);
+        let is_user = self.cpl == 3;
+        let context = self.code.jumps.tag(is_user) << TAG_SHIFT | u64::from(mode.bits()) << 1 | u64::from(is_user);
         if self.has_code_base(mode) { context | BASED } else { context }
     }
 
@@ -110,7 +111,7 @@ impl Vcpu {
         rip: u64,
         linear: u64,
         start: GuestPhysAddr,
-    ) -> Result<Block, Exception> {
+    ) -> Result<OwnedBlock, Exception> {
         let mut bytes = [0; LONGEST_BLOCK];
         let left_in_page = (PAGE_SIZE - start.0 % PAGE_SIZE) as usize;
         let available = left_in_page.min(LONGEST_BLOCK);

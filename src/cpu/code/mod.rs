@@ -7,6 +7,6 @@ mod cache;
 mod find;
 mod jumps;
 
-pub use block::{Block, Compiled, NEVER_HOT, Successor};
+pub use block::{Block, NEVER_HOT, OwnedBlock, Parts};
 pub use cache::{AddressHasher, CodeCache};
-pub use jumps::{JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace};
+pub use jumps::{JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace, TAG_SHIFT};

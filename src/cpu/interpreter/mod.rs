@@ -7,12 +7,13 @@ mod resume;
 mod run;
 mod stack_segment;
 
-use super::code::{Block, Successor};
+use super::code::Block;
 use super::flags::{FlagsKind, LazyFlags};
 use super::tlb::{Tlb, TlbEntries};
 use super::{Exception, Vcpu, Vector, helpers, sse};
 use crate::ir::{Condition, Op, OpCode, Reg, VectorReg};
 use arithmetic as alu;
+use std::cell::Cell;
 
 pub use resume::ExitSite;
 pub use run::Stop;
@@ -21,8 +22,8 @@ pub use run::Stop;
 enum Exit {
     /// The next block was not found by its link or in the jump cache.
     Lookup,
-    /// As above; the block can be linked behind the successor.
-    LookupLink(*const Successor),
+    /// As above; the block can be linked there.
+    LookupLink(*const Cell<*const Block>),
     /// The next block does not fit into the instruction limit.
     Limit,
     /// The next block is hot or compiled.
@@ -179,11 +180,10 @@ fn rest_of_instruction(vcpu: &mut Vcpu, block: &Block, op: &Op) -> *const Op {
         // Already among the rest; it is closed by a `Leave`, behind which nothing takes the slow path.
         return (&raw const *op).wrapping_add(1);
     }
-    let next_offset =
-        block.instruction_offsets.iter().copied().find(|&offset| offset > op.pc).unwrap_or(block.length);
-    let place = (&raw const *op as usize).wrapping_sub(block.ops.as_ptr() as usize) / size_of::<Op>();
+    let next_offset = block.offset_behind(op.pc);
+    let place = (&raw const *op as usize).wrapping_sub(block.first_op() as usize) / size_of::<Op>();
     vcpu.leaving.clear();
-    vcpu.leaving.extend(block.ops.iter().skip(place + 1).take_while(|other| other.pc == op.pc));
+    vcpu.leaving.extend(block.ops().iter().skip(place + 1).take_while(|other| other.pc == op.pc));
     vcpu.leaving.push(Op {
         code: OpCode::Leave,
         pc: op.pc,
@@ -242,7 +242,7 @@ fn execute(
                 vcpu.instructions -= count;
                 return Exit::Limit;
             }
-            op = block.ops.as_ptr();
+            op = block.first_op();
         }};
     }
     // Goes on at the address in RIP: by the jump cache, or out.
@@ -260,9 +260,8 @@ fn execute(
     }
     macro_rules! succeed {
         ($place:expr) => {{
-            let successor = &block.successors[$place];
-            let rip = regs.get(Reg::RIP.0).wrapping_add(successor.distance as u64) & block.rip_mask;
-            let link = successor.link.get();
+            let rip = regs.get(Reg::RIP.0).wrapping_add(block.distances[$place] as u64) & block.rip_mask();
+            let link = block.links[$place].get();
             if !link.is_null() {
                 regs.set(Reg::RIP.0, rip);
                 enter!(link);
@@ -270,7 +269,7 @@ fn execute(
             }
             jump!(
                 rip,
-                if successor.is_linkable { Exit::LookupLink(&raw const *successor) } else { Exit::Lookup }
+                if block.is_linkable($place) { Exit::LookupLink(&raw const block.links[$place]) } else { Exit::Lookup }
             );
         }};
     }
@@ -432,7 +431,7 @@ fn execute(
                 regs.set(Reg::RSP.0, stack);
                 #[allow(unused_mut, unused_assignments)]
                 let mut target =
-                    regs.get(Reg::RIP.0).wrapping_add(block.successors[0].distance as u64) & block.rip_mask;
+                    regs.get(Reg::RIP.0).wrapping_add(block.distances[0] as u64) & block.rip_mask();
                 $(target = $target;)?
                 regs.set(Reg::RIP.0, target);
                 return Exit::Look;
@@ -507,7 +506,7 @@ fn execute(
 
     // SAFETY: as in `enter`.
     block = unsafe { &*first };
-    op = block.ops[place.min(block.ops.len() - 1)..].as_ptr();
+    op = block.ops()[place.min(block.ops().len() - 1)..].as_ptr();
     loop {
         // SAFETY: `op` points into the block's operations or into `vcpu.leaving`; both end with an operation
         // that does not fall through.
@@ -888,13 +887,13 @@ fn execute(
             },
             OpCode::Leave => {
                 vcpu.instructions -= block.instruction_count() - block.instructions_before(current.pc) - 1;
-                let rip = regs.get(Reg::RIP.0).wrapping_add(current.disp as i64 as u64) & block.rip_mask;
+                let rip = regs.get(Reg::RIP.0).wrapping_add(current.disp as i64 as u64) & block.rip_mask();
                 regs.set(Reg::RIP.0, rip);
                 return Exit::Look;
             }
             OpCode::Jump => succeed!(0),
             OpCode::JumpIf => branch!(condition!(current.c)),
-            OpCode::JumpRegister => jump!(regs.get(current.b) & block.rip_mask, Exit::Lookup),
+            OpCode::JumpRegister => jump!(regs.get(current.b) & block.rip_mask(), Exit::Lookup),
             OpCode::CallNear => {
                 call_push!(current);
                 succeed!(0)
@@ -1024,10 +1023,10 @@ fn raised(vcpu: &mut Vcpu, block: &Block, op: &Op, exception: Exception) -> Exit
     let mut offset = op.pc;
     if exception.is_trap() {
         retired += 1;
-        offset = block.instruction_offsets.iter().copied().find(|&next| next > op.pc).unwrap_or(block.length);
+        offset = block.offset_behind(op.pc);
     }
     vcpu.instructions -= block.instruction_count() - retired;
-    let rip = vcpu.reg(Reg::RIP).wrapping_add(u64::from(offset)) & block.rip_mask;
+    let rip = vcpu.reg(Reg::RIP).wrapping_add(u64::from(offset)) & block.rip_mask();
     vcpu.set_reg(Reg::RIP, rip);
     Exit::Raised(exception)
 }

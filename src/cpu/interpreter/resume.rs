@@ -1,11 +1,10 @@
 //! Going on where compiled code was left in the middle of a block.
 
 use super::{Exit, execute};
-use crate::cpu::code::{Block, Compiled, JumpPlace, NEVER_HOT, Successor};
+use crate::cpu::code::{OwnedBlock, Parts};
 use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
 use crate::ir::{Op, OpCode, Reg, Shape};
 use crate::mem::GuestPhysAddr;
-use std::cell::Cell;
 
 /// An operation at which compiled code can be left.
 #[derive(Clone, Debug)]
@@ -75,21 +74,20 @@ impl Vcpu {
             disp: i32::from(site.next),
             imm: 0,
         };
-        let block = Block {
-            ops: site.rest.iter().copied().chain([leave]).collect(),
-            instruction_offsets: Box::new([site.op.pc]),
-            successors: [Successor::new(0, 0), Successor::new(0, 0)],
+        let ops: Vec<Op> = site.rest.iter().copied().chain([leave]).collect();
+        let block = OwnedBlock::new(Parts {
+            ops: &ops,
+            instruction_offsets: &[site.op.pc],
+            distances: [0; 2],
             start: GuestPhysAddr(0),
             length: site.next,
             second_page: None,
             mode_bits: 0,
-            rip_mask: u64::MAX,
-            compiled: Compiled::cold(NEVER_HOT),
-            jump_place: Cell::new(JumpPlace::None),
-        };
+            rip_bits: 64,
+        });
         // The instruction is counted as the block's only one.
         self.instructions -= u64::from(site.left) - 1;
-        match execute(self, &raw const block, 0, u64::MAX, u64::MAX, true) {
+        match execute(self, block.as_ptr(), 0, u64::MAX, u64::MAX, true) {
             Exit::Raised(exception) => CompiledExit::Raised(exception),
             _ => CompiledExit::Look,
         }

@@ -1,11 +1,12 @@
 //! The loop around the block loop: interrupts, exceptions, look-ups.
 
 use super::{Exit, execute};
-use crate::cpu::code::{Block, JumpCache, NEVER_HOT, Successor};
+use crate::cpu::code::{Block, JumpCache, NEVER_HOT};
 use crate::cpu::lift::Mode;
 use crate::cpu::system::InterruptKind;
 use crate::cpu::{Activity, BlockStart, CompiledExit, Exception, Vcpu, flags};
 use crate::ir::Reg;
+use std::cell::Cell;
 
 /// Why [`Vcpu::run`] returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,7 +224,7 @@ impl Vcpu {
 
     fn interpret_awaiting(&mut self, context: u64, limit: u64, start: Start, awaited: u64) -> Interpreted {
         let (mut start, mut context) = (start, context);
-        let mut link_from: Option<*const Successor> = None;
+        let mut link_from: Option<*const Cell<*const Block>> = None;
         loop {
             let must_run = matches!(start, Start::Here);
             let (block, place) = match std::mem::replace(&mut start, Start::Rip) {
@@ -245,10 +246,10 @@ impl Vcpu {
             // A block that runs over the page's end is checked at each look-up.
             // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
             let is_linkable = unsafe { &*block }.second_page.is_none();
-            if let Some(successor) = link_from.take().filter(|_| is_linkable) {
-                // SAFETY: the successor belongs to the block that ran last. Blocks are freed only at the top
+            if let Some(link) = link_from.take().filter(|_| is_linkable) {
+                // SAFETY: the link belongs to the block that ran last. Blocks are freed only at the top
                 // of `run`, and a dropped block is never entered again.
-                unsafe { &*successor }.link.set(block);
+                unsafe { &*link }.set(block);
             }
             // SAFETY: as above.
             let compiled = &unsafe { &*block }.compiled;
@@ -268,7 +269,7 @@ impl Vcpu {
             let until = limit.max(self.instructions);
             match execute(self, block, place.unwrap_or(0), until, context, runs_warm) {
                 Exit::Warm | Exit::Lookup if self.instructions < limit => {}
-                Exit::LookupLink(successor) if self.instructions < limit => link_from = Some(successor),
+                Exit::LookupLink(link) if self.instructions < limit => link_from = Some(link),
                 Exit::Raised(exception) => return Interpreted::Raised(exception),
                 Exit::Lookup | Exit::LookupLink(_) | Exit::Limit | Exit::Look | Exit::Warm => {
                     return Interpreted::Look;

@@ -15,12 +15,11 @@ mod string;
 pub use address::linear_address;
 pub use builder::{Builder, CodeSize, Lifted, Mode};
 
-use super::code::{Block, Compiled, JumpPlace, NEVER_HOT, Successor};
+use super::code::{OwnedBlock, Parts};
 use super::{CpuModel, integer, sse, system, x87};
 use crate::ir::OpCode;
 use crate::mem::GuestPhysAddr;
 use iced_x86::{Decoder, DecoderError, DecoderOptions, EncodingKind, Instruction};
-use std::cell::Cell;
 
 /// Instructions in the longest block. Longer blocks were no faster; they delay interrupts.
 pub const MOST_INSTRUCTIONS: usize = 32;
@@ -44,7 +43,7 @@ pub fn block(
     start: GuestPhysAddr,
     bytes: &[u8],
     second_page: Option<u64>,
-) -> Option<Block> {
+) -> Option<OwnedBlock> {
     let bitness = match mode.code_size {
         CodeSize::Bits16 => 16,
         CodeSize::Bits32 => 32,
@@ -80,21 +79,17 @@ pub fn block(
     if !has_ended {
         control::fall_through(&mut builder);
     }
-    let page_offset = start.0 % 4096;
     let distances = builder.successor_distances();
-    let rip_mask = if mode.code_size == CodeSize::Bits64 { u64::MAX } else { 0xffff_ffff };
-    Some(Block {
-        ops: optimize::optimized(builder.ops).into(),
-        instruction_offsets: offsets.into(),
-        successors: distances.map(|distance| Successor::new(distance, page_offset)),
+    Some(OwnedBlock::new(Parts {
+        ops: &optimize::optimized(builder.ops),
+        instruction_offsets: &offsets,
+        distances,
         start,
         length,
         second_page,
         mode_bits: mode.bits(),
-        rip_mask,
-        compiled: Compiled::cold(NEVER_HOT),
-        jump_place: Cell::new(JumpPlace::None),
-    })
+        rip_bits: if mode.code_size == CodeSize::Bits64 { 64 } else { 32 },
+    }))
 }
 
 /// Whether the processor has the instruction in this mode.

@@ -83,11 +83,13 @@ impl Vcpu {
     /// # Errors
     /// #GP(0) for reserved bits.
     pub fn set_cr3(&mut self, value: u64) -> Result<(), Exception> {
+        const KEEPS_TRANSLATIONS: u64 = 1 << 63;
         let mut value = value;
+        let mut keeps = false;
         if self.is_long_mode() {
             if self.cr4 & CR4_PCIDE != 0 {
-                // Bit 63 permits to keep translations; it is not stored.
-                value &= !(1 << 63);
+                keeps = value & KEEPS_TRANSLATIONS != 0;
+                value &= !KEEPS_TRANSLATIONS;
             }
             if value >> PHYSICAL_ADDRESS_BITS != 0 {
                 return Err(REFUSED);
@@ -96,8 +98,7 @@ impl Vcpu {
             value &= 0xffff_ffff;
         }
         self.cr3 = value;
-        self.flush_tlb_non_global();
-        self.must_leave = true;
+        self.switch_tlb_context(keeps);
         Ok(())
     }
 
@@ -117,6 +118,7 @@ impl Vcpu {
         self.cr4 = value;
         if changed & CR4_FLUSHING != 0 {
             self.flush_tlb();
+            self.switch_tlb_context(false);
         }
         self.select_tlb();
         self.must_leave = true;
@@ -250,7 +252,8 @@ pub fn invalidate_context(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     }
     match kind {
         0 if !is_canonical(linear) => return Err(REFUSED),
-        0 => vcpu.flush_tlb_page(linear),
+        0 => vcpu.flush_tlb_page_everywhere(linear),
+        1 => vcpu.flush_tlb_context(context as u16),
         2 => vcpu.flush_tlb(),
         _ => vcpu.flush_tlb_non_global(),
     }

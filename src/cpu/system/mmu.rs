@@ -3,7 +3,9 @@
 
 use super::registers::*;
 use crate::cpu::flags;
-use crate::cpu::tlb::{PageSize, SLOW_ALIGNMENT, SLOW_CODE, SLOW_MMIO, SLOW_WATCHED, TLB_INVALID, TlbEntry};
+use crate::cpu::tlb::{
+    PageSize, SLOW_ALIGNMENT, SLOW_CODE, SLOW_MMIO, SLOW_WATCHED, SPACES, TLB_INVALID, TlbEntry,
+};
 use crate::cpu::{Exception, Vcpu};
 use crate::mem::{GuestPhysAddr, PAGE_SIZE};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -84,10 +86,8 @@ impl Vcpu {
     pub fn select_tlb(&mut self) {
         self.tlb_in_force = self.privilege_at(self.cpl) as usize;
         let checks_alignment = self.cpl == 3 && self.cr0 & CR0_AM != 0 && self.system_flags & flags::AC != 0;
-        let user = &mut self.tlbs[Privilege::User as usize];
-        if user.checks_alignment != checks_alignment {
-            user.checks_alignment = checks_alignment;
-            user.flush();
+        if self.tlbs[Privilege::User as usize].checks_alignment != checks_alignment {
+            self.tlbs.set_alignment_checks(checks_alignment);
         }
     }
 
@@ -196,11 +196,7 @@ impl Vcpu {
     fn page_fault(&mut self, address: u64, access: Access, privilege: Privilege, cause: u32) -> Exception {
         let page = address & PAGE_MASK;
         self.code.jumps.forget_page(page);
-        for tlb in &mut self.tlbs {
-            if tlb.entry(page).page() == Some(page) {
-                tlb.flush_page(page);
-            }
-        }
+        self.tlbs.forget_faulted(page);
         let mut error_code = cause;
         if access == Access::Write {
             error_code |= ERROR_WRITE;
@@ -395,42 +391,68 @@ impl Vcpu {
         if entry.fetch_tag & TLB_INVALID == 0 {
             self.code.jumps.note_code_page(address, walk.size, walk.is_global);
         }
+        if entry.write_tag & (TLB_INVALID | SLOW_CODE) == 0 && is_ram {
+            self.tlbs.note_stores(walk.page / PAGE_SIZE);
+        }
         self.tlbs[privilege as usize].fill(address, entry, walk.is_global, walk.size);
     }
 
     /// Sends stores to a physical page to the slow path from now on, because it holds translated code.
     pub fn tlb_protect_page(&mut self, page: u64) {
         let host_page = self.ram_base().wrapping_add(page * PAGE_SIZE);
-        for tlb in &mut self.tlbs {
-            tlb.protect_host_page(host_page);
-        }
+        self.tlbs.protect(page, host_page);
     }
 
     /// Drops all translations, those of global pages too.
     pub fn flush_tlb(&mut self) {
         self.code.jumps.forget_mappings();
         self.must_leave = true;
-        for tlb in &mut self.tlbs {
-            tlb.flush();
+        self.tlbs.flush();
+    }
+
+    /// Drops the translations of pages that are not global, of all address spaces.
+    pub fn flush_tlb_non_global(&mut self) {
+        self.must_leave = true;
+        for space in 0..SPACES {
+            self.code.jumps.forget_local(space);
+            self.tlbs.flush_non_global(space);
         }
     }
 
-    /// Drops the translations of pages that are not global.
-    pub fn flush_tlb_non_global(&mut self) {
-        self.code.jumps.forget_local();
+    /// Drops the translations of pages that are not global of the address space that has an identifier.
+    pub fn flush_tlb_context(&mut self, identifier: u16) {
         self.must_leave = true;
-        for tlb in &mut self.tlbs {
-            tlb.flush_non_global();
+        if let Some(space) = self.tlbs.space_of(identifier) {
+            self.code.jumps.forget_local(space);
+            self.tlbs.flush_non_global(space);
         }
+    }
+
+    /// Puts the address space of CR3 in force; what is known of it from before stays when `keeps` is set.
+    pub fn switch_tlb_context(&mut self, keeps: bool) {
+        self.must_leave = true;
+        let identifier = if self.cr4 & CR4_PCIDE != 0 { self.cr3 as u16 & 0xfff } else { 0 };
+        let is_new = self.tlbs.put_in_force(identifier);
+        let space = self.tlbs.space();
+        if is_new || !keeps {
+            self.code.jumps.forget_local(space);
+            self.tlbs.flush_non_global(space);
+        }
+        self.code.jumps.enter_space(space);
     }
 
     /// Drops the translation of the page at a linear address.
     pub fn flush_tlb_page(&mut self, address: u64) {
         self.code.jumps.forget_page(address);
         self.must_leave = true;
-        for tlb in &mut self.tlbs {
-            tlb.flush_page(address);
-        }
+        self.tlbs.flush_page(address);
+    }
+
+    /// Drops the translation of the page at a linear address in all address spaces.
+    pub fn flush_tlb_page_everywhere(&mut self, address: u64) {
+        self.code.jumps.forget_all();
+        self.must_leave = true;
+        self.tlbs.flush_page_everywhere(address);
     }
 }
 

@@ -52,6 +52,7 @@ impl Vcpu {
         self.activity = Activity::Running;
         self.interrupt_shadow = false;
         self.flush_tlb();
+        self.switch_tlb_context(false);
         self.select_tlb();
         self.must_leave = true;
     }

@@ -22,12 +22,15 @@ impl Emitter<'_> {
             let is_live = self.flow.nodes[node].flags_live_in;
             self.flags = if is_live { FlagsState::Lazy } else { FlagsState::Memory };
             self.overlay = None;
-            self.vectors.keep(0);
+            if self.graph.is_merge[node] {
+                self.vectors.keep(0);
+            }
         }
         if !self.graph.is_loop[node] {
             self.within(node);
             return;
         }
+        self.carry_vectors(node);
         self.wasm().loop_(BlockType::Empty);
         self.labels.push((Label::Loop(node), self.depth));
         self.depth += 1;
@@ -80,6 +83,7 @@ impl Emitter<'_> {
         if self.graph.is_back(from, node) {
             self.check_budget(node);
             self.join(node);
+            self.carry_vectors(node);
             self.branch(Label::Loop(node));
         } else if self.graph.is_merge[node] {
             self.join(node);
@@ -132,7 +136,7 @@ impl Emitter<'_> {
 
     /// Puts on the stack whether the jump cache knows the address in a local; its entry goes to its local.
     fn look_up(&mut self, address: u32) {
-        const _: () = assert!(size_of::<JumpEntry>() == 32 && JUMP_ENTRIES == 16_384);
+        const _: () = assert!(size_of::<JumpEntry>() == 32 && JUMP_ENTRIES.is_power_of_two());
         let mut wasm = self.wasm();
         // The entry's place is (rip ^ rip >> 12) modulo the number of entries, times 32 bytes.
         wasm.local_get(address).i32_wrap_i64();
@@ -176,7 +180,7 @@ impl Emitter<'_> {
                 self.depth -= 1;
                 (self.flags, self.overlay, self.dirty, self.rip_stored) = before;
                 self.vectors.keep(vectors);
-                (self.node, self.place) = (node, region.nodes[node].block.ops.len() - 1);
+                (self.node, self.place) = (node, region.nodes[node].block.ops().len() - 1);
                 self.go(node, second);
             }
             (End::Jump(target), _) => self.go(node, target),

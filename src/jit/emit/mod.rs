@@ -374,10 +374,10 @@ impl Emitter<'_> {
     /// Notes a way out behind the helper that the current operation calls; its number.
     fn site(&mut self) -> i32 {
         let node = &self.region.nodes[self.node];
-        let ops = &node.block.ops;
+        let ops = node.block.ops();
         let op = ops[self.place];
         let rest = ops[self.place + 1..].iter().take_while(|other| other.pc == op.pc);
-        let next = node.block.instruction_offsets.iter().copied().find(|&offset| offset > op.pc);
+        let next = node.block.instruction_offsets().iter().copied().find(|&offset| offset > op.pc);
         let before = node.block.instructions_before(op.pc);
         let operation = ExitSite {
             op,
@@ -397,7 +397,7 @@ impl Emitter<'_> {
     /// and the rest of its block.
     fn redo_site(&mut self, window: Option<Window>) -> i32 {
         let node = &self.region.nodes[self.node];
-        let Effects { reads, writes, .. } = effects(&node.block.ops[self.place]);
+        let Effects { reads, writes, .. } = effects(&node.block.ops()[self.place]);
         // What this operation and those behind it read.
         let temporaries = (self.live_after() & !writes | reads) & TEMPORARIES;
         let distance = node.distance;
@@ -421,7 +421,7 @@ impl Emitter<'_> {
     /// Emits the operations of a node but what ends it.
     fn operations(&mut self, node: usize) {
         let region = self.region;
-        let ops = &region.nodes[node].block.ops;
+        let ops = region.nodes[node].block.ops();
         self.node = node;
         self.dirty = self.flow.nodes[node].dirty_in;
         self.accesses = match region.nodes[node].block.compiled.has_split_windows.get() {
@@ -601,7 +601,7 @@ impl Emitter<'_> {
 
     /// The temporaries that the operations of this instruction before the current one have written.
     fn written_temporaries(&self, among: RegSet) -> RegSet {
-        let ops = &self.region.nodes[self.node].block.ops;
+        let ops = self.region.nodes[self.node].block.ops();
         let pc = ops[self.place].pc;
         let before = ops[..self.place].iter().rev().take_while(|op| op.pc == pc);
         // Behind a barrier the locals hold what memory does, or nothing that counts.
@@ -611,7 +611,7 @@ impl Emitter<'_> {
 
     /// Whether the current operation is the last of its instruction.
     fn ends_instruction(&self) -> bool {
-        ends_instruction(&self.region.nodes[self.node].block.ops, self.place)
+        ends_instruction(self.region.nodes[self.node].block.ops(), self.place)
     }
 }
 

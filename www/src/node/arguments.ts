@@ -6,6 +6,8 @@ import { parseArgs } from "node:util";
 import {
   checkMemory,
   type ClockSource,
+  type CpuChoice,
+  CPUS,
   DEFAULT_MEMORY_MIB,
   DinghyError,
   type EngineChoice,
@@ -28,6 +30,8 @@ export interface RunArguments {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  /** `undefined`: the default, or the snapshot's. */
+  cpu: CpuChoice | undefined;
   network: NodeNetwork;
   /** Where the writes to the first disk are kept. */
   overlay: string | undefined;
@@ -73,6 +77,7 @@ Options:
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
+  --cpu NAME           the processor: v1 (SSE2), v2 (SSE4.2, default), v3 (AVX2, FMA, BMI2), or max, all there is
   --net none|host      the guest's network: none, or connections from this computer (default none)
   --publish HOST:GUEST let 127.0.0.1:HOST reach the guest's TCP port GUEST; may be given again
   --net-allow ADDRESS[/BITS][:PORT]
@@ -140,6 +145,9 @@ export function parseCommand(words: readonly string[]): Command | "help" {
   if (values.restore !== undefined && (values.kernel ?? values.initrd ?? values.append) !== undefined) {
     throw new DinghyError("--restore takes kernel, initrd and command line from the snapshot; leave out the others.");
   }
+  if (values.restore !== undefined && values.cpu !== undefined) {
+    throw new DinghyError("--restore takes the processor from the snapshot; leave out --cpu.");
+  }
   return {
     command,
     kernel: values.kernel,
@@ -150,6 +158,7 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     network: network(values),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
     engine: choice("--engine", values.engine ?? "auto", ENGINES),
+    cpu: values.cpu === undefined ? undefined : choice("--cpu", values.cpu, CPUS),
     overlay: values.overlay,
     until: values.until,
     recordPrefetch: values["record-prefetch"],
@@ -223,6 +232,7 @@ function optionValues(words: string[]) {
         disk: { type: "string", multiple: true },
         memory: { type: "string" },
         engine: { type: "string" },
+        cpu: { type: "string" },
         net: { type: "string" },
         publish: { type: "string", multiple: true },
         "net-allow": { type: "string", multiple: true },

@@ -16,6 +16,7 @@ import { type MessagePort as NodePort, Worker } from "node:worker_threads";
 import { checkedSize, Machine as AnyMachine, type Backend } from "../machine.js";
 import {
   type BootOptions,
+  checkCpu,
   checkEngine,
   checkMemory,
   DEFAULT_COMMAND_LINE,
@@ -72,6 +73,7 @@ export class Machine extends AnyMachine {
       initrd: options.initrd,
       commandLine: options.commandLine ?? DEFAULT_COMMAND_LINE,
       memoryMiB,
+      cpu: checkCpu(options.cpu),
     };
     return Machine.#start(boot, options);
   }
@@ -118,6 +120,7 @@ function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "n
     memoryMiB: 0,
     clock,
     engine: checkEngine(options.engine ?? "auto"),
+    cpu: undefined,
     network,
     nameServer: network.to === "host" ? configuredNameServer() : undefined,
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),

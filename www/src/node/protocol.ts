@@ -1,6 +1,6 @@
 /** The messages between node's main thread and the worker that runs the vCPU. */
 
-import type { ClockSource, EngineChoice } from "../engine.js";
+import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
 import type { PublishedPort, TerminalSize } from "../options.js";
 import type { Attachment, MachineMessage } from "../worker/protocol.js";
 
@@ -63,6 +63,7 @@ export interface NodeBoot {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  cpu: CpuChoice | undefined;
   network: NodeNetwork;
   nameServer: string | undefined;
   /** The way to the I/O worker. */

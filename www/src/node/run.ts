@@ -196,6 +196,7 @@ export function bootOptions(parsed: RunArguments): NodeBootOptions {
     ...(parsed.initrd === undefined ? {} : { initrd: parsed.initrd }),
     commandLine: parsed.append ?? COMMAND_LINE + root + dockerPort(parsed.network),
     memoryMiB: parsed.memoryMiB,
+    ...(parsed.cpu === undefined ? {} : { cpu: parsed.cpu }),
   };
 }
 

@@ -38,6 +38,7 @@ function run(boot: NodeBoot): void {
     commandLine: boot.commandLine,
     clock: boot.clock,
     engine: boot.engine,
+    cpu: boot.cpu,
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,

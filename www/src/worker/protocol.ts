@@ -1,6 +1,6 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
-import type { ClockSource, EngineChoice } from "../engine.js";
+import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
 import type { RegistryEvent } from "../registry/registry.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
@@ -16,6 +16,7 @@ export interface BootMessage {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  cpu: CpuChoice | undefined;
   network: NetworkOptions;
   size: TerminalSize;
   /** The way to the I/O worker; absent where one worker does everything. */

@@ -53,6 +53,7 @@ export async function start(
     commandLine: boot.commandLine,
     clock: boot.clock,
     engine: boot.engine,
+    cpu: boot.cpu,
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks: disks.map((remote, disk) => ({

@@ -76,6 +76,8 @@ pub struct Guest {
     pub initramfs: PathBuf,
     /// The programs to run; none named: all.
     pub programs: Vec<String>,
+    /// Whether the processor has AVX2 and FMA, which those that guests get by themselves have not.
+    pub has_avx2: bool,
     /// What dinghy is given as `--engine`.
     pub engine: Option<String>,
     /// More words for the kernel's command line.
@@ -138,6 +140,9 @@ fn tcg(guest: &Guest) -> Command {
         .arg(&guest.kernel)
         .arg("-initrd")
         .arg(&guest.initramfs);
+    if guest.has_avx2 {
+        command.args(["-cpu", "max"]);
+    }
     command
 }
 
@@ -168,6 +173,9 @@ fn with_files_and_engine(command: &mut Command, guest: &Guest) {
     command.arg("--kernel").arg(&guest.kernel).arg("--initrd").arg(&guest.initramfs);
     if let Some(engine) = &guest.engine {
         command.args(["--engine", engine]);
+    }
+    if guest.has_avx2 {
+        command.args(["--cpu", "v3"]);
     }
 }
 
@@ -256,6 +264,7 @@ mod tests {
             kernel: PathBuf::from("KERNEL"),
             initramfs: PathBuf::from("INITRAMFS"),
             programs: vec!["fib".to_owned(), "sh_10k".to_owned()],
+            has_avx2: false,
             engine: Some("interp".to_owned()),
             append: "loglevel=7".to_owned(),
             timeout_seconds: 60,
@@ -277,6 +286,15 @@ mod tests {
             let line = command_line(&command);
             assert!(line.contains(words), "{line}");
             assert_eq!(line.contains("--engine interp"), !line.contains("qemu"), "{line}");
+        }
+    }
+
+    #[test]
+    fn processors_with_avx2_are_asked_for() {
+        let guest = Guest { has_avx2: true, ..guest() };
+        assert!(command_line(&tcg(&guest)).ends_with("-cpu max"));
+        for command in [in_node(&guest).unwrap(), in_chromium(&guest).unwrap()] {
+            assert!(command_line(&command).ends_with("--cpu v3"));
         }
     }
 

@@ -26,7 +26,8 @@ pub use arithmetic::{QUICK as MXCSR_QUICK, QUICK_MASK as MXCSR_QUICK_MASK};
 pub use context::Context;
 use context::rounding;
 pub use format::{Double, Format, Layout, Single};
-use fused::{ALTERNATING, NEGATED_ADDEND, quick_fused};
+use fused::quick_fused;
+pub use fused::{ALTERNATING, NEGATED_ADDEND, NEGATED_PRODUCT};
 use rustc_apfloat::Round;
 
 /// The helpers by place. The first two raise #UD and #NM for the whole of SSE.

@@ -166,6 +166,51 @@ fn process_context_identifiers() {
 }
 
 #[test]
+fn an_address_space_keeps_its_translations_while_others_are_in_force() {
+    const KEEPS: u64 = 1 << 63;
+    let mut guest = Guest::new();
+    guest.vcpu.set_cr4(CR4_PAE | CR4_PGE | CR4_PCIDE).unwrap();
+    guest.vcpu.set_cr3(TABLES[0] | 1).unwrap();
+    guest.touch(LINEAR, Access::Write).unwrap();
+    guest.remap(0);
+    // Another identifier on the same tables does not know the old translation.
+    guest.execute(MOV_CR3_RAX, TABLES[0] | 2 | KEEPS);
+    assert_eq!(guest.physical(LINEAR), OTHER_FRAME);
+    guest.execute(MOV_CR3_RAX, TABLES[0] | 1 | KEEPS);
+    assert_eq!(guest.physical(LINEAR), FRAME, "kept");
+    // INVLPG reaches the identifier in force only.
+    guest.execute(INVLPG_RAX, LINEAR);
+    assert_eq!(guest.physical(LINEAR), OTHER_FRAME);
+    guest.execute(MOV_CR3_RAX, TABLES[0] | 2);
+    assert_eq!(guest.physical(LINEAR), OTHER_FRAME);
+    // More spaces than are kept: the oldest is forgotten, and no other takes its translations over.
+    for identifier in 3..40 {
+        guest.execute(MOV_CR3_RAX, TABLES[0] | identifier | KEEPS);
+        assert_eq!(guest.physical(LINEAR), OTHER_FRAME, "identifier {identifier}");
+    }
+}
+
+#[test]
+fn a_global_translation_is_dropped_in_all_address_spaces() {
+    const KEEPS: u64 = 1 << 63;
+    for (instruction, operand) in [(INVLPG_RAX, LINEAR), (MOV_CR4_RAX, CR4_PAE | CR4_PCIDE)] {
+        let mut guest = Guest::new();
+        guest.vcpu.set_cr4(CR4_PAE | CR4_PGE | CR4_PCIDE).unwrap();
+        guest.set_entry(3, FRAME | ALL | GLOBAL);
+        for identifier in [1, 2] {
+            guest.vcpu.set_cr3(TABLES[0] | identifier).unwrap();
+            guest.touch(LINEAR, Access::Write).unwrap();
+        }
+        guest.remap(GLOBAL);
+        guest.execute(instruction, operand);
+        for identifier in [1, 2] {
+            guest.vcpu.set_cr3(TABLES[0] | identifier | KEEPS).unwrap();
+            assert_eq!(guest.physical(LINEAR), OTHER_FRAME, "identifier {identifier}");
+        }
+    }
+}
+
+#[test]
 fn invpcid_drops_what_its_type_says() {
     // invpcid rax, [rcx]
     const INVPCID: &[u8] = &[0x66, 0x0f, 0x38, 0x82, 0x01];

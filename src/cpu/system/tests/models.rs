@@ -35,7 +35,7 @@ fn mode(model: CpuModel) -> Mode {
 fn operations(mode: Mode, code: &[u8]) -> Vec<Op> {
     let mut bytes = code.to_vec();
     bytes.resize(32, HLT);
-    block(mode, 0, GuestPhysAddr(0), &bytes, None).unwrap().ops.to_vec()
+    block(mode, 0, GuestPhysAddr(0), &bytes, None).unwrap().ops().to_vec()
 }
 
 fn is_undefined(mode: Mode, code: &[u8]) -> bool {

@@ -3,7 +3,7 @@
 
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, SITE, VCPU, at, halves, types};
-use super::VectorEffects;
+use super::{UPPER, VectorEffects};
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK, Operation};
 use crate::ir::{Op, Width};
 use crate::jit::abi::offset;
@@ -66,9 +66,14 @@ pub enum Direct {
     ToLanes(bool),
     /// `a` = `c` rounded to integers.
     Round(Format, Lanes, Emit),
+    /// `a` = `b` times `c` plus `d`, rounded once.
+    Fused(Format, Lanes),
     /// Always the slow way.
     Slow,
 }
+
+/// The upper 64 bits of the first operand, twice.
+const UPPER_TWICE: [u8; 16] = [8, 9, 10, 11, 12, 13, 14, 15, 8, 9, 10, 11, 12, 13, 14, 15];
 
 macro_rules! emits {
     ($($instruction:ident),*) => {
@@ -129,11 +134,42 @@ impl Direct {
             O::DqToPs => Self::FromLanes(Single),
             O::DqToPd => Self::FromLanes(Double),
             O::PsToDq => Self::ToLanes(op.d == 1),
+            O::FusedSs => Self::Fused(Single, Low),
+            O::FusedSd => Self::Fused(Double, Low),
+            O::FusedPs => Self::Fused(Single, All),
+            O::FusedPd => Self::Fused(Double, All),
             O::RoundSs => Self::Round(Single, Low, rounding(Single, op.d)),
             O::RoundSd => Self::Round(Double, Low, rounding(Double, op.d)),
             O::RoundPs => Self::Round(Single, All, rounding(Single, op.d)),
             O::RoundPd => Self::Round(Double, All, rounding(Double, op.d)),
             _ => Self::Slow,
+        }
+    }
+
+    /// How the operation is emitted for 256 bits, if it works on all lanes by themselves.
+    pub fn of_halves(operation: Operation, op: &Op) -> Option<Self> {
+        let direct = Self::of(operation, op);
+        let has_lanes = match direct {
+            Self::Arithmetic(_, lanes, ..)
+            | Self::Exact(_, lanes, _)
+            | Self::Root(_, lanes, _)
+            | Self::Round(_, lanes, _)
+            | Self::Fused(_, lanes) => lanes == Lanes::All,
+            Self::ToLanes(_) | Self::FromLanes(_) => true,
+            _ => false,
+        };
+        has_lanes.then_some(direct)
+    }
+
+    /// The format of the lanes whose result is tested.
+    fn format(&self) -> Format {
+        match *self {
+            Self::Arithmetic(format, ..)
+            | Self::Exact(format, ..)
+            | Self::Root(format, ..)
+            | Self::Round(format, ..)
+            | Self::Fused(format, _) => format,
+            _ => Format::Single,
         }
     }
 
@@ -189,7 +225,7 @@ fn rounding(format: Format, immediate: u8) -> Emit {
 
 impl Format {
     /// A number's bits in all lanes.
-    fn splat(self, value: f64) -> i128 {
+    pub(super) fn splat(self, value: f64) -> i128 {
         let bits = match self {
             Self::Single => u128::from((value as f32).to_bits()) * 0x1_0000_0001_0000_0001_0000_0001,
             Self::Double => u128::from(value.to_bits()) * (1 << 64 | 1),
@@ -205,7 +241,7 @@ impl Format {
         }
     }
 
-    const fn bytes(self) -> u8 {
+    pub(super) const fn bytes(self) -> u8 {
         match self {
             Self::Single => 4,
             Self::Double => 8,
@@ -214,68 +250,28 @@ impl Format {
 }
 
 impl Emitter<'_> {
-    /// Emits an operation.
+    /// Emits an operation on the low 128 bits.
     pub(super) fn float_lanes(&mut self, direct: &Direct, op: &Op) {
         match *direct {
-            Direct::Arithmetic(format, lanes, zero, emit) => {
-                let (x, y) = (self.cached_vector(op.a), self.cached_vector(op.c));
-                let result = self.scratch();
-                self.wasm().local_get(x).local_get(y);
-                emit(&mut self.wasm());
-                self.wasm().local_set(result);
-                self.is_quick();
-                self.plain(format, x);
-                self.plain(format, y);
-                self.wasm().v128_and();
-                self.normal(format, result);
-                self.is_zero(format, result);
-                match zero {
-                    Zero::Sum => {}
-                    Zero::Product => {
-                        self.is_zero(format, x);
-                        self.is_zero(format, y);
-                        self.wasm().v128_or().v128_and();
-                    }
-                    Zero::Quotient => {
-                        self.is_zero(format, x);
-                        self.wasm().v128_and();
-                    }
-                }
-                self.wasm().v128_or().v128_and();
+            Direct::Arithmetic(format, lanes, ..)
+            | Direct::Exact(format, lanes, _)
+            | Direct::Root(format, lanes, _)
+            | Direct::Round(format, lanes, _)
+            | Direct::Fused(format, lanes) => {
+                self.attempt(direct, op, 0);
                 self.holds(format, lanes);
-                self.wasm().i32_and();
+                self.and_quick(direct);
                 self.result_or_slowly(op, format, lanes);
             }
-            Direct::Exact(format, lanes, emit) => {
-                let (x, y) = (self.cached_vector(op.a), self.cached_vector(op.c));
-                let result = self.scratch();
-                self.wasm().local_get(y).local_get(x);
-                emit(&mut self.wasm());
-                self.wasm().local_set(result);
-                self.plain(format, x);
-                self.plain(format, y);
-                self.wasm().v128_and();
-                self.holds(format, lanes);
-                self.result_or_slowly(op, format, lanes);
-            }
-            Direct::Root(format, lanes, emit) => {
-                let y = self.cached_vector(op.c);
-                let result = self.scratch();
-                self.wasm().local_get(y);
-                emit(&mut self.wasm());
-                self.wasm().local_set(result);
-                self.is_quick();
-                self.wasm().local_get(y).v128_const(format.smallest());
-                self.by_format(format, emits!(f32x4_ge), emits!(f64x2_ge));
-                self.is_zero(format, y);
-                self.wasm().v128_or();
-                self.holds(format, lanes);
-                self.wasm().i32_and();
-                self.result_or_slowly(op, format, lanes);
+            Direct::ToLanes(_) => {
+                self.attempt(direct, op, 0);
+                self.holds(Format::Single, Lanes::All);
+                self.and_quick(direct);
+                self.result_or_slowly(op, Format::Single, Lanes::All);
             }
             Direct::Widen => {
                 let y = self.cached_vector(op.c);
-                let result = self.scratch();
+                let result = self.scratch(0);
                 self.wasm().local_get(y).f64x2_promote_low_f32x4().local_set(result);
                 self.plain(Format::Single, y);
                 self.holds(Format::Single, Lanes::Low);
@@ -283,7 +279,7 @@ impl Emitter<'_> {
             }
             Direct::Narrow => {
                 let y = self.cached_vector(op.c);
-                let result = self.scratch();
+                let result = self.scratch(0);
                 self.wasm().local_get(y).f32x4_demote_f64x2_zero().local_set(result);
                 self.is_quick();
                 self.plain(Format::Double, y);
@@ -302,28 +298,9 @@ impl Emitter<'_> {
             }
             Direct::FromLanes(Format::Single) => {
                 let y = self.cached_vector(op.c);
-                let result = self.scratch();
+                let result = self.scratch(0);
                 self.wasm().local_get(y).f32x4_convert_i32x4_s().local_set(result);
                 self.is_quick();
-                self.result_or_slowly(op, Format::Single, Lanes::All);
-            }
-            Direct::Round(format, lanes, emit) => {
-                let y = self.cached_vector(op.c);
-                let result = self.scratch();
-                self.wasm().local_get(y);
-                emit(&mut self.wasm());
-                self.wasm().local_set(result);
-                self.is_quick();
-                self.wasm().local_get(y).local_get(y);
-                self.by_format(format, emits!(f32x4_eq), emits!(f64x2_eq));
-                self.holds(format, lanes);
-                self.wasm().i32_and();
-                self.result_or_slowly(op, format, lanes);
-            }
-            Direct::ToLanes(is_truncated) => {
-                self.whole_numbers(op, Format::Single, Width::W32, is_truncated, Lanes::All);
-                let result = self.scratch();
-                self.wasm().local_get(result).i32x4_trunc_sat_f32x4_s().local_set(result);
                 self.result_or_slowly(op, Format::Single, Lanes::All);
             }
             Direct::Slow => {
@@ -335,6 +312,137 @@ impl Emitter<'_> {
             Direct::ToInteger(format, width, is_truncated) => {
                 self.float_to_integer(op, format, width, is_truncated);
             }
+        }
+    }
+
+    /// Emits an operation on 256 bits: both halves first, and only when all their lanes are right does the
+    /// register change, for the slow way takes its operands from there.
+    pub(super) fn float_halves(&mut self, direct: &Direct, op: &Op) {
+        let mut upper = Op { a: op.a | UPPER, c: op.c | UPPER, ..*op };
+        if let Direct::Fused(..) = direct {
+            (upper.b, upper.d) = (op.b | UPPER, op.d | UPPER);
+        }
+        match *direct {
+            Direct::FromLanes(Format::Double) => {
+                let y = self.cached_vector(op.c);
+                let low = self.scratch(0);
+                self.wasm().local_get(y).f64x2_convert_low_i32x4_s().local_set(low);
+                self.wasm().local_get(y).local_get(y).i8x16_shuffle(UPPER_TWICE).f64x2_convert_low_i32x4_s();
+                self.set_vector(upper.a);
+                self.wasm().local_get(low);
+                return self.set_vector(op.a);
+            }
+            Direct::FromLanes(Format::Single) => {
+                for (half, number) in [(0, op.c), (1, upper.c)] {
+                    self.get_vector(number);
+                    let result = self.scratch(half);
+                    self.wasm().f32x4_convert_i32x4_s().local_set(result);
+                }
+                self.is_quick();
+            }
+            _ => {
+                self.attempt(direct, op, 0);
+                self.attempt(direct, &upper, 1);
+                self.wasm().v128_and();
+                self.holds(direct.format(), Lanes::All);
+                self.and_quick(direct);
+            }
+        }
+        self.wasm().if_(BlockType::Empty);
+        self.depth += 1;
+        for (half, number) in [(0, op.a), (1, upper.a)] {
+            let result = self.scratch(half);
+            self.wasm().local_get(result);
+            self.set_vector(number);
+        }
+        self.wasm().else_();
+        self.vector_slowly(op);
+        self.reload_vector(op.a);
+        self.reload_vector(upper.a);
+        self.wasm().end();
+        self.depth -= 1;
+    }
+
+    /// Computes 128 bits of the result into a scratch local; leaves the lanes where that is all there is to it,
+    /// if MXCSR is as [`and_quick`](Self::and_quick) wants it.
+    fn attempt(&mut self, direct: &Direct, op: &Op, scratch: u32) {
+        let result = self.scratch(scratch);
+        if let Direct::Fused(format, lanes) = *direct {
+            return self.attempt_fused(format, lanes, op, result);
+        }
+        let y = self.cached_vector(op.c);
+        match *direct {
+            Direct::Arithmetic(format, _, zero, emit) => {
+                let x = self.cached_vector(op.a);
+                self.wasm().local_get(x).local_get(y);
+                emit(&mut self.wasm());
+                self.wasm().local_set(result);
+                self.plain(format, x);
+                self.plain(format, y);
+                self.wasm().v128_and();
+                match zero {
+                    // A tiny sum is exact.
+                    Zero::Sum => {
+                        self.finite(format, result);
+                        self.wasm().v128_and();
+                        return;
+                    }
+                    Zero::Product => {
+                        self.normal(format, result);
+                        self.is_zero(format, x);
+                        self.is_zero(format, y);
+                        self.wasm().v128_or();
+                    }
+                    Zero::Quotient => {
+                        self.normal(format, result);
+                        self.is_zero(format, x);
+                    }
+                }
+                self.is_zero(format, result);
+                self.wasm().v128_and().v128_or().v128_and();
+            }
+            Direct::Exact(format, _, emit) => {
+                let x = self.cached_vector(op.a);
+                self.wasm().local_get(y).local_get(x);
+                emit(&mut self.wasm());
+                self.wasm().local_set(result);
+                self.plain(format, x);
+                self.plain(format, y);
+                self.wasm().v128_and();
+            }
+            Direct::Root(format, _, emit) => {
+                self.wasm().local_get(y);
+                emit(&mut self.wasm());
+                self.wasm().local_set(result);
+                self.wasm().local_get(y).v128_const(format.smallest());
+                self.by_format(format, emits!(f32x4_ge), emits!(f64x2_ge));
+                self.is_zero(format, y);
+                self.wasm().v128_or();
+            }
+            Direct::Round(format, _, emit) => {
+                self.wasm().local_get(y);
+                emit(&mut self.wasm());
+                self.wasm().local_set(result);
+                self.wasm().local_get(y).local_get(y);
+                self.by_format(format, emits!(f32x4_eq), emits!(f64x2_eq));
+            }
+            Direct::ToLanes(is_truncated) => {
+                self.whole_numbers(y, result, Format::Single, Width::W32, is_truncated);
+                self.wasm().local_get(result).i32x4_trunc_sat_f32x4_s().local_set(result);
+            }
+            // The others do not work lane by lane; without a lane that is right, the slow way is taken.
+            _ => {
+                self.wasm().v128_const(0);
+            }
+        }
+    }
+
+    /// Takes a condition from the stack; leaves whether it holds and MXCSR is such that the operation's results
+    /// of plain operands leave it alone.
+    fn and_quick(&mut self, direct: &Direct) {
+        if !matches!(direct, Direct::Exact(..)) {
+            self.is_quick();
+            self.wasm().i32_and();
         }
     }
 
@@ -353,7 +461,7 @@ impl Emitter<'_> {
     }
 
     /// Puts on the stack the lanes that are no NaNs and not denormal.
-    fn plain(&mut self, format: Format, vector: u32) {
+    pub(super) fn plain(&mut self, format: Format, vector: u32) {
         self.wasm().local_get(vector);
         self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
         self.wasm().v128_const(format.smallest());
@@ -363,25 +471,28 @@ impl Emitter<'_> {
     }
 
     /// Puts on the stack the lanes that are zero.
-    fn is_zero(&mut self, format: Format, vector: u32) {
+    pub(super) fn is_zero(&mut self, format: Format, vector: u32) {
         self.wasm().local_get(vector).v128_const(0);
         self.by_format(format, emits!(f32x4_eq), emits!(f64x2_eq));
     }
 
     /// Puts on the stack the lanes that are finite and larger than the smallest normal number, which may have
     /// been rounded up from a tiny one.
-    fn normal(&mut self, format: Format, vector: u32) {
-        for (bound, is_upper) in [(format.smallest(), false), (format.splat(f64::INFINITY), true)] {
-            self.wasm().local_get(vector);
-            self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
-            self.wasm().v128_const(bound);
-            if is_upper {
-                self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
-            } else {
-                self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
-            }
-        }
+    pub(super) fn normal(&mut self, format: Format, vector: u32) {
+        self.wasm().local_get(vector);
+        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.wasm().v128_const(format.smallest());
+        self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
+        self.finite(format, vector);
         self.wasm().v128_and();
+    }
+
+    /// Puts on the stack the lanes that are neither infinite nor NaNs.
+    pub(super) fn finite(&mut self, format: Format, vector: u32) {
+        self.wasm().local_get(vector);
+        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.wasm().v128_const(format.splat(f64::INFINITY));
+        self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
     }
 
     /// Takes lanes from the stack; leaves whether all that the operation works on are set.
@@ -397,7 +508,7 @@ impl Emitter<'_> {
 
     /// `a` = the result in the scratch local if the condition on the stack holds, else what the slow way gives.
     fn result_or_slowly(&mut self, op: &Op, format: Format, lanes: Lanes) {
-        let result = self.scratch();
+        let result = self.scratch(0);
         let target = match lanes {
             Lanes::Low => self.cached_vector(op.a),
             Lanes::All => self.vector_local(op.a),
@@ -498,31 +609,29 @@ impl Emitter<'_> {
         }
     }
 
-    /// Rounds `c` to integers in the scratch local, and puts on the stack whether that is all there is to it.
-    fn whole_numbers(&mut self, op: &Op, format: Format, width: Width, is_truncated: bool, lanes: Lanes) {
-        let y = self.cached_vector(op.c);
-        let whole = self.scratch();
-        self.wasm().local_get(y);
+    /// Rounds lanes to integers, and puts those on the stack that a signed integer of the width can hold.
+    fn whole_numbers(&mut self, from: u32, whole: u32, format: Format, width: Width, is_truncated: bool) {
+        self.wasm().local_get(from);
         if is_truncated {
             self.by_format(format, emits!(f32x4_trunc), emits!(f64x2_trunc));
         } else {
             self.by_format(format, emits!(f32x4_nearest), emits!(f64x2_nearest));
         }
         self.wasm().local_set(whole);
-        self.is_quick();
         let limit = (1u64 << (width.bits() - 1)) as f64;
         self.wasm().local_get(whole).v128_const(format.splat(-limit));
         self.by_format(format, emits!(f32x4_ge), emits!(f64x2_ge));
         self.wasm().local_get(whole).v128_const(format.splat(limit));
         self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
         self.wasm().v128_and();
-        self.holds(format, lanes);
-        self.wasm().i32_and();
     }
 
     fn float_to_integer(&mut self, op: &Op, format: Format, width: Width, is_truncated: bool) {
-        self.whole_numbers(op, format, width, is_truncated, Lanes::Low);
-        let whole = self.scratch();
+        let (y, whole) = (self.cached_vector(op.c), self.scratch(0));
+        self.whole_numbers(y, whole, format, width, is_truncated);
+        self.holds(format, Lanes::Low);
+        self.is_quick();
+        self.wasm().i32_and();
         let mut wasm = self.wasm();
         wasm.if_(BlockType::Empty).local_get(whole);
         match (format, width) {

@@ -3,9 +3,9 @@
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, VALUE};
 use super::shuffle::{Operands, Places, shuffle};
-use super::{UPPER, VectorEffects};
+use super::{UPPER, VectorEffects, strings};
 use crate::cpu::sse::integer::Operation;
-use crate::ir::{Op, Width};
+use crate::ir::{Op, Reg, Width};
 use wasm_encoder::InstructionSink;
 
 /// Emits what works on the operands on the stack.
@@ -58,6 +58,8 @@ pub enum Direct {
     Insert(u32),
     /// PTEST.
     Test,
+    /// PCMPISTRI of the kind that is emitted.
+    CompareStrings,
     /// By a call that works on vector registers only.
     Slow,
 }
@@ -212,6 +214,7 @@ impl Direct {
             O::ZeroExtend16To64 => Self::Unary(emits!(i32x4_extend_low_i16x8_u, i64x2_extend_low_i32x4_u)),
             O::ZeroExtend32To64 => Self::Unary(emits!(i64x2_extend_low_i32x4_u)),
             O::Test => Self::Test,
+            O::StringImplicitIndex if strings::is_direct(op.d) => Self::CompareStrings,
             O::MultiplyHighRounded16 | O::MinimumWordAndPlace | O::MultipleSumsOfAbsoluteDifferences => {
                 Self::Slow
             }
@@ -227,6 +230,10 @@ impl Direct {
             Self::ToInteger32(_) | Self::Extract(_) => effects.writes = bit(op.a),
             Self::FromInteger(_) | Self::Insert(_) => effects.reads = bit(op.c),
             Self::Test => effects.defines_flags = true,
+            Self::CompareStrings => {
+                effects.writes = bit(Reg::RCX.0);
+                effects.defines_flags = true;
+            }
             Self::Slow => effects.may_exit = true,
             _ => {}
         }
@@ -262,6 +269,7 @@ pub fn has_halves_alike(operation: Operation, op: &Op) -> bool {
         None | Some(
             Direct::Slow
                 | Direct::Test
+                | Direct::CompareStrings
                 | Direct::ToInteger32(_)
                 | Direct::Extract(_)
                 | Direct::FromInteger(_)
@@ -342,6 +350,7 @@ impl Emitter<'_> {
                 return self.set(op.a);
             }
             Direct::Test => return self.vector_test(op),
+            Direct::CompareStrings => return self.compare_strings(op),
             Direct::Slow => {
                 self.vector_slowly(op);
                 return self.reload_vector(op.a);
@@ -441,7 +450,7 @@ impl Emitter<'_> {
                 self.wasm().i32_const(8).i16x8_shr_s().i16x8_mul().i16x8_add_sat_s();
             }
             Direct::SumOfAbsoluteDifferences => {
-                let sums = self.scratch();
+                let sums = self.scratch(0);
                 self.both(op);
                 self.wasm().i8x16_sub_sat_u();
                 self.get_vector(op.c);
@@ -453,7 +462,7 @@ impl Emitter<'_> {
                 wasm.v128_const(0xffff_ffff << 64 | 0xffff_ffff).v128_and();
             }
             Direct::WithSignOf(greater, subtract, equal) => {
-                let negative = self.scratch();
+                let negative = self.scratch(0);
                 self.get_vector(op.b);
                 self.wasm().v128_const(0);
                 self.get_vector(op.c);
@@ -491,7 +500,7 @@ impl Emitter<'_> {
         self.set_vector(op.a);
     }
 
-    fn both(&mut self, op: &Op) {
+    pub(super) fn both(&mut self, op: &Op) {
         self.get_vector(op.b);
         self.get_vector(op.c);
     }

@@ -2,8 +2,11 @@
 //! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
 
 mod float;
+mod fused;
 mod integer;
+mod permute;
 mod shuffle;
+mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
 use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
@@ -12,8 +15,8 @@ use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
 use wasm_encoder::MemArg;
 
-/// Locals of 128 bits that no register has, before those of the registers.
-const SCRATCH: u32 = 1;
+/// Behind the numbers of the registers and their upper halves: locals of 128 bits that no register has.
+const SCRATCH: u8 = 64;
 /// Set in the number of a vector register's upper half.
 pub(super) const UPPER: u8 = 32;
 
@@ -41,6 +44,10 @@ enum Direct {
     Float(float::Direct),
     /// Both halves alike.
     Wide(IntegerOperation),
+    /// Both halves at once.
+    WideFloat(float::Direct),
+    /// Across the halves.
+    Permute(permute::Direct),
     /// By a call that works on vector registers only.
     Slow,
 }
@@ -48,10 +55,20 @@ enum Direct {
 impl Direct {
     fn of(op: &Op) -> Option<Self> {
         if op.code == OpCode::Vector256 || sse::is_avx_or_crypto(op.imm) {
-            return match IntegerOperation::from_number(op.imm) {
-                Some(operation) if integer::has_halves_alike(operation, op) => Some(Self::Wide(operation)),
-                _ => (!sse::writes_integers(op.imm)).then_some(Self::Slow),
-            };
+            if let Some(operation) = IntegerOperation::from_number(op.imm)
+                && integer::has_halves_alike(operation, op)
+            {
+                return Some(Self::Wide(operation));
+            }
+            if let Some(operation) = FloatOperation::from_number(op.imm)
+                && let Some(direct) = float::Direct::of_halves(operation, op)
+            {
+                return Some(Self::WideFloat(direct));
+            }
+            if let Some(direct) = permute::Direct::of(op) {
+                return Some(Self::Permute(direct));
+            }
+            return (!sse::writes_integers(op.imm)).then_some(Self::Slow);
         }
         match IntegerOperation::from_number(op.imm) {
             Some(operation) => integer::Direct::of(operation, op).map(Self::Integer),
@@ -64,6 +81,8 @@ impl Direct {
             Self::Integer(direct) => direct.effects(op),
             Self::Float(direct) => direct.effects(op),
             Self::Wide(operation) => integer::wide_effects(*operation, op),
+            Self::WideFloat(direct) => direct.effects(op),
+            Self::Permute(direct) => direct.effects(op),
             Self::Slow => VectorEffects { may_exit: true, ..VectorEffects::default() },
         }
     }
@@ -81,7 +100,7 @@ pub struct VectorLocals {
 impl VectorLocals {
     /// How many locals of 128 bits the function needs.
     pub fn count(&self) -> u32 {
-        SCRATCH + self.order.len() as u32
+        self.order.len() as u32
     }
 
     /// Registers whose local is right, here.
@@ -109,7 +128,25 @@ impl VectorLocals {
             self.order.push(number);
             self.order.len() - 1
         });
-        SCRATCH + place as u32
+        place as u32
+    }
+}
+
+/// The halves of vector registers that an operation may read; registers of other kinds may be among them.
+fn operands(op: &Op) -> u64 {
+    let low = |number: u8| match usize::from(number) {
+        register @ 0..VectorReg::COUNT => 1 << register,
+        _ => 0,
+    };
+    let both = |number: u8| low(number) << UPPER | low(number);
+    match op.code.shape() {
+        Shape::Vector => low(op.a) | low(op.b) | low(op.c),
+        Shape::Vector256 => both(op.a) | both(op.b) | both(op.c) | both(op.d),
+        Shape::VectorStore { bytes: 32, .. } => both(op.a),
+        Shape::VectorStore { .. } => low(op.a),
+        Shape::VectorMove { bytes: 32 } => both(op.b),
+        Shape::VectorMove { .. } => low(op.b),
+        _ => 0,
     }
 }
 
@@ -125,9 +162,9 @@ impl Emitter<'_> {
         self.first_vector() + self.vectors.place(number)
     }
 
-    /// The local of 128 bits that no register has.
-    fn scratch(&self) -> u32 {
-        self.first_vector()
+    /// One of the locals of 128 bits that no register has.
+    fn scratch(&mut self, number: u32) -> u32 {
+        self.first_vector() + self.vectors.place(SCRATCH + number as u8)
     }
 
     /// Puts a vector register's low 128 bits on the stack.
@@ -158,6 +195,17 @@ impl Emitter<'_> {
         let mut wasm = self.wasm();
         wasm.local_set(local).local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
         self.vectors.valid |= 1 << number;
+    }
+
+    /// Makes the locals right of those vector registers that a loop's head works on, and of no others: on every way to
+    /// the loop, for a sum not to go through memory on its way to the next round.
+    pub(super) fn carry_vectors(&mut self, head: usize) {
+        let carried = self.region.nodes[head].block.ops().iter().fold(0, |all, op| all | operands(op));
+        let missing = carried & !self.vectors.valid;
+        for number in (0..64).filter(|number| missing & 1 << number != 0) {
+            self.reload_vector(number);
+        }
+        self.vectors.keep(carried);
     }
 
     /// Loads, stores and moves of vector registers.
@@ -211,6 +259,8 @@ impl Emitter<'_> {
             Some(Direct::Integer(direct)) => self.integer_lanes(&direct, op),
             Some(Direct::Float(direct)) => self.float_lanes(&direct, op),
             Some(Direct::Wide(operation)) => self.integer_halves(operation, op),
+            Some(Direct::WideFloat(direct)) => self.float_halves(&direct, op),
+            Some(Direct::Permute(direct)) => self.permute(&direct, op),
             Some(Direct::Slow) => {
                 self.vector_slowly(op);
                 self.reload_vector(op.a);
