@@ -194,7 +194,8 @@ impl HandedFlows {
 impl FlowBackend for HandedFlows {
     fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
         let is_ours = *destination.ip() == subnet::SERVICES || self.name_server == Some(destination);
-        if !(is_ours && transport == Transport::Tcp) && !self.policy.permits(destination) {
+        let is_permitted = is_ours && transport == Transport::Tcp || self.policy.permits(destination);
+        if !is_permitted {
             log::info!("the policy does not let the guest connect to {destination}");
             lock(&self.shared).events.push_back(FlowEvent::Failed(flow, FlowError::Forbidden));
             return;

@@ -46,7 +46,7 @@ let commands = 0;
 /** An initramfs with busybox, bash and iperf3 of Debian. */
 function initramfs() {
   const root = join(folder, "root");
-  for (const name of ["bin", "dev", "proc", "lib64", "lib/x86_64-linux-gnu"])
+  for (const name of ["bin", "dev", "proc", "tmp", "lib64", "lib/x86_64-linux-gnu"])
     mkdirSync(join(root, name), { recursive: true });
   copyFileSync("/bin/busybox", join(root, "bin/busybox"));
   copyFileSync("/bin/bash", join(root, "bin/bash"));

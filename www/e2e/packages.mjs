@@ -29,6 +29,8 @@ export function dockerClient(folder) {
   const file = join(folder, "docker");
   execFileSync("debugfs", ["-R", `dump -p /usr/bin/docker ${file}`, join(BUILD, "guest/guest.ext4")], {
     stdio: "ignore",
+    // Debian has it where only root looks.
+    env: { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` },
   });
   return file;
 }

@@ -40,7 +40,7 @@ export type { RegistryEvent } from "./registry/registry.js";
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
-export { exportOverlay, importOverlay, overlayBytes, resetOverlay } from "./storage.js";
+export { clearImages, exportOverlay, imageBytes, importOverlay, overlayBytes, resetOverlay } from "./storage.js";
 
 type Receive = (message: MachineMessage) => void;
 

@@ -101,3 +101,28 @@ async function alone<Result>(name: string, action: () => Promise<Result>): Promi
   });
   return result.value;
 }
+
+/** Bytes of the images that the registry in the emulator keeps in this browser. */
+export async function imageBytes(): Promise<number> {
+  let sum = 0;
+  for await (const file of (await blobFolder()).values()) {
+    if (file.kind === "file") sum += (await file.getFile()).size;
+  }
+  return sum;
+}
+
+/** Forgets the images that the registry in the emulator keeps; what a machine is just writing stays. */
+export async function clearImages(): Promise<void> {
+  const references = await (await imageFolder()).getDirectoryHandle("refs", { create: true });
+  // References first: without their blobs they would lead nowhere.
+  for (const folder of [references, await blobFolder()]) {
+    const names: string[] = [];
+    for await (const name of folder.keys()) names.push(name);
+    for (const name of names) await folder.removeEntry(name).catch(() => undefined);
+  }
+}
+
+async function blobFolder(): Promise<FileSystemDirectoryHandle> {
+  const options = { create: true };
+  return (await (await imageFolder()).getDirectoryHandle("blobs", options)).getDirectoryHandle("sha256", options);
+}

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
 import { randomBytes } from "node:crypto";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -185,6 +187,78 @@ test("what is pushed is kept, and only if its digests are right", async () => {
   assert.deepEqual(outside.requests, []);
   const tags = await guest.request("GET", "/v2/mine/app/tags/list");
   assert.deepEqual(JSON.parse(tags.body.toString()), { name: "mine/app", tags: ["latest"] });
+});
+
+test("an image for which there is no room is passed on all the same", async () => {
+  const image = makeImage(randomBytes(100_000));
+  outside.add("library/thing:1", image);
+  await guest.pull("library/thing", "1");
+  await rm(join(folder, "blobs/sha256", digestOf(image.layer).slice(7)));
+  await rm(join(folder, "new"), { recursive: true });
+  const path = `/v2/library/thing/blobs/${digestOf(image.layer)}`;
+  const { status, body } = await guest.request("GET", path);
+  assert.equal(status, 200);
+  assert.deepEqual(body, image.layer);
+  assert.match(guest.failures().join(), /no room to keep/);
+  assert.equal((await guest.request("HEAD", path)).status, 404);
+});
+
+test("what was pushed is not taken for an image from outside", async () => {
+  const mine = makeImage(Buffer.from("pushed by a container"));
+  const theirs = makeImage(Buffer.from("from outside"));
+  outside.add("library/thing:1", theirs);
+  for (const bytes of [mine.layer, mine.config]) {
+    const path = `/v2/library/thing/blobs/uploads/?digest=${digestOf(bytes)}`;
+    assert.equal((await guest.request("POST", path, { body: bytes })).status, 201);
+  }
+  for (const tag of ["1", "2"]) {
+    const put = await guest.request("PUT", `/v2/library/thing/manifests/${tag}`, { body: mine.manifest });
+    assert.equal(put.status, 201);
+  }
+  const asMirror = (tag) =>
+    guest.request("GET", `/v2/library/thing/manifests/${tag}`, { headers: { host: "10.86.0.253" } });
+  const byName = (tag) => guest.request("GET", `/v2/library/thing/manifests/${tag}`);
+  assert.deepEqual((await asMirror("1")).body, theirs.manifest);
+  assert.equal((await asMirror("2")).status, 404);
+  assert.deepEqual((await byName("1")).body, mine.manifest);
+  assert.equal((await guest.request("DELETE", "/v2/library/thing/manifests/1")).status, 202);
+  assert.deepEqual((await byName("1")).body, theirs.manifest);
+});
+
+test("the cache's folder is an OCI layout, from which another registry's cache can pull", async () => {
+  const image = makeImage(randomBytes(50_000));
+  outside.add("library/thing:1", image);
+  await guest.pull("library/thing", "1");
+  const index = JSON.parse(await readFile(join(folder, "index.json"), "utf8"));
+  assert.deepEqual(index.manifests, [
+    {
+      mediaType: "application/vnd.docker.distribution.manifest.v2+json",
+      digest: digestOf(image.manifest),
+      size: image.manifest.length,
+      annotations: { "org.opencontainers.image.ref.name": "library/thing:1" },
+    },
+  ]);
+  const files = createServer((request, response) => {
+    readFile(join(folder, request.url)).then(
+      (bytes) => response.end(bytes),
+      () => response.writeHead(404).end(),
+    );
+  });
+  files.listen(0, "127.0.0.1");
+  await once(files, "listening");
+  const first = folder;
+  folder = await mkdtemp(join(tmpdir(), "dinghy-registry-"));
+  try {
+    const other = new Guest([`oci+http://127.0.0.1:${files.address().port}`]);
+    const served = folder;
+    folder = first;
+    const [, layer] = await other.pull("library/thing", "1");
+    assert.deepEqual(layer.body, image.layer);
+    await rm(served, { recursive: true });
+  } finally {
+    folder = first;
+    files.close();
+  }
 });
 
 test("a layer can be had in ranges", async () => {

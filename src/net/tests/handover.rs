@@ -56,7 +56,10 @@ fn the_emulators_own_services_need_no_rule() {
     let destination = "10.86.0.253:80".parse().unwrap();
     flows.open(FLOW, Transport::Tcp, destination);
     flows.open(FlowId(8), Transport::Udp, destination);
-    assert_eq!(carrier.take_commands(), [Command::Open { flow: FLOW, transport: Transport::Tcp, destination }]);
+    assert_eq!(
+        carrier.take_commands(),
+        [Command::Open { flow: FLOW, transport: Transport::Tcp, destination }]
+    );
     assert_eq!(flows.next_event(), Some(FlowEvent::Failed(FlowId(8), FlowError::Forbidden)));
 }
 

@@ -208,6 +208,16 @@ function attach(started: Machine): void {
     lastError = message;
     view.showNotice("error", message);
   });
+  started.on("registry", (event) => {
+    if (event.kind === "failed") {
+      view.showNotice("error", event.message);
+    } else if (event.kind === "progress") {
+      const { image, bytes, totalBytes } = event;
+      const whole = totalBytes === undefined ? "" : ` of ${format.megabytes(totalBytes)}`;
+      const isOver = bytes === totalBytes;
+      view.showNotice("info", isOver ? "" : `Pulling ${image}: ${format.megabytes(bytes)}${whole}`);
+    }
+  });
   started.on("ports", (ports) => {
     // What answers no more is not shown any longer.
     if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);

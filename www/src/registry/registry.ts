@@ -25,6 +25,12 @@ const MOST_UPLOADS = 64;
 /** How often progress is told, in bytes. */
 const PROGRESS_BYTES = 1024 * 1024;
 
+/**
+ * The registry's own name, under which what the guest pushes is kept. Who asks for it by another one, as Docker's mirror of
+ * its own registry, is not given that: any container can push, and must not name what others take for an image from outside.
+ */
+const OWN_NAME = "registry.dinghy.internal";
+
 const NAME = String.raw`[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*`;
 const PATH = new RegExp(`^/v2/(${NAME})/(manifests|blobs|tags|referrers)/([^/]+)(?:/([^/]*))?$`);
 const TAG = /^\w[\w.-]{0,127}$/;
@@ -92,7 +98,8 @@ export class Registry {
   }
 
   async #answer({ method, target, headers, body }: ServedRequest): Promise<Response> {
-    const url = new URL(target, "http://registry.dinghy.internal");
+    const url = new URL(target, `http://${OWN_NAME}`);
+    const isByName = (headers.get("host") ?? "").replace(/:\d+$/, "").toLowerCase() === OWN_NAME;
     if (url.pathname === "/v2/" || url.pathname === "/v2") return json(200, {});
     if (url.pathname === "/v2/_catalog") {
       return json(200, { repositories: [...new Set((await this.store.tags()).map(([repository]) => repository))] });
@@ -102,7 +109,8 @@ export class Registry {
     const mirrored = url.searchParams.get("ns");
     const repository = mirrored === null || mirrored === "docker.io" ? path : `${mirrored}/${path}`;
     if (kind === "tags" && what === "list" && method === "GET") {
-      const tags = (await this.store.tags()).filter(([name]) => name === repository).map(([, tag]) => tag);
+      const names = isByName ? [repository, `${OWN_NAME}/${repository}`] : [repository];
+      const tags = (await this.store.tags()).filter(([name]) => names.includes(name)).map(([, tag]) => tag);
       if (tags.length === 0) throw new Refusal(404, "NAME_UNKNOWN", `No image ${repository} is in the cache.`);
       return json(200, { name: path, tags });
     }
@@ -112,24 +120,30 @@ export class Registry {
     if (kind === "blobs" && rest === undefined) return this.#blob(method, repository, what, headers);
     if (kind === "manifests" && rest === undefined) {
       if (method === "PUT") return this.#putManifest(repository, path, what, body);
-      return this.#getManifest(method, repository, what, headers.get("accept"));
+      return this.#getManifest(method, repository, what, headers.get("accept"), isByName);
     }
     throw new Refusal(404, "UNSUPPORTED", `There is nothing at ${url.pathname}.`);
   }
 
   // Manifests
 
-  async #getManifest(method: string, repository: string, reference: string, accept: string | null): Promise<Response> {
+  async #getManifest(
+    method: string,
+    repository: string,
+    reference: string,
+    accept: string | null,
+    isByName: boolean,
+  ): Promise<Response> {
     if (method === "DELETE") {
       if (!TAG.test(reference)) throw new Refusal(405, "UNSUPPORTED", "Only tags can be deleted.");
-      await this.store.forget(repository, reference);
+      await this.store.forget(`${OWN_NAME}/${repository}`, reference);
       this.tell({ kind: "changed" });
       return new Response(null, { status: 202 });
     }
     if (method !== "GET" && method !== "HEAD") throw unsupported(method);
     const manifest = isDigest(reference)
       ? await this.#manifestByDigest(repository, reference)
-      : await this.#manifestByTag(repository, reference, acceptable(accept));
+      : await this.#manifestByTag(repository, reference, acceptable(accept), isByName);
     if (!manifest) {
       throw new Refusal(404, "MANIFEST_UNKNOWN", `${repository}:${reference} is neither cached nor to be had.`);
     }
@@ -155,20 +169,25 @@ export class Registry {
     return undefined;
   }
 
-  async #manifestByTag(repository: string, tag: string, accept: string): Promise<Manifest | undefined> {
+  async #manifestByTag(
+    repository: string,
+    tag: string,
+    accept: string,
+    isByName: boolean,
+  ): Promise<Manifest | undefined> {
     if (!TAG.test(tag)) throw new Refusal(400, "TAG_INVALID", `"${tag}" is no tag.`);
-    const known = await this.store.reference(repository, tag);
-    if (known?.isPushed !== true) {
-      for (const { upstream, name } of this.#upstreams(repository)) {
-        const bytes = await this.#asking(upstream, () => upstream.manifest(name, tag, accept));
-        if (!bytes) continue;
-        const digest = await this.store.keepManifest(bytes);
-        await this.store.refer(repository, tag, { digest, isPushed: false, isPinned: known?.isPinned ?? false });
-        this.tell({ kind: "changed" });
-        return { bytes, digest, mediaType: mediaTypeOf(bytes) };
-      }
+    const pushed = isByName ? await this.store.reference(`${OWN_NAME}/${repository}`, tag) : undefined;
+    if (pushed) return this.#manifestByDigest(repository, pushed.digest);
+    for (const { upstream, name } of this.#upstreams(repository)) {
+      const bytes = await this.#asking(upstream, () => upstream.manifest(name, tag, accept));
+      if (!bytes) continue;
+      const digest = await this.store.keepManifest(bytes);
+      await this.store.refer(repository, tag, { digest });
+      this.tell({ kind: "changed" });
+      return { bytes, digest, mediaType: mediaTypeOf(bytes) };
     }
     // Nobody has it, or nobody can be asked now: what it last was will do.
+    const known = await this.store.reference(repository, tag);
     return known ? this.#manifestByDigest(repository, known.digest) : undefined;
   }
 
@@ -196,8 +215,7 @@ export class Registry {
     }
     const digest = await this.store.keepManifest(bytes);
     if (!isDigest(reference)) {
-      const isPinned = (await this.store.reference(repository, reference))?.isPinned ?? false;
-      await this.store.refer(repository, reference, { digest, isPushed: true, isPinned });
+      await this.store.refer(`${OWN_NAME}/${repository}`, reference, { digest });
     }
     this.tell({ kind: "changed" });
     return new Response(null, {
@@ -274,7 +292,10 @@ export class Registry {
           this.#failed(`${upstream.name} did not send all of ${repository}: ${reason(error)}.`);
         else this.tell({ kind: "changed" });
       };
-      return { body: watched(await this.store.keeping(found.body, digest, progress), ended), size: found.size };
+      const unkept = (error: unknown): void =>
+        this.#failed(`There is no room to keep ${repository} (${reason(error)}); it is passed on without.`);
+      const body = await this.store.keeping(found.body, digest, progress, unkept);
+      return { body: watched(body, ended), size: found.size };
     }
     return undefined;
   }

@@ -1,4 +1,7 @@
-/** The cache of images: blobs by their digests, and which manifest each name stands for. */
+/**
+ * The cache of images: blobs by their digests, and which manifest each name stands for. Its files are an OCI image layout as
+ * well, so that other tools take images out of it.
+ */
 
 import { DinghyError } from "../options.js";
 import { Digester, digestOf } from "./digest.js";
@@ -11,10 +14,6 @@ export const MOST_MANIFEST_BYTES = 4 * 1024 * 1024;
 export interface Reference {
   /** Of the manifest. */
   digest: string;
-  /** Whether the guest has pushed it; then no registry is asked for it. */
-  isPushed: boolean;
-  /** Whether it stays when the cache is cleared. */
-  isPinned: boolean;
 }
 
 /** A manifest. */
@@ -84,29 +83,49 @@ export class ImageStore {
 
   /**
    * Keeps a stream as a blob while it is read by whoever gets what this returns. Its last part comes when the digest has
-   * been checked; the stream fails with a {@link DigestError} in its place if that is another one.
+   * been checked; the stream fails with a {@link DigestError} in its place if that is another one. Where there is no room to
+   * keep it, it is passed on all the same.
    *
    * @param progress told how many bytes have come
+   * @param unkept told why it is not kept
    */
   async keeping(
     stream: ReadableStream<Uint8Array>,
     digest: string,
     progress: (bytes: number) => void,
+    unkept: (error: unknown) => void,
   ): Promise<ReadableStream<Uint8Array>> {
-    const file = await this.files.create();
+    let bytes = 0;
+    let file: NewFile | undefined;
+    /** Does something with the file; without room there is none from then on. */
+    const attempt = async (action: (file: NewFile) => Promise<void>): Promise<void> => {
+      const current = file;
+      if (!current) return;
+      try {
+        await action(current);
+      } catch (error) {
+        file = undefined;
+        unkept(error);
+        await current.discard().catch(() => undefined);
+      }
+    };
+    try {
+      file = await this.files.create();
+    } catch (error) {
+      unkept(error);
+    }
     return verified(stream, digest, {
-      part: async (bytes) => {
-        await file.write(bytes);
-        progress(file.size);
+      part: async (part) => {
+        bytes += part.byteLength;
+        await attempt((file) => file.write(part));
+        progress(bytes);
       },
-      end: async (outcome) => {
-        if (outcome === "right") {
+      end: (outcome) =>
+        attempt(async (file) => {
+          if (outcome !== "right") return file.discard();
           await file.keep(blobFile(digest));
           this.#verified.add(digest);
-        } else {
-          await file.discard();
-        }
-      },
+        }),
     });
   }
 
@@ -154,11 +173,32 @@ export class ImageStore {
   async refer(repository: string, tag: string, reference: Reference): Promise<void> {
     const bytes = new TextEncoder().encode(JSON.stringify(reference));
     await writeWhole(this.files, referenceFile(repository, tag), bytes);
+    await this.#writeIndex();
   }
 
   /** Lets a tag stand for nothing. */
   async forget(repository: string, tag: string): Promise<void> {
     await this.files.remove(referenceFile(repository, tag));
+    await this.#writeIndex();
+  }
+
+  /** Writes what makes a layout of the files (OCI image specification, "Image Layout"); it is never read here. */
+  async #writeIndex(): Promise<void> {
+    const manifests: unknown[] = [];
+    for (const [repository, tag] of await this.tags()) {
+      const digest = (await this.reference(repository, tag))?.digest;
+      const manifest = digest === undefined ? undefined : await readWhole(this.files, blobFile(digest));
+      if (!manifest) continue;
+      const annotations = { "org.opencontainers.image.ref.name": `${repository}:${tag}` };
+      manifests.push({ mediaType: mediaTypeOf(manifest), digest, size: manifest.byteLength, annotations });
+    }
+    const mediaType = "application/vnd.oci.image.index.v1+json";
+    for (const [name, content] of [
+      ["oci-layout", { imageLayoutVersion: "1.0.0" }],
+      ["index.json", { schemaVersion: 2, mediaType, manifests }],
+    ] as const) {
+      await writeWhole(this.files, name, new TextEncoder().encode(JSON.stringify(content)));
+    }
   }
 
   /** All tags, as repository and tag. */
@@ -169,38 +209,6 @@ export class ImageStore {
       const colon = text.lastIndexOf(":");
       return [text.slice(0, colon), text.slice(colon + 1)];
     });
-  }
-
-  /** Bytes of all blobs. */
-  async bytes(): Promise<number> {
-    let sum = 0;
-    for (const name of await this.files.list("blobs/sha256"))
-      sum += (await this.files.size(`blobs/sha256/${name}`)) ?? 0;
-    return sum;
-  }
-
-  /** Removes all tags that are not pinned, and what no other needs. */
-  async clear(): Promise<void> {
-    const needed = new Set<string>();
-    for (const [repository, tag] of await this.tags()) {
-      const reference = await this.reference(repository, tag);
-      if (reference?.isPinned) await this.#reach(reference.digest, needed);
-      else await this.forget(repository, tag);
-    }
-    for (const name of await this.files.list("blobs/sha256")) {
-      if (!needed.has(`sha256:${name}`)) await this.remove(`sha256:${name}`);
-    }
-  }
-
-  /** Adds a manifest and all that it names, and that is cached, to `reached`. */
-  async #reach(digest: string, reached: Set<string>): Promise<void> {
-    if (reached.has(digest)) return;
-    reached.add(digest);
-    const manifest = await this.manifest(digest);
-    for (const child of manifest ? namedBy(manifest.bytes) : []) {
-      if (child.isManifest) await this.#reach(child.digest, reached);
-      else reached.add(child.digest);
-    }
   }
 }
 

@@ -26,6 +26,7 @@ async function openFolder(root: FileSystemDirectoryHandle): Promise<CacheFiles> 
   const options = { create: true };
   const blobs = await (await root.getDirectoryHandle("blobs", options)).getDirectoryHandle("sha256", options);
   const folders = new Map([
+    ["", root],
     ["blobs/sha256", blobs],
     ["refs", await root.getDirectoryHandle("refs", options)],
     [NEW, await root.getDirectoryHandle(NEW, options)],
@@ -37,7 +38,7 @@ async function openFolder(root: FileSystemDirectoryHandle): Promise<CacheFiles> 
   };
   const place = (path: string): [FileSystemDirectoryHandle, string] => {
     const slash = path.lastIndexOf("/");
-    return [folderOf(path.slice(0, slash)), path.slice(slash + 1)];
+    return [folderOf(path.slice(0, Math.max(slash, 0))), path.slice(slash + 1)];
   };
   const find = async (path: string): Promise<File | undefined> => {
     const [folder, name] = place(path);
