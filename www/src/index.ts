@@ -28,6 +28,7 @@ import {
   type NetworkOptions,
   type Phase,
   type RestoreOptions,
+  type ResumeOptions,
 } from "./options.js";
 import { checkOverlayName } from "./storage.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -37,7 +38,7 @@ export { GuestHttpError };
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
-export { exportOverlay, importOverlay, overlayBytes, resetOverlay } from "./storage.js";
+export { exportOverlay, forgetKept, importOverlay, isMachineKept, overlayBytes, resetOverlay } from "./storage.js";
 
 type Receive = (message: MachineMessage) => void;
 
@@ -60,6 +61,17 @@ export class Machine extends AnyMachine {
    */
   static async restore(options: RestoreOptions): Promise<Machine> {
     return Machine.#start(restoreMessage(options), options.onPhase);
+  }
+
+  /**
+   * Goes on with the machine that was kept while it ran with these disks, where it was when it was kept last. The
+   * options must be those that it was started with. It is kept further on.
+   *
+   * @throws DinghyError with the code `nothing-kept` if there is none, or it cannot go on because its disk was written
+   *   to since; boot it then
+   */
+  static async resume(options: ResumeOptions): Promise<Machine> {
+    return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options.onPhase);
   }
 
   static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
@@ -105,13 +117,20 @@ function disk(source: DiskSource): BootDisk {
 }
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
-function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size">): BootMessage {
+function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size" | "keep">): BootMessage {
+  const disks = (options.disks ?? []).map(disk);
+  const keep = options.keep === true ? disks[0]?.overlay : undefined;
+  if (options.keep === true && keep === undefined) {
+    throw new DinghyError("A machine is kept beside the overlay of its first disk; give that disk one.");
+  }
   return {
     type: "boot",
     snapshot: undefined,
+    resumes: false,
+    keep,
     kernel: new Uint8Array(),
     initrd: undefined,
-    disks: (options.disks ?? []).map(disk),
+    disks,
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",

@@ -9,6 +9,7 @@ import {
   type ErrorCode,
   type Exit,
   type ExitReason,
+  type Kept,
   type Phase,
   type PublishedPort,
   type Status,
@@ -46,6 +47,8 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The machine was kept, as the option `keep` asks. */
+  kept: Kept;
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -167,6 +170,11 @@ export class Machine {
     return saved;
   }
 
+  /** Keeps the machine now, if it was started with the option `keep`; the event `kept` tells when that is done. */
+  keep(): void {
+    this.#send({ type: "keep" });
+  }
+
   /** Presses the power button: the guest shuts down in order, if it listens. */
   powerButton(): void {
     this.#send({ type: "power" });
@@ -271,6 +279,11 @@ export class Machine {
       case "saved":
         this.#endSaving(message.failure);
         break;
+      case "kept": {
+        const { pages, fileBytes, tookMs } = message;
+        this.#events.emit("kept", { pages, fileBytes, tookMs });
+        break;
+      }
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;

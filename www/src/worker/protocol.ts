@@ -8,6 +8,10 @@ export interface BootMessage {
   type: "boot";
   /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
   snapshot: string | Uint8Array | Blob | undefined;
+  /** Whether it goes on from the machine that is kept beside the overlay `keep`; then there is no snapshot. */
+  resumes: boolean;
+  /** The overlay beside which the machine is kept while it runs. */
+  keep: string | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
@@ -36,6 +40,8 @@ export type InputMessage =
   | { type: "resize"; size: TerminalSize }
   | { type: "power" }
   | { type: "save" }
+  /** Keeps the machine now, if it is kept at all. */
+  | { type: "keep" }
   /** Opens a connection to a port of the guest over a channel (see network/channel.ts). */
   | { type: "connect-guest"; port: number; channel: MessagePort };
 
@@ -50,6 +56,8 @@ export type MachineMessage =
   | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
   /** The last piece has come, or what went wrong. */
   | { type: "saved"; failure: string | undefined }
+  /** The machine was kept: pages of memory written, size of the file, milliseconds that it took. */
+  | { type: "kept"; pages: number; fileBytes: number; tookMs: number }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
 

@@ -1,10 +1,10 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
-import type { Engine, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
+import type { Engine, EngineKeeper, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, loadPieces, reason } from "./download.js";
 import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
-import { openOverlay } from "./own-files.js";
+import { openKept, openOverlay } from "./own-files.js";
 import { openImage } from "./remote-disk.js";
 import type { OutputBatch, Post } from "./run-loop.js";
 
@@ -13,6 +13,10 @@ export interface Started {
   module: WebAssembly.Module;
   machine: EngineMachine;
   disks: RemoteDisk[];
+  /** Where it is kept while it runs. */
+  keeper: EngineKeeper | undefined;
+  /** Whether it boots, and so will read what a boot reads. */
+  boots: boolean;
 }
 
 /**
@@ -47,6 +51,12 @@ export async function start(
       boot.disks.map(async ({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed))),
     ),
   ]);
+  const openingKept = opening.then(([, overlays]) =>
+    // Where there is no overlay, there is nothing to be kept beside.
+    boot.keep === undefined || overlays[0] === undefined ? undefined : openKept(boot.keep, !boot.resumes),
+  );
+  const keeperOf = (file: Awaited<typeof openingKept>): EngineKeeper | undefined =>
+    file && new engine.MachineKeeper(file);
   const engineOptions = ([disks, overlays]: Awaited<typeof opening>): Omit<EngineOptions, "kernel" | "initrd"> => ({
     memoryBytes: boot.memoryMiB * 1024 * 1024,
     commandLine: boot.commandLine,
@@ -64,6 +74,18 @@ export async function start(
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
+  if (boot.resumes) {
+    const [module, opened, kept] = await Promise.all([emulator, opening, openingKept]);
+    engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+    const keeper = keeperOf(kept);
+    if (!keeper) throw new DinghyError("No running machine is kept here; boot it.", "nothing-kept");
+    try {
+      const machine = keeper.resume({ ...engineOptions(opened), kernel: new Uint8Array() });
+      return { module, machine, disks: opened[0], keeper, boots: false };
+    } catch (error) {
+      throw new DinghyError(reason(error), "nothing-kept");
+    }
+  }
   if (boot.snapshot !== undefined) {
     // The download begins at once; what comes before the emulator is there waits for it.
     const early: Uint8Array[] = [];
@@ -71,23 +93,24 @@ export async function start(
       early.push(piece);
     };
     const loading = loadPieces("snapshot", boot.snapshot, progress.part(), (piece) => take(piece));
-    const [module, opened] = await firstFailure(Promise.all([emulator, opening]), loading);
+    const [module, opened, kept] = await firstFailure(Promise.all([emulator, opening, openingKept]), loading);
     engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
     const restorer = new engine.Restorer({ ...engineOptions(opened), kernel: new Uint8Array() });
     take = (piece) => restorer.push(piece);
     early.forEach(take);
     await loading;
-    return { module, machine: restorer.finish(), disks: opened[0] };
+    return { module, machine: restorer.finish(), disks: opened[0], keeper: keeperOf(kept), boots: false };
   }
-  const [module, kernel, initrd, opened] = await Promise.all([
+  const [module, kernel, initrd, opened, kept] = await Promise.all([
     emulator,
     load("kernel", boot.kernel, progress.part()),
     boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
     opening,
+    openingKept,
   ]);
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const machine = new engine.Machine({ ...engineOptions(opened), kernel, initrd });
-  return { module, machine, disks: opened[0] };
+  return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: true };
 }
 
 /** The network card that goes with a choice of network. */
