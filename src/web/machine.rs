@@ -11,7 +11,7 @@ use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::jit;
 use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome};
 use crate::net::handover::FlowCarrier;
-use crate::snapshot::{KeptFile, SnapshotError};
+use crate::snapshot::{KeptFile, PageDecoding, SnapshotError};
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Function, Object, Reflect, Uint8Array};
 use std::sync::Arc;
@@ -230,6 +230,27 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
     Ok((config, Ways { inboxes, carrier }))
 }
 
+/// Another worker's help with a snapshot's pages: `EnginePageDecoder` of the package's `engine.ts`. Nothing here gives
+/// JavaScript values out or keeps them.
+#[wasm_bindgen(js_name = PageDecoder)]
+pub struct WebPageDecoder(Box<PageDecoding>);
+
+#[wasm_bindgen(js_class = PageDecoder)]
+impl WebPageDecoder {
+    /// Takes a handle from a restorer's `decoderHandle`, each of them once.
+    #[wasm_bindgen(constructor)]
+    pub fn new(handle: u32) -> Self {
+        // SAFETY: the handle is a box that `decoder_handle` leaked in this memory; the package's own workers are
+        // the only callers, and make one decoder of each.
+        Self(unsafe { Box::from_raw(handle as usize as *mut PageDecoding) })
+    }
+
+    /// Decodes what comes; returns when all has.
+    pub fn help(&self) {
+        self.0.help();
+    }
+}
+
 /// The file in which a machine is kept: `EngineKeeper` of the package's `engine.ts`.
 #[wasm_bindgen(js_name = MachineKeeper)]
 pub struct WebKeeper(KeptFile);
@@ -252,8 +273,7 @@ impl WebKeeper {
     /// An `Error` with one sentence.
     pub fn resume(&mut self, options: &EngineOptions) -> Result<WebMachine, Error> {
         let (config, ways) = config(options, Vec::new())?;
-        let machine =
-            Machine::go_on(config, &mut self.0).map_err(|error| Error::new(&error.to_string()))?;
+        let machine = Machine::go_on(config, &mut self.0).map_err(|error| Error::new(&error.to_string()))?;
         Ok(WebMachine { machine, ways, last_outcome: RunOutcome::LimitReached })
     }
 
@@ -296,6 +316,13 @@ impl WebRestorer {
     /// An `Error` with one sentence for the user.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.restorer.push(bytes).map_err(|error| Error::new(&error.to_string()))
+    }
+
+    /// A number of which another worker makes a [`WebPageDecoder`], each call for one; nothing before enough has come.
+    #[wasm_bindgen(js_name = decoderHandle)]
+    pub fn decoder_handle(&self) -> Option<u32> {
+        let pages = self.restorer.pages()?;
+        Some(Box::into_raw(Box::new(pages)) as usize as u32)
     }
 
     /// The machine, ready to run on. The restorer is gone afterwards.

@@ -319,8 +319,21 @@ export interface EngineChunkCache {
 export interface EngineRestorer {
   /** Takes the snapshot's next bytes. RAM is taken and filled meanwhile. */
   push(bytes: Uint8Array): void;
+  /**
+   * A handle for {@link EngineConstructors.PageDecoder}, for one each call: another worker on the same memory can help to
+   * decode. Nothing before the restorer knows how much memory the machine has.
+   */
+  decoderHandle(): number | undefined;
   /** The machine, when all has come; the restorer is gone afterwards. */
   finish(): EngineMachine;
+}
+
+/** Another worker's help with a restore. */
+export interface EnginePageDecoder {
+  /** Decodes what comes, and blocks until all has. */
+  help(): void;
+  /** Gives the handle back. */
+  free(): void;
 }
 
 /** The file in which a machine is kept. */
@@ -345,6 +358,8 @@ export interface EngineConstructors {
   Restorer: new (options: EngineOptions) => EngineRestorer;
   /** Throws an `Error` whose message is one sentence for the user when the machine cannot be made. */
   Machine: new (options: EngineOptions) => EngineMachine;
+  /** Takes a handle from {@link EngineRestorer.decoderHandle}. */
+  PageDecoder: new (handle: number) => EnginePageDecoder;
   /** Looks what a file holds. Throws an `Error` if it cannot be read. */
   MachineKeeper: new (file: EngineFile) => EngineKeeper;
   /** Takes a handle from {@link EngineMachine.portHandle}. */

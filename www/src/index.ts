@@ -24,6 +24,7 @@ import {
   checkMemory,
   DEFAULT_COMMAND_LINE,
   DEFAULT_MEMORY_MIB,
+  DinghyError,
   type DiskSource,
   type NetworkOptions,
   type Phase,
@@ -31,6 +32,7 @@ import {
   type ResumeOptions,
 } from "./options.js";
 import { checkOverlayName } from "./storage.js";
+import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
@@ -137,6 +139,7 @@ function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" |
     engine: checkEngine(options.engine ?? "auto"),
     network: checkedNetwork(options),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
+    closing: undefined,
     io: undefined,
   };
 }
@@ -157,14 +160,27 @@ function connectShared(boot: BootMessage, receive: Receive): Backend {
   const vcpu = new Worker(new URL("./worker/vcpu-shared.js", import.meta.url), { type: "module", name: "vcpu" });
   const io = new Worker(new URL("./worker/io.js", import.meta.url), { type: "module", name: "io" });
   const workers = [vcpu, io];
-  workers.forEach((worker) => listen(worker, receive));
+  const closing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const gone = new AbortController();
+  const close = ({ memory, address }: { memory: WebAssembly.Memory; address: number }): void => {
+    Atomics.store(closing, 0, 1);
+    callAttention(memory, address);
+  };
+  workers.forEach((worker) =>
+    listen(worker, (message) => {
+      if (message.type !== "attention") receive(message);
+      // The event loop of that worker does not turn while the machine runs.
+      else addEventListener("pagehide", () => close(message), { signal: gone.signal });
+    }),
+  );
   const { port1, port2 } = new MessageChannel();
   const connection: ConnectMessage = { type: "connect", vcpu: port1 };
   io.postMessage(connection, [port1]);
-  vcpu.postMessage({ ...boot, io: port2 }, [port2]);
+  vcpu.postMessage({ ...boot, closing, io: port2 }, [port2]);
   return {
     send: (message, transfer = []) => io.postMessage(message, transfer),
     terminate: () => {
+      gone.abort();
       workers.forEach((worker) => worker.terminate());
       return Promise.resolve();
     },

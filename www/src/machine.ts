@@ -256,6 +256,9 @@ export class Machine {
       case "download":
         this.#enter({ name: "downloading", loadedBytes: message.loadedBytes, totalBytes: message.totalBytes });
         break;
+      case "milestone":
+        this.#enter({ name: "milestone", milestone: message.name, at: message.at });
+        break;
       case "booting":
         this.#settleStart?.resolve();
         this.#settleStart = undefined;

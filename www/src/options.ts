@@ -116,6 +116,8 @@ export interface TerminalSize {
 export type Phase =
   /** The kernel or initial RAM file system is on its way; `totalBytes` where the server tells it. */
   | { name: "downloading"; loadedBytes: number; totalBytes: number | undefined }
+  /** A station of the start was passed, `at` milliseconds since 1970: for measurements. */
+  | { name: "milestone"; milestone: string; at: number }
   /** The guest is running. */
   | { name: "booting" }
   /** The guest's serial port carried the line `dinghy:<mark>`, for example `docker-ready`, with or without the kernel's time. */

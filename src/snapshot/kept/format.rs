@@ -55,8 +55,9 @@ impl Header {
     /// # Errors
     /// When another version wrote it.
     pub(super) fn decode(block: &[u8; BLOCK_LENGTH]) -> Result<Option<Self>, SnapshotError> {
-        let number =
-            |at: usize| block.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes);
+        let number = |at: usize| {
+            block.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+        };
         if block[..8] != MAGIC || number(64) != crc32fast::hash(&block[..64]) {
             return Ok(None);
         }

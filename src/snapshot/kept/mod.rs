@@ -17,6 +17,7 @@ mod format;
 mod tests;
 
 use super::SnapshotError;
+use super::pages::is_zero;
 use crate::host::{ByteFile, ByteFileError, DiskMark};
 use crate::mem::{GuestMemory, GuestPhysAddr, PAGE_SIZE};
 use crate::storage::free_runs::FreeRuns;
@@ -169,7 +170,7 @@ impl KeptFile {
         for number in 0..memory.size() / PAGE_SIZE {
             let read = memory.read(GuestPhysAddr(number * PAGE_SIZE), &mut bytes);
             read.map_err(|error| SnapshotError::Output(error.to_string()))?;
-            if bytes == [0; BLOCK_LENGTH] {
+            if is_zero(&bytes) {
                 continue;
             }
             let page = number as u32;
@@ -205,7 +206,8 @@ impl KeptFile {
             let at = u64::from(first.block) * BLOCK_BYTES;
             self.file.read(at, bytes).map_err(unreadable)?;
             for (kept, bytes) in row.iter().zip(bytes.chunks_exact(BLOCK_LENGTH)) {
-                let damaged = |problem| SnapshotError::Damaged { at: u64::from(kept.block) * BLOCK_BYTES, problem };
+                let damaged =
+                    |problem| SnapshotError::Damaged { at: u64::from(kept.block) * BLOCK_BYTES, problem };
                 if PageDigest::of(bytes) != kept.digest {
                     return Err(damaged("a page is not what was kept"));
                 }

@@ -39,7 +39,7 @@ const OVERLAY = "home";
 const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} sysctl.vm.dirty_expire_centisecs=300 sysctl.vm.dirty_writeback_centisecs=100`;
 
 /** When the page was opened, in the terms of `performance.now()`, is 0: its marks are milliseconds from then. */
-const mark = (name: string): PerformanceMark => performance.mark(`dinghy:${name}`);
+const mark = (name: string, detail?: unknown): void => void performance.mark(`dinghy:${name}`, { detail });
 
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
@@ -90,6 +90,11 @@ document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden") machine?.keep();
 });
 
+// A page that the browser had put aside comes back without its machine, which was kept.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
 await isolate();
 await boot();
 
@@ -104,6 +109,7 @@ async function boot(): Promise<void> {
   view.showPhase("busy", "Starting");
   view.showPower("Power off", false);
   view.showMemory(DEFAULT_MEMORY_MIB);
+  mark("starts");
   try {
     await showBuild();
     machine = await start();
@@ -214,7 +220,10 @@ async function showBuild(): Promise<void> {
 }
 
 function attach(started: Machine): void {
+  let hasPrinted = false;
   started.console.onData((bytes) => {
+    if (!hasPrinted) mark("first-output");
+    hasPrinted = true;
     terminal.write(bytes);
     // The first thing on the terminal is the shell; Docker starts behind it.
     if (isBooting) view.showPhase("busy", "Starting Docker");
@@ -242,7 +251,7 @@ function attach(started: Machine): void {
     else showPorts();
   });
   started.on("kept", (kept) => {
-    mark("kept");
+    mark("kept", kept);
     void showDisk(kept);
   });
   started.on("exit", showExit);
@@ -291,15 +300,20 @@ function showPhase(phase: Phase): void {
     case "downloading":
       view.showDownload(phase.loadedBytes, phase.totalBytes);
       break;
+    case "milestone":
+      performance.mark(`dinghy:${phase.milestone}`, { startTime: Math.max(phase.at - performance.timeOrigin, 0) });
+      break;
     case "booting":
+      mark("running");
       isBooting = true;
       view.hideDownload();
       view.showPhase("busy", "Booting Linux");
       break;
     case "mark": {
-      const mark = MARKS[phase.mark];
+      const shown = MARKS[phase.mark];
+      mark(phase.mark);
       isBooting = false;
-      if (mark) view.showPhase(mark.state, mark.text);
+      if (shown) view.showPhase(shown.state, shown.text);
       break;
     }
   }

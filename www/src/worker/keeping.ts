@@ -16,8 +16,9 @@ const QUIET_SHARE = 0.5;
 /** The time over which that share is taken. */
 const WINDOW_MS = 250;
 
-/** Keeping takes this share of the time at most, but for what the page asks. */
-const MOST_SHARE = 0.05;
+/** Between two keepings passes this many times as long as the first of them took, but no more than the longest pause. */
+const PAUSE_FACTOR = 10;
+const LONGEST_PAUSE_MS = 4000;
 
 /** The keeping of one machine. */
 export class Keeping {
@@ -60,7 +61,7 @@ export class Keeping {
       const pages = this.machine.keep(this.keeper);
       const now = performance.now();
       const tookMs = now - startedAt;
-      this.#notBefore = now + tookMs / MOST_SHARE;
+      this.#notBefore = now + Math.min(tookMs * PAUSE_FACTOR, LONGEST_PAUSE_MS);
       // What keeping took is not the guest's doing.
       this.#windowAt = now;
       if (pages === undefined) return;
@@ -72,6 +73,11 @@ export class Keeping {
       const message = `The running machine cannot be kept (${reason(error)}): the next visit boots it from its disk.`;
       this.post({ type: "error", message, fatal: false });
     }
+  }
+
+  /** Keeps the machine for the last time, if it has done anything since it was kept: its page goes away. */
+  keepLast(): void {
+    if (this.#hasShown || this.machine.hasMovedOnFrom(this.keeper)) this.keep();
   }
 
   /** The machine is no more, and nothing is to go on from. */

@@ -21,6 +21,8 @@ export interface BootMessage {
   engine: EngineChoice;
   network: NetworkOptions;
   size: TerminalSize;
+  /** On shared memory: its first element becomes 1 when the page goes away. */
+  closing: Int32Array | undefined;
   /** The way to the I/O worker; absent where one worker does everything. */
   io: MessagePort | undefined;
 }
@@ -48,6 +50,10 @@ export type InputMessage =
 /** From the vCPU's worker to the page. */
 export type MachineMessage =
   | { type: "download"; loadedBytes: number; totalBytes: number | undefined }
+  /** On shared memory: by what the page wakes the vCPU. */
+  | { type: "attention"; memory: WebAssembly.Memory; address: number }
+  /** The start has come so far, at this time in milliseconds since 1970. */
+  | { type: "milestone"; name: Milestone; at: number }
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "status"; status: Status }
@@ -60,6 +66,14 @@ export type MachineMessage =
   | { type: "kept"; pages: number; fileBytes: number; tookMs: number }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
+
+/** Stations of a start. */
+export type Milestone =
+  | "worker-started"
+  | "emulator-compiled"
+  | "files-opened"
+  | "snapshot-loaded"
+  | "machine-made";
 
 /** A failure. Before `booting` it ends the start, afterwards the machine, if `fatal`. */
 export interface ErrorMessage {
@@ -109,6 +123,8 @@ export type IoMessage =
       boots: boolean;
       network: NetworkOptions;
     }
+  /** Helps to decode a snapshot, and then goes on to be attached. */
+  | { type: "decode"; module: WebAssembly.Module; memory: WebAssembly.Memory; decoderHandle: number }
   | { type: "chunk"; disk: number; index: number }
   /** The network has something to do. */
   | { type: "network" };

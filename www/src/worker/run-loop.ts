@@ -140,18 +140,27 @@ class Slices {
   }
 }
 
-/** Runs a machine to its end in a worker that does nothing else, asleep while the guest is. */
+/**
+ * Runs a machine to its end in a worker that does nothing else, asleep while the guest is.
+ *
+ * @param closing its first element becomes 1 when the page goes away: a worker that went on would be ended only seconds
+ *   later, and the next page has to wait for its files
+ */
 export function runBlocking(
   machine: EngineMachine,
   clock: ClockSource,
   memory: WebAssembly.Memory,
   output: OutputBatch,
   post: Post,
-  keeping?: Keeping,
+  { keeping, closing }: { keeping?: Keeping | undefined; closing?: Int32Array | undefined } = {},
 ): void {
   const slices = new Slices(machine, clock, output, post, keeping);
   const attention = machine.attentionAddress();
   for (let outcome = slices.run(); !isFinal(outcome); outcome = slices.run()) {
+    if (closing && Atomics.load(closing, 0) !== 0) {
+      keeping?.keepLast();
+      return;
+    }
     if (outcome !== "idle") continue;
     // An upper bound keeps the status line alive while the guest sleeps.
     const milliseconds = Math.min(machine.idleMilliseconds(), STATUS_INTERVAL_MS);

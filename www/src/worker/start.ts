@@ -3,7 +3,7 @@
 import type { Engine, EngineKeeper, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, loadPieces, reason } from "./download.js";
-import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
+import type { BootMessage, ErrorMessage, Milestone, RemoteDisk } from "./protocol.js";
 import { openKept, openOverlay } from "./own-files.js";
 import { openImage } from "./remote-disk.js";
 import type { OutputBatch, Post } from "./run-loop.js";
@@ -31,6 +31,7 @@ export const THREAD_STACK_BYTES = 16 * 65536;
  * @param wasm address of the compiled emulator
  * @param requestChunk called when the guest needs a chunk of a disk
  * @param onNetworkWork called when the guest's network has something to do
+ * @param onDecoding called when another worker can help to decode a snapshot; not called if it is not given
  * @throws DinghyError if anything of it cannot be had or used
  */
 export async function start(
@@ -41,16 +42,21 @@ export async function start(
   post: Post,
   requestChunk: (disk: number, index: number) => void,
   onNetworkWork: () => void,
+  onDecoding?: (module: WebAssembly.Module, decoderHandle: number) => void,
 ): Promise<Started> {
+  const pass = (name: Milestone): void =>
+    post({ type: "milestone", name, at: performance.timeOrigin + performance.now() });
+  pass("worker-started");
   const progress = new DownloadProgress(post);
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
-  const emulator = compile(wasm);
+  const emulator = compile(wasm).finally(() => pass("emulator-compiled"));
   const opening = Promise.all([
     Promise.all(boot.disks.map(openImage)),
     Promise.all(
       boot.disks.map(async ({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed))),
     ),
   ]);
+  void opening.then(() => pass("files-opened")).catch(() => undefined);
   const openingKept = opening.then(([, overlays]) =>
     // Where there is no overlay, there is nothing to be kept beside.
     boot.keep === undefined || overlays[0] === undefined ? undefined : openKept(boot.keep, !boot.resumes),
@@ -81,6 +87,7 @@ export async function start(
     if (!keeper) throw new DinghyError("No running machine is kept here; boot it.", "nothing-kept");
     try {
       const machine = keeper.resume({ ...engineOptions(opened), kernel: new Uint8Array() });
+      pass("machine-made");
       return { module, machine, disks: opened[0], keeper, boots: false };
     } catch (error) {
       throw new DinghyError(reason(error), "nothing-kept");
@@ -96,10 +103,20 @@ export async function start(
     const [module, opened, kept] = await firstFailure(Promise.all([emulator, opening, openingKept]), loading);
     engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
     const restorer = new engine.Restorer({ ...engineOptions(opened), kernel: new Uint8Array() });
-    take = (piece) => restorer.push(piece);
+    let hasHelp = onDecoding === undefined;
+    take = (piece) => {
+      restorer.push(piece);
+      if (hasHelp) return;
+      const handle = restorer.decoderHandle();
+      hasHelp = handle !== undefined;
+      if (handle !== undefined) onDecoding?.(module, handle);
+    };
     early.forEach(take);
     await loading;
-    return { module, machine: restorer.finish(), disks: opened[0], keeper: keeperOf(kept), boots: false };
+    pass("snapshot-loaded");
+    const machine = restorer.finish();
+    pass("machine-made");
+    return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: false };
   }
   const [module, kernel, initrd, opened, kept] = await Promise.all([
     emulator,

@@ -26,6 +26,8 @@ async function run(boot: BootMessage): Promise<void> {
     post,
     (disk, index) => toIo({ type: "chunk", disk, index }),
     () => toIo({ type: "network" }),
+    (shared, decoderHandle) =>
+      toIo({ type: "decode", module: shared, memory: engine.wasmMemory(), decoderHandle }),
   );
   const memory = engine.wasmMemory();
   toIo({
@@ -40,7 +42,8 @@ async function run(boot: BootMessage): Promise<void> {
     boots,
     network: boot.network,
   });
+  post({ type: "attention", memory, address: machine.attentionAddress() });
   post({ type: "booting" });
   const keeping = keeper && new Keeping(machine, keeper, post);
-  runBlocking(machine, boot.clock, memory, output, post, keeping);
+  runBlocking(machine, boot.clock, memory, output, post, { keeping, closing: boot.closing });
 }
