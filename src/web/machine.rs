@@ -7,6 +7,7 @@ use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
 use super::net;
 use super::options::{EngineFile, EngineOptions};
 use super::port::PortState;
+use super::share;
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::jit;
 use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome};
@@ -208,6 +209,8 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         .transpose()
         .map_err(|sentence| Error::new(&sentence))?;
     let (gateway, carrier) = network.unzip();
+    let shares: Result<Vec<_>, _> = options.shares().unwrap_or_default().iter().map(share::build).collect();
+    let shares = shares.map_err(|sentence| Error::new(&sentence))?;
     let config = MachineConfig {
         memory_bytes: options.memory_bytes() as u64,
         // Compiled code calls a helper for most 256-bit operations: programs that choose by CPUID are faster with 128.
@@ -225,7 +228,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         code: when_to_compile(options.engine().as_deref())?
             .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
         network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
-        shares: Vec::new(),
+        shares,
     };
     Ok((config, Ways { inboxes, carrier }))
 }

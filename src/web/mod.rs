@@ -12,6 +12,7 @@ mod machine;
 mod net;
 mod options;
 mod port;
+mod share;
 
 pub use file::WebChunkCache;
 pub use machine::{WebKeeper, WebMachine, WebPageDecoder, WebRestorer};

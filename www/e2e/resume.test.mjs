@@ -47,7 +47,8 @@ test("a second visit goes on at once, with containers, files and what the termin
     await page.goto(server.address);
     await waitForPhase(page, "Docker ready", PATIENCE_MS);
     await waitForTerminal(page, PROMPT, PATIENCE_MS);
-    const write = "docker run --name writer -v data:/data busybox sh -c 'echo kept > /data/file'; mark=6; echo written:$?";
+    const write =
+      "docker run --name writer -v data:/data busybox sh -c 'echo kept > /data/file'; mark=6; echo written:$?";
     await type(page, write, /^written:0$/m);
     await waitUntilKept(page);
     const keeps = await page.evaluate(() => performance.getEntriesByName("dinghy:kept").map(({ detail }) => detail));

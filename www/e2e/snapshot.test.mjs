@@ -40,7 +40,9 @@ test("the page starts from the snapshot: Docker answers, the date is right, rand
       await type(page, "docker ps", /^CONTAINER ID/m);
       const answered = seconds();
       await type(page, "docker run --rm busybox echo hello", /^hello$/m);
-      console.log(`${visit} visit: Docker ready ${ready} s, docker ps ${answered} s, docker run ${seconds()} s; ${await timeline(page)}`);
+      console.log(
+        `${visit} visit: Docker ready ${ready} s, docker ps ${answered} s, docker run ${seconds()} s; ${await timeline(page)}`,
+      );
 
       const shown = await type(
         page,

@@ -110,6 +110,25 @@ export type Transport = "tcp" | "udp";
 /** Why a flow could not begin or go on. */
 export type FlowFailure = "forbidden" | "refused" | "reset" | "unreachable" | "too-many";
 
+/** A directory in memory that the guest mounts by its tag, over 9p. */
+export interface EngineShare {
+  tag: string;
+  isReadOnly: boolean;
+  /** Bytes that its files may take, about. */
+  capacityBytes: number;
+  files: EngineSharedFile[];
+}
+
+/** A file of a directory in memory. */
+export interface EngineSharedFile {
+  /** Its path in the directory, divided by `/`. */
+  path: string;
+  /** Its contents. Copied. */
+  bytes: Uint8Array;
+  /** Its permission bits. */
+  permissions: number;
+}
+
 /** The guest's network card, whose flows JavaScript carries. */
 export interface EngineNetwork {
   /** Destinations, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
@@ -140,6 +159,8 @@ export interface EngineOptions {
   rows: number;
   /** The disks, vda first. */
   disks: EngineDisk[];
+  /** Directories in memory that the guest can mount. */
+  shares?: EngineShare[] | undefined;
   /** The network; without it there is no card. Needs the clock `"real"`. */
   network?: EngineNetwork | undefined;
   /** Takes what the guest prints on the virtio console (hvc0); bytes are a copy outside wasm memory. */

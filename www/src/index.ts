@@ -31,6 +31,7 @@ import {
   type RestoreOptions,
   type ResumeOptions,
 } from "./options.js";
+import { engineShares } from "./shares.js";
 import { checkOverlayName } from "./storage.js";
 import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -77,8 +78,8 @@ export class Machine extends AnyMachine {
   }
 
   static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
-    const build = await chooseBuild();
-    const machine = new Machine((receive) => connect(build, boot, receive), onPhase);
+    const workers = await takeWorkers();
+    const machine = new Machine((receive) => connect(workers, boot, receive), onPhase);
     return machine.started();
   }
 }
@@ -119,7 +120,9 @@ function disk(source: DiskSource): BootDisk {
 }
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
-function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size" | "keep">): BootMessage {
+function commonMessage(
+  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "size" | "keep">,
+): BootMessage {
   const disks = (options.disks ?? []).map(disk);
   const keep = options.keep === true ? disks[0]?.overlay : undefined;
   if (options.keep === true && keep === undefined) {
@@ -133,6 +136,7 @@ function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" |
     kernel: new Uint8Array(),
     initrd: undefined,
     disks,
+    shares: engineShares(options.shares),
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",
@@ -152,13 +156,59 @@ function checkedNetwork({ network, clock }: Pick<BootOptions, "network" | "clock
   return { ...network, relay: relay.href, dns: dns.href };
 }
 
-function connect(build: Build, boot: BootMessage, receive: Receive): Backend {
-  return build === "shared" ? connectShared(boot, receive) : connectUnshared(boot, receive);
+/** The workers of one machine. */
+interface Workers {
+  build: Build;
+  vcpu: Worker;
+  /** Where memory is shared. */
+  io: Worker | undefined;
+  /** Whether one of them has failed before anybody listened. */
+  hasFailed: boolean;
 }
 
-function connectShared(boot: BootMessage, receive: Receive): Backend {
-  const vcpu = new Worker(new URL("./worker/vcpu-shared.js", import.meta.url), { type: "module", name: "vcpu" });
-  const io = new Worker(new URL("./worker/io.js", import.meta.url), { type: "module", name: "io" });
+function makeWorkers(build: Build): Workers {
+  const workers: Workers =
+    build === "shared"
+      ? {
+          build,
+          vcpu: new Worker(new URL("./worker/vcpu-shared.js", import.meta.url), { type: "module", name: "vcpu" }),
+          io: new Worker(new URL("./worker/io.js", import.meta.url), { type: "module", name: "io" }),
+          hasFailed: false,
+        }
+      : {
+          build,
+          vcpu: new Worker(new URL("./worker/vcpu-unshared.js", import.meta.url), { type: "module", name: "vcpu" }),
+          io: undefined,
+          hasFailed: false,
+        };
+  for (const worker of [workers.vcpu, workers.io]) {
+    if (worker) worker.onerror = () => (workers.hasFailed = true);
+  }
+  return workers;
+}
+
+/** Workers for the next machine. */
+let prepared: Promise<Workers> | undefined;
+
+/** Loads the emulator ahead, while it is still being found out what is to be started: the next start is sooner then. */
+export function prepare(): void {
+  prepared ??= chooseBuild().then(makeWorkers);
+  // The start that takes them tells what went wrong.
+  prepared.catch(() => undefined);
+}
+
+async function takeWorkers(): Promise<Workers> {
+  const workers = await prepared;
+  prepared = undefined;
+  return workers && !workers.hasFailed ? workers : makeWorkers(await chooseBuild());
+}
+
+function connect(workers: Workers, boot: BootMessage, receive: Receive): Backend {
+  const { vcpu, io } = workers;
+  return io ? connectShared(vcpu, io, boot, receive) : connectUnshared(vcpu, boot, receive);
+}
+
+function connectShared(vcpu: Worker, io: Worker, boot: BootMessage, receive: Receive): Backend {
   const workers = [vcpu, io];
   const closing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   const gone = new AbortController();
@@ -187,8 +237,7 @@ function connectShared(boot: BootMessage, receive: Receive): Backend {
   };
 }
 
-function connectUnshared(boot: BootMessage, receive: Receive): Backend {
-  const worker = new Worker(new URL("./worker/vcpu-unshared.js", import.meta.url), { type: "module", name: "vcpu" });
+function connectUnshared(worker: Worker, boot: BootMessage, receive: Receive): Backend {
   listen(worker, receive);
   worker.postMessage(boot);
   return {

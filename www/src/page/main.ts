@@ -15,6 +15,7 @@ import {
   Machine,
   overlayBytes,
   type Phase,
+  prepare,
 } from "dinghy";
 
 import { DiskPanel } from "./disk.js";
@@ -96,6 +97,7 @@ addEventListener("pageshow", (event) => {
 });
 
 await isolate();
+prepare();
 await boot();
 
 async function boot(): Promise<void> {
@@ -185,8 +187,11 @@ async function start(): Promise<Machine> {
     }
   }
   const kept = { ...options, keep: !isScratch };
-  const isUnwritten = isScratch || (await overlayBytes(OVERLAY)) === 0;
-  const restores = mayRestore && isUnwritten && (await isThere(IMAGES.snapshot));
+  const [isUnwritten, hasSnapshot] = await Promise.all([
+    isScratch || overlayBytes(OVERLAY).then((bytes) => bytes === 0),
+    mayRestore && isThere(IMAGES.snapshot),
+  ]);
+  const restores = mayRestore && isUnwritten && hasSnapshot;
   if (restores) {
     try {
       const restored = await Machine.restore({ ...kept, snapshot: IMAGES.snapshot });

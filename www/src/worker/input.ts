@@ -5,7 +5,10 @@ import type { InputMessage } from "./protocol.js";
 
 /** Gives one message of the user to the machine. */
 export function deliver(
-  port: Pick<EnginePort, "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave" | "requestKeep">,
+  port: Pick<
+    EnginePort,
+    "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave" | "requestKeep"
+  >,
   message: Exclude<InputMessage, { type: "connect-guest" }>,
 ): void {
   switch (message.type) {

@@ -1,6 +1,6 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
-import type { ClockSource, EngineChoice } from "../engine.js";
+import type { ClockSource, EngineChoice, EngineShare } from "../engine.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
@@ -15,6 +15,7 @@ export interface BootMessage {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
+  shares: EngineShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
@@ -68,12 +69,7 @@ export type MachineMessage =
   | ErrorMessage;
 
 /** Stations of a start. */
-export type Milestone =
-  | "worker-started"
-  | "emulator-compiled"
-  | "files-opened"
-  | "snapshot-loaded"
-  | "machine-made";
+export type Milestone = "worker-started" | "emulator-compiled" | "files-opened" | "snapshot-loaded" | "machine-made";
 
 /** A failure. Before `booting` it ends the start, afterwards the machine, if `fatal`. */
 export interface ErrorMessage {

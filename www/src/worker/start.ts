@@ -28,7 +28,7 @@ export const THREAD_STACK_BYTES = 16 * 65536;
 /**
  * Loads the emulator and the images or the snapshot, all at once, and makes the machine.
  *
- * @param wasm address of the compiled emulator
+ * @param emulator the compiled emulator, from {@link compile}
  * @param requestChunk called when the guest needs a chunk of a disk
  * @param onNetworkWork called when the guest's network has something to do
  * @param onDecoding called when another worker can help to decode a snapshot; not called if it is not given
@@ -36,7 +36,7 @@ export const THREAD_STACK_BYTES = 16 * 65536;
  */
 export async function start(
   engine: Engine,
-  wasm: URL,
+  emulator: Promise<WebAssembly.Module>,
   boot: BootMessage,
   output: OutputBatch,
   post: Post,
@@ -49,7 +49,7 @@ export async function start(
   pass("worker-started");
   const progress = new DownloadProgress(post);
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
-  const emulator = compile(wasm).finally(() => pass("emulator-compiled"));
+  void emulator.then(() => pass("emulator-compiled")).catch(() => undefined);
   const opening = Promise.all([
     Promise.all(boot.disks.map(openImage)),
     Promise.all(
@@ -76,6 +76,7 @@ export async function start(
       overlay: overlays[disk],
       request: (index) => requestChunk(disk, index),
     })),
+    shares: boot.shares,
     network: engineNetwork(boot.network, onNetworkWork),
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
@@ -168,7 +169,19 @@ class DownloadProgress {
   }
 }
 
-async function compile(wasm: URL): Promise<WebAssembly.Module> {
+/**
+ * Begins to load the emulator, when a worker has: what goes wrong is told to whoever waits for the outcome.
+ *
+ * @param wasm its address
+ */
+export function compile(wasm: URL): Promise<WebAssembly.Module> {
+  const compiling = loadEmulator(wasm);
+  // A start may come later than the failure.
+  compiling.catch(() => undefined);
+  return compiling;
+}
+
+async function loadEmulator(wasm: URL): Promise<WebAssembly.Module> {
   const response = await fetch(wasm).catch((error: unknown) => {
     throw new DinghyError(
       `The emulator could not be downloaded from ${wasm.href} (${reason(error)}); check the connection and reload.`,

@@ -5,8 +5,9 @@ import { Keeping } from "./keeping.js";
 import type { BootMessage, IoMessage } from "./protocol.js";
 import { OutputBatch, type Post, runBlocking } from "./run-loop.js";
 import { browserScope } from "./scope.js";
-import { fatalError, start } from "./start.js";
+import { compile, fatalError, start } from "./start.js";
 
+const emulator = compile(wasm);
 const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
 
 browserScope.onmessage = (event: MessageEvent<BootMessage>) => {
@@ -20,14 +21,13 @@ async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
   const { module, machine, disks, keeper, boots } = await start(
     engine,
-    wasm,
+    emulator,
     boot,
     output,
     post,
     (disk, index) => toIo({ type: "chunk", disk, index }),
     () => toIo({ type: "network" }),
-    (shared, decoderHandle) =>
-      toIo({ type: "decode", module: shared, memory: engine.wasmMemory(), decoderHandle }),
+    (shared, decoderHandle) => toIo({ type: "decode", module: shared, memory: engine.wasmMemory(), decoderHandle }),
   );
   const memory = engine.wasmMemory();
   toIo({

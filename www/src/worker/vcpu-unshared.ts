@@ -11,8 +11,9 @@ import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
-import { fatalError, start } from "./start.js";
+import { compile, fatalError, start } from "./start.js";
 
+const emulator = compile(wasm);
 const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
 
 /** What arrived before the machine was there. */
@@ -34,7 +35,7 @@ async function run(boot: BootMessage): Promise<void> {
   await openCacheFile();
   const { machine, disks, keeper, boots } = await start(
     engine,
-    wasm,
+    emulator,
     boot,
     output,
     post,
