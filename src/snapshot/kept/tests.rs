@@ -126,3 +126,42 @@ fn what_another_version_kept_is_none() {
     }
     assert_eq!(restored(&TestFile::of(bytes)), None);
 }
+
+/// A file of four blocks more, whose index has right digests and says what it likes.
+fn hostile(pages: Vec<KeptPage>, index_at: u32, index_bytes: Option<u32>) -> TestFile {
+    let index = Index { pages, ..Index::default() };
+    let bytes = postcard::to_stdvec(&index).unwrap();
+    let header = Header {
+        generation: 2,
+        index: (index_at, index_bytes.unwrap_or(bytes.len() as u32)),
+        digest: Sha256::digest(&bytes).into(),
+    };
+    let mut file = vec![0; 6 * BLOCK_LENGTH];
+    file[..BLOCK_LENGTH].copy_from_slice(&header.encode());
+    file[2 * BLOCK_LENGTH..][..bytes.len()].copy_from_slice(&bytes);
+    TestFile::of(file)
+}
+
+#[test]
+fn hostile_files_give_an_error_or_nothing() {
+    let zeroes = PageDigest::of(&[0; BLOCK_LENGTH]);
+    let page = |page, block| KeptPage { page, block, digest: zeroes };
+    let outcome = |file: &TestFile| {
+        let mut kept = open(file);
+        kept.state().map(|_| kept.apply_pages(&memory(&[])))
+    };
+    assert_eq!(outcome(&hostile(vec![page(3, 4), page(9, 4)], 2, None)), Some(Ok(())));
+    // Pages outside RAM, blocks that there are not, headers in the place of pages, pages out of order.
+    assert!(matches!(outcome(&hostile(vec![page(u32::MAX, 4)], 2, None)), Some(Err(_))));
+    assert!(matches!(outcome(&hostile(vec![page(PAGES as u32, 4)], 2, None)), Some(Err(_))));
+    for pages in [vec![page(3, 6)], vec![page(3, u32::MAX)], vec![page(3, 1)], vec![page(9, 4), page(3, 4)]] {
+        assert_eq!(outcome(&hostile(pages, 2, None)), None);
+    }
+    for (at, bytes) in [(u32::MAX, None), (2, Some(u32::MAX)), (2, Some(0)), (0, None), (5, Some(4097))] {
+        assert_eq!(outcome(&hostile(vec![page(3, 4)], at, bytes)), None);
+    }
+    // And it can be used again.
+    let file = hostile(vec![page(3, 4)], 2, Some(0));
+    open(&file).keep(state(1), &at_step(1)).unwrap();
+    assert_eq!(restored(&file), Some((state(1), bytes_of(&at_step(1)))));
+}
