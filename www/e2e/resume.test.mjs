@@ -28,8 +28,8 @@ const markOf = (page, name) =>
 /** Waits until the machine is kept as it is now. */
 async function waitUntilKept(page) {
   const marks = () => page.evaluate(() => performance.getEntriesByName("dinghy:kept").length);
-  // A quiet guest is kept once more after all that it has done; then nothing changes.
-  for (let [before, quiet] = [-1, 0]; quiet < 3; await page.waitForTimeout(1_000)) {
+  // What the guest has done reaches its disk some seconds later, and it is kept once more; then nothing changes.
+  for (let [before, quiet] = [-1, 0]; quiet < 12; await page.waitForTimeout(1_000)) {
     const now = await marks();
     quiet = now > 0 && now === before ? quiet + 1 : 0;
     before = now;
