@@ -12,10 +12,9 @@ mod machine;
 mod net;
 mod options;
 mod port;
-mod share;
 
 pub use file::WebChunkCache;
-pub use machine::{WebKeeper, WebMachine, WebPageDecoder, WebRestorer};
+pub use machine::{WebKeeper, WebMachine, WebRestorer};
 pub use port::WebPort;
 
 use crate::storage::CHUNK_BYTES;

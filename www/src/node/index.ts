@@ -22,7 +22,6 @@ import {
   DEFAULT_MEMORY_MIB,
   DinghyError,
 } from "../options.js";
-import { engineShares } from "../shares.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
 import { lockOverlay } from "./overlay-lock.js";
@@ -48,10 +47,7 @@ export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" |
 }
 
 /** Options of `Machine.restore` in node. */
-export interface NodeRestoreOptions extends Pick<
-  NodeBootOptions,
-  "clock" | "engine" | "network" | "shares" | "size" | "onPhase"
-> {
+export interface NodeRestoreOptions extends Pick<NodeBootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
   /** A file's name, or what `machine.save()` gave, in node or in a browser. */
   snapshot: string | Uint8Array;
   /** The disks that the machine was booted with; what the guest wrote to an overlay since is in the snapshot. */
@@ -108,7 +104,7 @@ export class Machine extends AnyMachine {
 type Boot = Omit<NodeBoot, "io">;
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
-function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "size">): Boot {
+function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size">): Boot {
   const clock = options.clock ?? "real";
   const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
   return {
@@ -116,7 +112,6 @@ function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "n
     kernel: new Uint8Array(),
     initrd: undefined,
     disks: options.disks ?? [],
-    shares: engineShares(options.shares),
     commandLine: "",
     memoryMiB: 0,
     clock,

@@ -1,6 +1,6 @@
 /** The messages between node's main thread and the worker that runs the vCPU. */
 
-import type { ClockSource, EngineChoice, EngineShare } from "../engine.js";
+import type { ClockSource, EngineChoice } from "../engine.js";
 import type { PublishedPort, TerminalSize } from "../options.js";
 import type { Attachment, MachineMessage } from "../worker/protocol.js";
 
@@ -50,7 +50,6 @@ export interface NodeBoot {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: DiskFile[];
-  shares: EngineShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;

@@ -41,7 +41,6 @@ function run(boot: NodeBoot): void {
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,
-    shares: boot.shares,
     network:
       boot.network.to === "none"
         ? undefined

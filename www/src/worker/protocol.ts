@@ -1,6 +1,6 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
-import type { ClockSource, EngineChoice, EngineShare } from "../engine.js";
+import type { ClockSource, EngineChoice } from "../engine.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
@@ -15,7 +15,6 @@ export interface BootMessage {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
-  shares: EngineShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
@@ -119,8 +118,6 @@ export type IoMessage =
       boots: boolean;
       network: NetworkOptions;
     }
-  /** Helps to decode a snapshot, and then goes on to be attached. */
-  | { type: "decode"; module: WebAssembly.Module; memory: WebAssembly.Memory; decoderHandle: number }
   | { type: "chunk"; disk: number; index: number }
   /** The network has something to do. */
   | { type: "network" };
