@@ -10,6 +10,7 @@ import {
   type ErrorCode,
   type Exit,
   type ExitReason,
+  type Kept,
   type Phase,
   type PublishedPort,
   type Status,
@@ -50,6 +51,8 @@ export interface MachineEvents {
   phase: Phase;
   /** The registry in the emulator fetches, has changed, or has refused something. */
   registry: RegistryEvent;
+  /** The machine was kept, as the option `keep` asks. */
+  kept: Kept;
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -171,6 +174,11 @@ export class Machine {
     return saved;
   }
 
+  /** Keeps the machine now, if it was started with the option `keep`; the event `kept` tells when that is done. */
+  keep(): void {
+    this.#send({ type: "keep" });
+  }
+
   /** Presses the power button: the guest shuts down in order, if it listens. */
   powerButton(): void {
     this.#send({ type: "power" });
@@ -265,6 +273,9 @@ export class Machine {
       case "download":
         this.#enter({ name: "downloading", loadedBytes: message.loadedBytes, totalBytes: message.totalBytes });
         break;
+      case "milestone":
+        this.#enter({ name: "milestone", milestone: message.name, at: message.at });
+        break;
       case "booting":
         this.#settleStart?.resolve();
         this.#settleStart = undefined;
@@ -291,6 +302,11 @@ export class Machine {
       case "saved":
         this.#endSaving(message.failure);
         break;
+      case "kept": {
+        const { pages, fileBytes, tookMs } = message;
+        this.#events.emit("kept", { pages, fileBytes, tookMs });
+        break;
+      }
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;

@@ -23,6 +23,42 @@ export async function imageFolder(): Promise<FileSystemDirectoryHandle> {
   return (await privateFolder()).getDirectoryHandle("images", { create: true });
 }
 
+/** The file of the machine that is kept beside the overlay `name`.
+ * @throws DOMException `NotFoundError` if there is none and `create` is false */
+export async function keptFile(name: string, create: boolean): Promise<FileSystemFileHandle> {
+  const folder = await (await privateFolder()).getDirectoryHandle("machines", { create: true });
+  return folder.getFileHandle(`${name}.machine`, { create });
+}
+
+/**
+ * Forgets the machine that is kept beside the overlay `name`: the next one boots from the disk.
+ *
+ * @throws DinghyError if a machine uses it
+ */
+export function forgetKept(name: string): Promise<void> {
+  return alone(name, () => removeKept(name));
+}
+
+async function removeKept(name: string): Promise<void> {
+  const folder = await (await privateFolder()).getDirectoryHandle("machines", { create: true });
+  await folder.removeEntry(`${name}.machine`).catch(unlessMissing);
+}
+
+function unlessMissing(error: unknown): void {
+  if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
+}
+
+/** Whether a machine may be kept beside the overlay `name`. */
+export async function isMachineKept(name: string): Promise<boolean> {
+  try {
+    const file = await (await keptFile(checkOverlayName(name), false)).getFile();
+    return file.size > 0;
+  } catch (error) {
+    if (error instanceof DOMException) return false;
+    throw error;
+  }
+}
+
 /** The name of the lock that a machine holds on its overlay. */
 export function overlayLock(name: string): string {
   return `dinghy:overlay:${name}`;
@@ -73,6 +109,7 @@ export function importOverlay(name: string, contents: Blob): Promise<void> {
     if (!start.includes(MAGIC)) {
       throw new DinghyError("This file is no exported disk; choose one that was exported here.");
     }
+    await removeKept(name);
     const writable = await (await overlayFile(name, true)).createWritable();
     await contents.stream().pipeTo(writable);
   });
@@ -86,9 +123,8 @@ export function importOverlay(name: string, contents: Blob): Promise<void> {
 export function resetOverlay(name: string): Promise<void> {
   return alone(name, async () => {
     const folder = await (await privateFolder()).getDirectoryHandle("overlays", { create: true });
-    await folder.removeEntry(`${name}.overlay`);
-  }).catch((error: unknown) => {
-    if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
+    await removeKept(name);
+    await folder.removeEntry(`${name}.overlay`).catch(unlessMissing);
   });
 }
 

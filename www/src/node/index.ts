@@ -38,7 +38,7 @@ export type { Connection } from "../network/channel.js";
 export type { DiskFile, NodeNetwork } from "./protocol.js";
 
 /** Options of `Machine.boot` in node. */
-export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network"> {
+export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network" | "keep"> {
   /** The kernel, a file's name or its contents: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
   kernel: string | Uint8Array;
   /** An initial RAM file system, a file's name or its contents. */
