@@ -88,9 +88,10 @@ for curve in prime256v1 secp384r1 secp521r1 brainpoolP256r1 sect283k1; do
     say "$curve" "$(openssl dgst -sha256 -verify ec.pub -signature signature data)"
 done
 say prime "$(openssl prime -hex FFFFFFFFFFFFFFFFC90FDAA22168C234C4C6628B80DC1CD129024E088A67CC74020BBEA63B139B22514A08798E3404DDEF9519B3CD3A431B302B0A6DF25F14374FE1356D6D51C245E485B576625E7EC6F44C42E9A637ED6B0BFF5CB6F406B7EDEE386BFB5A899FA5AE9F24117C4B1FE649286651ECE65381FFFFFFFFFFFFFFFF | tail -c 10)"
-# All of its own loops; the figures are the processor's, that it comes to its end is what counts.
+# All of its own loops; the figures are the processor's, that it comes to its end is what counts. It leaves out keys that
+# are longer than those of which it signs one in a loop's time.
 if openssl speed -seconds "${SECONDS_EACH:-1}" -bytes 1024 >speed 2>speed.log; then
-    say speed "ended, $(grep -c '^[a-z].*[0-9]' speed) lines"
+    say speed ended
 else
     say speed "failed: $(tail -n 1 speed.log)"
 fi
