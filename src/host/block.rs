@@ -1,5 +1,6 @@
 //! Block storage, as a disk device sees it.
 
+use serde::{Deserialize, Serialize};
 use std::task::Poll;
 
 /// The outcome of a block operation: done (well or badly), or begun and to be asked again.
@@ -40,6 +41,12 @@ pub trait BlockSource: Send {
         false
     }
 
+    /// Where the durable contents stand, if what is written is kept beyond the machine's end. As long as nothing
+    /// becomes durable, the mark stays; over the same image, what has the same mark holds the same.
+    fn mark(&self) -> Option<DiskMark> {
+        None
+    }
+
     /// Shows `visitor` what was written over contents that stay as they are, for a snapshot: writing it over
     /// the same contents makes the same disk. A store whose writes reach its contents shows none: it must be
     /// kept beside the snapshot. No byte is shown twice.
@@ -51,6 +58,10 @@ pub trait BlockSource: Send {
         Ok(())
     }
 }
+
+/// Tells one durable state of a kept disk from all others that it has had or will have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskMark(pub [u64; 3]);
 
 /// A part of a disk that was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +103,10 @@ impl<Source: BlockSource + ?Sized> BlockSource for Box<Source> {
 
     fn has_changes(&self) -> bool {
         (**self).has_changes()
+    }
+
+    fn mark(&self) -> Option<DiskMark> {
+        (**self).mark()
     }
 
     fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {

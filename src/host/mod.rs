@@ -10,7 +10,7 @@ mod entropy;
 mod file;
 mod net;
 
-pub use block::{BlockError, BlockSource, DiskChange, Progress};
+pub use block::{BlockError, BlockSource, DiskChange, DiskMark, Progress};
 pub use clock::{Clock, InstructionClock, WallTime};
 pub use code::{CodeError, CodeHost, CodeInstance, HelperFunction};
 pub use entropy::RepeatableEntropy;

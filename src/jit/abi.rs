@@ -84,7 +84,7 @@ impl Slots {
         let interpret = host.helper(HelperFunction::Interpret(interpret));
         let await_return = host.grow(1)?;
         let body = emit::await_return(interpret);
-        let module = module::encode([&*body].into_iter(), types::AWAIT, host.has_shared_memory());
+        let module = module::encode([(&*body, "")].into_iter(), types::AWAIT, host.has_shared_memory());
         host.install(&module, await_return)?;
         Ok(Self {
             call: host.helper(HelperFunction::Call(call)),

@@ -21,6 +21,8 @@ pub struct EngineOptions {
     pub patience: u64,
     /// Bytes of functions that are kept. The host's compilers make some five times as much of them.
     pub most_bytes: u64,
+    /// Whether functions carry names that tell a profiler what guest code they are.
+    pub has_names: bool,
 }
 
 /// [`EngineOptions::most_bytes`] of machines: Docker's start and two `docker run` come to 9 MiB.
@@ -30,9 +32,11 @@ impl EngineOptions {
     /// For speed. The yardstick's shell programs, cold and warm: with 300, 1,000, 3,000 executions 16.8 s, 14.7 s, 16.2 s.
     /// Docker's start and two `docker run` in node, where hardly anything runs often: 17.9 s with 1,000, 17.1 s with 3,000. With batches of 64 after 2 million instructions at the
     /// latest, installing modules took 5.3 % of that time; of 128 after 10 million, 2.3 %.
-    pub const AUTO: Self = Self { threshold: 2_000, batch: 128, patience: 4_000_000, most_bytes: MOST_BYTES };
+    pub const AUTO: Self =
+        Self { threshold: 2_000, batch: 128, patience: 4_000_000, most_bytes: MOST_BYTES, has_names: false };
     /// Everything is compiled when it is first seen: for tests.
-    pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0, most_bytes: MOST_BYTES };
+    pub const AT_FIRST_SIGHT: Self =
+        Self { threshold: 0, batch: 1, patience: 0, most_bytes: MOST_BYTES, has_names: false };
 }
 
 /// What the engine has done.
@@ -70,6 +74,14 @@ pub struct EngineStatistics {
     pub exits_by_exception: u64,
     /// Ways out to the interpreter for an access that the TLB does not serve.
     pub exits_to_resume: u64,
+}
+
+/// A region that is emitted, but in no module so far.
+struct Emitted {
+    key: BlockStart,
+    blocks: Box<[BlockStart]>,
+    function: Function,
+    name: String,
 }
 
 struct InstalledModule {
@@ -161,7 +173,7 @@ impl Engine {
                 }
             }
         }
-        let mut emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)> = Vec::new();
+        let mut emitted: Vec<Emitted> = Vec::new();
         let mut covered: HashSet<BlockStart> = HashSet::new();
         for key in std::mem::take(&mut self.queue) {
             let cache = vcpu.code_cache();
@@ -178,9 +190,13 @@ impl Engine {
             let function = emit::function(&region, &self.slots);
             let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();
             covered.extend(blocks.iter().copied());
-            let counts = region.nodes.iter().map(|node| node.block.instruction_count());
-            self.statistics.instructions_compiled += counts.sum::<u64>();
-            emitted.push((key, blocks, function));
+            let instructions: u64 = region.nodes.iter().map(|node| node.block.instruction_count()).sum();
+            self.statistics.instructions_compiled += instructions;
+            let name = match self.options.has_names {
+                true => name(cache.jumps.address_of(block), block, instructions, function.body.len()),
+                false => String::new(),
+            };
+            emitted.push(Emitted { key, blocks, function, name });
         }
         if !emitted.is_empty() {
             self.install(vcpu, emitted);
@@ -190,9 +206,9 @@ impl Engine {
         self.statistics.compile_seconds += self.host.seconds() - begun;
     }
 
-    fn install(&mut self, vcpu: &mut Vcpu, emitted: Vec<(BlockStart, Box<[BlockStart]>, Function)>) {
+    fn install(&mut self, vcpu: &mut Vcpu, emitted: Vec<Emitted>) {
         let mut installed = Vec::with_capacity(emitted.len());
-        for (key, blocks, function) in emitted {
+        for Emitted { key, blocks, function, name } in emitted {
             if let Some(block) = vcpu.code_cache().get(key.address, key.mode_bits) {
                 block.compiled.needs.set(function.needs);
             }
@@ -200,7 +216,7 @@ impl Engine {
             self.statistics.bytes += body.len() as u64;
             let (sites, body) = (sites.into(), body.into());
             let seen_at = vcpu.instructions;
-            installed.push(Installed { blocks, sites, module: 0, body, number_at, seen_at });
+            installed.push(Installed { blocks, sites, module: 0, body, number_at, seen_at, name });
         }
         self.statistics.regions_compiled += installed.len() as u64;
         if let Some(regions) = self.pack(vcpu, installed, 0) {
@@ -226,8 +242,8 @@ impl Engine {
                 place.copy_from_slice(&bytes);
             }
         }
-        let bodies = regions.iter().map(|region| &*region.body);
-        let bytes = module::encode(bodies, types::REGION, self.host.has_shared_memory());
+        let functions = regions.iter().map(|region| (&*region.body, &*region.name));
+        let bytes = module::encode(functions, types::REGION, self.host.has_shared_memory());
         let instance = match self.host.install(&bytes, first_slot) {
             Ok(instance) => instance,
             Err(error) => {
@@ -416,6 +432,12 @@ impl Engine {
             self.remove_module(region.module);
         }
     }
+}
+
+/// What `--profile` reads: where the region's entry lies in the guest, its instructions, and its bytes of wasm.
+fn name(address: Option<u64>, block: &Block, instructions: u64, bytes: usize) -> String {
+    let (space, address) = address.map_or(("physical", block.start.0), |address| ("linear", address));
+    format!("guest {space} {address:#x} {instructions} {bytes}")
 }
 
 fn start_of(block: &Block) -> BlockStart {

@@ -22,6 +22,8 @@ pub struct Installed {
     pub number_at: usize,
     /// Instructions that were retired when it was last entered or left by the run loop or on its way.
     pub seen_at: u64,
+    /// Its function's name in the module; empty for none.
+    pub name: String,
 }
 
 /// How often a way out to unseen code is taken until the region is compiled again with that code in it: each time

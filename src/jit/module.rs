@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use wasm_encoder::{
     CodeSection, ConstExpr, ElementSection, Elements, EntityType, FunctionSection, GlobalType, ImportSection,
-    MemoryType, Module, RefType, TableType, TypeSection, ValType,
+    MemoryType, Module, NameMap, NameSection, RefType, TableType, TypeSection, ValType,
 };
 
-/// The module with functions of these bodies, in their order, all of one of the [`types`]. It enters them into the table at the place that
-/// the global `s` tells.
+/// The module with functions of these bodies and names, empty for none, in their order, all of one of the
+/// [`types`](super::emit::types). It enters them into the table at the place that the global `s` tells.
 pub fn encode<'a>(
-    bodies: impl ExactSizeIterator<Item = &'a [u8]>,
+    bodies: impl ExactSizeIterator<Item = (&'a [u8], &'a str)>,
     kind: u32,
     has_shared_memory: bool,
 ) -> Vec<u8> {
@@ -42,14 +42,23 @@ pub fn encode<'a>(
     imports.import("e", "s", EntityType::Global(GlobalType { val_type: I32, mutable: false, shared: false }));
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
-    for body in bodies {
+    let mut names = NameMap::new();
+    for (number, (body, name)) in (0..).zip(bodies) {
         functions.function(kind);
         code.raw(body);
+        if !name.is_empty() {
+            names.append(number, name);
+        }
     }
     let mut elements = ElementSection::new();
     let numbers: Vec<u32> = (0..count).collect();
     elements.active(None, &ConstExpr::global_get(0), Elements::Functions(Cow::Owned(numbers)));
     let mut module = Module::new();
     module.section(&signatures).section(&imports).section(&functions).section(&elements).section(&code);
+    if !names.is_empty() {
+        let mut section = NameSection::new();
+        section.functions(&names);
+        module.section(&section);
+    }
     module.finish()
 }

@@ -13,6 +13,7 @@ pub(super) struct Inbox {
     pub has_storage_progressed: bool,
     pub has_network_progressed: bool,
     pub is_save_requested: bool,
+    pub is_keep_requested: bool,
 }
 
 /// Sends input to a machine and wakes it.
@@ -69,6 +70,11 @@ impl MachineHandle {
     /// Asks whoever runs the machine to save it: [`Machine::run`](super::Machine::run) returns for that.
     pub fn request_save(&self) {
         self.send(|inbox| inbox.is_save_requested = true);
+    }
+
+    /// Asks whoever runs the machine to [keep](super::Machine::keep) it, if it keeps it at all.
+    pub fn request_keep(&self) {
+        self.send(|inbox| inbox.is_keep_requested = true);
     }
 
     /// Becomes nonzero when the run loop must look. What a host sleeps on while the machine is idle.

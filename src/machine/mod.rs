@@ -3,6 +3,7 @@
 mod bus;
 mod entry;
 mod handle;
+mod keeping;
 mod panic_watch;
 mod platform;
 mod saving;
@@ -105,6 +106,8 @@ pub enum RunOutcome {
     },
     /// Somebody has asked by [`MachineHandle::request_save`] for the machine to be [saved](Machine::save).
     SaveRequested,
+    /// Someone asked for the machine to be kept ([`MachineHandle::request_keep`]); it can go on running.
+    KeepRequested,
     /// The guest has switched the machine off.
     PoweredOff,
     /// The guest asks for a restart: build a new machine.
@@ -238,11 +241,15 @@ impl Machine {
             let attention = self.handle.attention.swap(0, Ordering::SeqCst);
             if attention != 0 || self.platform.has_backlog() {
                 let inbox = std::mem::take(&mut *self.handle.lock());
-                let is_save_requested = inbox.is_save_requested;
+                let (is_save_requested, is_keep_requested) =
+                    (inbox.is_save_requested, inbox.is_keep_requested);
                 self.platform.deliver(inbox);
                 self.look_at = 0;
                 if is_save_requested {
                     return RunOutcome::SaveRequested;
+                }
+                if is_keep_requested {
+                    return RunOutcome::KeepRequested;
                 }
             }
             if let Some(outcome) = self.power_outcome() {

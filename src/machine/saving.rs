@@ -43,22 +43,7 @@ impl Machine {
         &mut self,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
-        let devices = self.platform.state()?;
-        if self.time.is_counted() {
-            self.vcpu.forget_history();
-        }
-        let state = MachineState {
-            vcpu: self.vcpu.state(),
-            look_at: self.look_at,
-            has_attention: self.handle.attention.load(Ordering::SeqCst) != 0,
-            entropy_positions: [
-                lock(&self.entropy).position(),
-                lock(&self.platform.rng).device_mut().source_mut().position(),
-            ],
-            shown: self.tails.each_ref().map(ConsoleTail::bytes),
-            is_listening: self.history.is_listening(),
-            devices,
-        };
+        let state = self.state()?;
         let mut writer = SectionWriter::new(sink)?;
         writer.write_value(SectionKind::Configuration, &self.configuration())?;
         writer.write_value(SectionKind::State, &state)?;
@@ -69,7 +54,27 @@ impl Machine {
         writer.finish()
     }
 
-    fn configuration(&self) -> Configuration {
+    /// Processor and devices, to be saved.
+    pub(super) fn state(&mut self) -> Result<MachineState, SnapshotError> {
+        let devices = self.platform.state()?;
+        if self.time.is_counted() {
+            self.vcpu.forget_history();
+        }
+        Ok(MachineState {
+            vcpu: self.vcpu.state(),
+            look_at: self.look_at,
+            has_attention: self.handle.attention.load(Ordering::SeqCst) != 0,
+            entropy_positions: [
+                lock(&self.entropy).position(),
+                lock(&self.platform.rng).device_mut().source_mut().position(),
+            ],
+            shown: self.tails.each_ref().map(ConsoleTail::bytes),
+            is_listening: self.history.is_listening(),
+            devices,
+        })
+    }
+
+    pub(super) fn configuration(&self) -> Configuration {
         let disks = self.platform.disks.iter().map(|disk| {
             let disk = lock(disk);
             let source = disk.device().source();
@@ -88,7 +93,11 @@ impl Machine {
     }
 
     /// Puts the saved state into a machine whose RAM and disks are as they were saved.
-    fn resume(&mut self, state: MachineState, console_size: (u16, u16)) -> Result<(), MachineError> {
+    pub(super) fn resume(
+        &mut self,
+        state: MachineState,
+        console_size: (u16, u16),
+    ) -> Result<(), MachineError> {
         self.vcpu.restore(&state.vcpu);
         self.look_at = state.look_at;
         let has_waiting = self.platform.restore(state.devices)?;
@@ -229,12 +238,8 @@ impl Stage {
     }
 
     fn assemble(config: MachineConfig, section: &Section) -> Result<Self, MachineError> {
-        let saved: Configuration = section.decode()?;
-        let time = MachineTime::go_on(config.clock.clone(), saved.now_ns, saved.instructions);
         let console_size = config.console_size;
-        let config = MachineConfig { memory_bytes: saved.memory_bytes, cpu_model: saved.cpu_model, ..config };
-        let machine = Machine::assemble(config, time)?;
-        saved.check(&machine.configuration())?;
+        let machine = Machine::like(&section.decode()?, config)?;
         if machine.platform.disks.iter().any(|disk| lock(disk).device().source().has_changes()) {
             let sentence =
                 "its disk was written to since; boot from the disk as it is, or give it an empty overlay";
@@ -245,6 +250,15 @@ impl Stage {
 }
 
 impl Machine {
+    /// A machine that is made of the same as the saved one, its RAM zero.
+    pub(super) fn like(saved: &Configuration, config: MachineConfig) -> Result<Self, MachineError> {
+        let time = MachineTime::go_on(config.clock.clone(), saved.now_ns, saved.instructions);
+        let config = MachineConfig { memory_bytes: saved.memory_bytes, cpu_model: saved.cpu_model, ..config };
+        let machine = Self::assemble(config, time)?;
+        saved.check(&machine.configuration())?;
+        Ok(machine)
+    }
+
     /// Writes what was written to a disk again.
     fn apply_changes(&self, section: &Section) -> Result<(), SnapshotError> {
         let changes: Changes = section.decode()?;

@@ -136,6 +136,7 @@ fn own_address(name: &str) -> OwnName {
     match name {
         "gateway" | "gateway.dinghy.internal" => OwnName::Address(subnet::GATEWAY),
         "host.dinghy.internal" | "host.docker.internal" => OwnName::Address(subnet::HOST),
+        "registry.dinghy.internal" => OwnName::Address(subnet::SERVICES),
         "dinghy.internal" => OwnName::Unknown,
         _ if name.ends_with(".dinghy.internal") => OwnName::Unknown,
         _ => OwnName::Foreign,

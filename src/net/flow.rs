@@ -62,6 +62,11 @@ pub trait FlowBackend: Send {
     /// Begins a flow. [`FlowEvent::Opened`] or [`FlowEvent::Failed`] follows.
     fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4);
 
+    /// Whether the backend answers TCP connections to [`subnet::SERVICES`](super::subnet::SERVICES) by itself.
+    fn has_services(&self) -> bool {
+        false
+    }
+
     /// Takes bytes of a stream and returns how many: fewer than all mean that
     /// [`FlowEvent::Writable`] follows. Takes a datagram whole, or loses it.
     ///

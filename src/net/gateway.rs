@@ -70,9 +70,10 @@ impl Gateway {
                 let flow = FlowId(self.next_flow);
                 let mut around =
                     Surroundings { link: &mut self.link, flows: self.flows.as_mut(), now_ns: self.now_ns };
-                let resolver = self.resolver.as_ref();
+                let (resolver, has_services) = (self.resolver.as_ref(), around.flows.has_services());
                 let destination = |to: SocketAddrV4| match (*to.ip(), to.port()) {
                     (subnet::GATEWAY, dns::PORT) => resolver.stream_server(),
+                    (subnet::SERVICES, _) if has_services => Some(to),
                     _ => outside(to),
                 };
                 if self.tcp.receive(packet, flow, destination, &mut around) {

@@ -11,6 +11,7 @@
 
 use super::flow::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, QueryId, Transport};
 use super::policy::Policy;
+use super::subnet;
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddrV4;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -192,14 +193,19 @@ impl HandedFlows {
 
 impl FlowBackend for HandedFlows {
     fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
-        let is_name_server = transport == Transport::Tcp && self.name_server == Some(destination);
-        if !is_name_server && !self.policy.permits(destination) {
+        let is_ours = *destination.ip() == subnet::SERVICES || self.name_server == Some(destination);
+        let is_permitted = is_ours && transport == Transport::Tcp || self.policy.permits(destination);
+        if !is_permitted {
             log::info!("the policy does not let the guest connect to {destination}");
             lock(&self.shared).events.push_back(FlowEvent::Failed(flow, FlowError::Forbidden));
             return;
         }
         lock(&self.shared).flows.insert(flow, Flow::new(transport, false));
         self.command(Command::Open { flow, transport, destination });
+    }
+
+    fn has_services(&self) -> bool {
+        true
     }
 
     fn send(&mut self, flow: FlowId, data: &[u8]) -> Result<usize, FlowError> {

@@ -19,7 +19,7 @@ pub fn answer(packet: &Packet<'_>) -> Option<Vec<u8>> {
     else {
         return None;
     };
-    let is_ours = packet.destination == subnet::GATEWAY || packet.destination == subnet::HOST;
+    let is_ours = subnet::is_ours(packet.destination);
     if !is_ours {
         return unreachable(packet.bytes, Icmpv4DstUnreachable::NetProhibited);
     }

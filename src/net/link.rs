@@ -136,8 +136,7 @@ impl Link {
         if subnet::is_guest(asker_address) {
             self.learn(asker_address, asker);
         }
-        let is_ours = wanted == subnet::GATEWAY || wanted == subnet::HOST;
-        if operation == ArpOperation::Request && is_ours {
+        if operation == ArpOperation::Request && subnet::is_ours(wanted) {
             self.send_arp(ArpOperation::Reply, wanted, asker, asker_address);
         }
     }

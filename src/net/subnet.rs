@@ -15,6 +15,9 @@ pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 86, 0, 1);
 /// allows the same port of 127.0.0.1.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(10, 86, 0, 254);
 
+/// What the emulator serves by itself, such as the registry of images: never an address outside.
+pub const SERVICES: Ipv4Addr = Ipv4Addr::new(10, 86, 0, 253);
+
 /// The gateway's and the host's hardware address: locally administered, unicast.
 pub const GATEWAY_HARDWARE: [u8; 6] = [0x52, 0x86, 0x64, 0, 0, 1];
 
@@ -34,7 +37,12 @@ pub const fn address(last: u8) -> Ipv4Addr {
 pub fn is_guest(address: Ipv4Addr) -> bool {
     let [a, b, c, last] = address.octets();
     let [d, e, f, _] = GATEWAY.octets();
-    [a, b, c] == [d, e, f] && last != 0 && last != 255 && address != GATEWAY && address != HOST
+    [a, b, c] == [d, e, f] && last != 0 && last != 255 && !is_ours(address)
+}
+
+/// Whether the gateway answers for `address`.
+pub fn is_ours(address: Ipv4Addr) -> bool {
+    [GATEWAY, HOST, SERVICES].contains(&address)
 }
 
 /// Whether `address` lies in this network.

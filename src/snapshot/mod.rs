@@ -14,11 +14,13 @@
 //! (`ruzstd`, in Rust). The encoder of that crate knows the fastest level only; a
 //! snapshot that is shipped is compressed again by `cargo xtask snapshot`.
 
+mod kept;
 mod pages;
 mod section;
 #[cfg(test)]
 mod tests;
 
+pub use kept::{KeptFile, KeptState};
 pub use pages::{apply_pages, write_pages};
 pub use section::{Section, SectionKind, SectionReader, SectionWriter};
 
@@ -64,6 +66,15 @@ pub enum SnapshotError {
     /// The machine cannot be saved just now.
     #[error("the machine cannot be saved now: {0}")]
     NotNow(String),
+    /// No machine was kept, or not by this version.
+    #[error("no running machine is kept here; boot it")]
+    NothingKept,
+    /// A disk holds what the saved memory does not know of.
+    #[error("the kept machine's disk was written to since; boot from the disk as it is")]
+    MovedOn,
+    /// The host could not give the bytes.
+    #[error("the kept machine cannot be read: {0}")]
+    Unreadable(String),
     /// The host could not take the bytes.
     #[error("the snapshot cannot be written: {0}")]
     Output(String),

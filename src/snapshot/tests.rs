@@ -115,3 +115,14 @@ fn other_files_and_other_versions_are_told_apart() {
     newer[8] += 1;
     assert_eq!(read(&newer, 1000).err(), Some(SnapshotError::Version { found: VERSION + 1 }));
 }
+
+#[test]
+fn a_page_is_zero_if_all_its_bytes_are() {
+    let mut page = [0; PAGE_SIZE as usize];
+    assert!(pages::is_zero(&page));
+    for at in [0, 7, 511, 512, 4095] {
+        page[at] = 1;
+        assert!(!pages::is_zero(&page), "byte {at}");
+        page[at] = 0;
+    }
+}

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 /// Which units of a file are free: runs, of which no two touch.
 #[derive(Default)]
-pub(super) struct FreeRuns(BTreeMap<u64, u64>);
+pub(crate) struct FreeRuns(BTreeMap<u64, u64>);
 
 impl FreeRuns {
     /// Notes that the units of a run are free. Returns the whole run that they are part of now, as its
     /// start and its units.
-    pub(super) fn add(&mut self, mut start: u64, mut units: u64) -> (u64, u64) {
+    pub(crate) fn add(&mut self, mut start: u64, mut units: u64) -> (u64, u64) {
         if let Some(after) = self.0.remove(&(start + units)) {
             units += after;
         }
@@ -24,17 +24,17 @@ impl FreeRuns {
     }
 
     /// The first run of at least `units`, as its start and its units.
-    pub(super) fn first_of(&self, units: u64) -> Option<(u64, u64)> {
+    pub(crate) fn first_of(&self, units: u64) -> Option<(u64, u64)> {
         self.0.iter().find(|(_, found)| **found >= units).map(|(start, found)| (*start, *found))
     }
 
     /// The longest run.
-    pub(super) fn longest(&self) -> Option<(u64, u64)> {
+    pub(crate) fn longest(&self) -> Option<(u64, u64)> {
         self.0.iter().max_by_key(|(_, units)| **units).map(|(start, units)| (*start, *units))
     }
 
     /// Takes the first `units` of the run at `start` out.
-    pub(super) fn take(&mut self, start: u64, units: u64) {
+    pub(crate) fn take(&mut self, start: u64, units: u64) {
         if let Some(found) = self.0.remove(&start)
             && found > units
         {
@@ -43,7 +43,7 @@ impl FreeRuns {
     }
 
     /// Takes out the whole run that ends at `end`, and returns its start.
-    pub(super) fn take_ending_at(&mut self, end: u64) -> Option<u64> {
+    pub(crate) fn take_ending_at(&mut self, end: u64) -> Option<u64> {
         let (start, units) = self.0.range(..end).next_back().map(|(start, units)| (*start, *units))?;
         (start + units == end).then(|| {
             self.0.remove(&start);

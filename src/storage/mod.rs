@@ -6,12 +6,12 @@
 
 mod chunks;
 mod copy_on_write;
-mod free_runs;
+pub(crate) mod free_runs;
 mod grains;
 mod memory_disk;
 mod overlay;
 #[cfg(test)]
-mod test_file;
+pub(crate) mod test_file;
 pub mod tree;
 
 pub use chunks::{

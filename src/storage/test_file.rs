@@ -22,10 +22,10 @@ struct Contents {
 
 /// A file in memory. Clones are the same file.
 #[derive(Clone, Default)]
-pub(super) struct TestFile(Arc<Mutex<Contents>>);
+pub(crate) struct TestFile(Arc<Mutex<Contents>>);
 
 impl TestFile {
-    pub(super) fn of(bytes: Vec<u8>) -> Self {
+    pub(crate) fn of(bytes: Vec<u8>) -> Self {
         let contents = Contents { flushed: bytes.clone(), now: bytes, ..Contents::default() };
         Self(Arc::new(Mutex::new(contents)))
     }
@@ -34,29 +34,29 @@ impl TestFile {
         self.0.lock().unwrap()
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         self.lock().now.clone()
     }
 
     /// Changes a bit of byte `at`, if there is such a byte.
-    pub(super) fn damage(&self, at: usize) {
+    pub(crate) fn damage(&self, at: usize) {
         if let Some(byte) = self.lock().now.get_mut(at) {
             *byte ^= 0x10;
         }
     }
 
     /// Lets the file grow to `bytes` and no further.
-    pub(super) fn set_room(&self, bytes: u64) {
+    pub(crate) fn set_room(&self, bytes: u64) {
         self.lock().room = Some(bytes);
     }
 
-    pub(super) fn set_flush_fails(&self, fails: bool) {
+    pub(crate) fn set_flush_fails(&self, fails: bool) {
         self.lock().flush_fails = fails;
     }
 
     /// What a crash may leave: of the changes since the last flush, those that `choose` keeps, the
     /// last of them cut short after as many bytes as it says. `choose` gets the change's number.
-    pub(super) fn after_crash(&self, mut choose: impl FnMut(usize) -> Option<usize>) -> Self {
+    pub(crate) fn after_crash(&self, mut choose: impl FnMut(usize) -> Option<usize>) -> Self {
         let contents = self.lock();
         let mut left = contents.flushed.clone();
         for (number, change) in contents.changes.iter().enumerate() {

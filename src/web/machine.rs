@@ -2,28 +2,32 @@
 
 use super::code::WorkerCode;
 use super::disk;
+use super::file::FunctionFile;
 use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
 use super::net;
-use super::options::EngineOptions;
+use super::options::{EngineFile, EngineOptions};
 use super::port::PortState;
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::jit;
 use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome};
 use crate::net::handover::FlowCarrier;
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{KeptFile, SnapshotError};
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Function, Object, Reflect, Uint8Array};
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
 
 /// When to compile, by the name of an engine.
-fn when_to_compile(engine: Option<&str>) -> Result<Option<jit::EngineOptions>, Error> {
-    match engine {
-        Some("interp") => Ok(None),
-        Some("jit") => Ok(Some(jit::EngineOptions::AT_FIRST_SIGHT)),
-        Some("auto") | None => Ok(Some(jit::EngineOptions::AUTO)),
-        Some(name) => Err(Error::new(&format!("there is no engine \"{name}\": use auto, interp or jit"))),
-    }
+fn when_to_compile(engine: Option<&str>, has_names: bool) -> Result<Option<jit::EngineOptions>, Error> {
+    let options = match engine {
+        Some("interp") => return Ok(None),
+        Some("jit") => jit::EngineOptions::AT_FIRST_SIGHT,
+        Some("auto") | None => jit::EngineOptions::AUTO,
+        Some(name) => {
+            return Err(Error::new(&format!("there is no engine \"{name}\": use auto, interp or jit")));
+        }
+    };
+    Ok(Some(jit::EngineOptions { has_names, ..options }))
 }
 
 /// `EngineMachine` of the package's `engine.ts`.
@@ -59,6 +63,25 @@ impl WebMachine {
         saved.map_err(|error| Error::new(&error.to_string()))
     }
 
+    /// Makes the keeper's file hold the machine as it is now; how many pages of RAM were written, or nothing if it
+    /// cannot be kept just now.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence.
+    pub fn keep(&mut self, keeper: &mut WebKeeper) -> Result<Option<f64>, Error> {
+        match self.machine.keep(&mut keeper.0) {
+            Ok(pages) => Ok(Some(pages as f64)),
+            Err(SnapshotError::NotNow(_)) => Ok(None),
+            Err(error) => Err(Error::new(&error.to_string())),
+        }
+    }
+
+    /// Whether a disk has moved on since the keeper's file was written.
+    #[wasm_bindgen(js_name = hasMovedOnFrom)]
+    pub fn has_moved_on_from(&self, keeper: &WebKeeper) -> bool {
+        self.machine.has_moved_on_from(&keeper.0)
+    }
+
     /// Runs `limit` more instructions at most; says why it returned.
     pub fn run(&mut self, limit: f64) -> String {
         self.last_outcome = self.machine.run(limit as u64);
@@ -66,6 +89,7 @@ impl WebMachine {
             RunOutcome::LimitReached => "limit",
             RunOutcome::Idle { .. } => "idle",
             RunOutcome::SaveRequested => "save",
+            RunOutcome::KeepRequested => "keep",
             RunOutcome::PoweredOff => "powered-off",
             RunOutcome::Restarted => "restarted",
             RunOutcome::Exited(_) => "exited",
@@ -200,7 +224,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         console_output: Box::new(FunctionOutput::new(options.on_console_output())),
         console_size: (options.columns(), options.rows()),
         disks,
-        code: when_to_compile(options.engine().as_deref())?
+        code: when_to_compile(options.engine().as_deref(), options.has_names().unwrap_or_default())?
             .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
         network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
         shares: Vec::new(),
@@ -216,6 +240,46 @@ fn model(name: Option<&str>) -> Result<CpuModel, Error> {
         Some("v3") => Ok(CpuModel::V3),
         Some("max") => Ok(CpuModel::Max),
         Some(name) => Err(Error::new(&format!("there is no processor \"{name}\""))),
+    }
+}
+
+/// The file in which a machine is kept: `EngineKeeper` of the package's `engine.ts`.
+#[wasm_bindgen(js_name = MachineKeeper)]
+pub struct WebKeeper(KeptFile);
+
+#[wasm_bindgen(js_class = MachineKeeper)]
+impl WebKeeper {
+    /// Looks what a file holds.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence, when it cannot be read.
+    #[wasm_bindgen(constructor)]
+    pub fn new(file: EngineFile) -> Result<Self, Error> {
+        let file = KeptFile::open(Box::new(FunctionFile::new(file)));
+        file.map(Self).map_err(|error| Error::new(&error.to_string()))
+    }
+
+    /// Goes on with the machine that the file holds.
+    ///
+    /// # Errors
+    /// An `Error` with one sentence.
+    pub fn resume(&mut self, options: &EngineOptions) -> Result<WebMachine, Error> {
+        let (config, ways) = config(options, Vec::new())?;
+        let machine = Machine::go_on(config, &mut self.0).map_err(|error| Error::new(&error.to_string()))?;
+        Ok(WebMachine { machine, ways, last_outcome: RunOutcome::LimitReached })
+    }
+
+    /// Bytes that the file takes; 0 if the host cannot tell.
+    #[wasm_bindgen(js_name = fileBytes)]
+    pub fn file_bytes(&mut self) -> f64 {
+        self.0.file_bytes().unwrap_or(0) as f64
+    }
+
+    /// Forgets what the file holds. A file that cannot be cut is refused by its disks' marks later.
+    pub fn clear(&mut self) {
+        if let Err(error) = self.0.clear() {
+            log::warn!("the kept machine could not be forgotten: {error}");
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod options;
 mod port;
 
 pub use file::WebChunkCache;
-pub use machine::{WebMachine, WebRestorer};
+pub use machine::{WebKeeper, WebMachine, WebRestorer};
 pub use port::WebPort;
 
 use crate::storage::CHUNK_BYTES;

@@ -22,6 +22,9 @@ extern "C" {
     /// `auto`, `interp` or `jit`.
     #[wasm_bindgen(method, getter)]
     pub fn engine(this: &EngineOptions) -> Option<String>;
+    /// Whether compiled code carries names for profilers.
+    #[wasm_bindgen(method, getter, js_name = hasNames)]
+    pub fn has_names(this: &EngineOptions) -> Option<bool>;
     /// `v1`, `v2`, `v3` or `max`.
     #[wasm_bindgen(method, getter)]
     pub fn cpu(this: &EngineOptions) -> Option<String>;

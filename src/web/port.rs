@@ -70,6 +70,12 @@ impl WebPort {
         self.0.handle.request_save();
     }
 
+    /// Asks for the machine to be kept: `run` says `keep`.
+    #[wasm_bindgen(js_name = requestKeep)]
+    pub fn request_keep(&self) {
+        self.0.handle.request_keep();
+    }
+
     /// The names of the packs that disk `disk` is stored in, a line each; `undefined` for a raw image.
     #[wasm_bindgen(js_name = chunkPacks)]
     pub fn chunk_packs(&self, disk: usize) -> Option<String> {

@@ -110,7 +110,8 @@ impl Setup {
         })
     }
 
-    fn build_by(
+    /// Makes a machine by `build`.
+    pub fn build_by(
         self,
         build: impl FnOnce(MachineConfig) -> Result<Machine, MachineError>,
     ) -> Result<Guest, MachineError> {

@@ -10,6 +10,7 @@ mod devices;
 mod endings;
 mod guest;
 mod initramfs;
+mod keeping;
 mod kernels;
 mod models;
 mod network;

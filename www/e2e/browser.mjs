@@ -7,22 +7,25 @@ import { chromium } from "playwright-core";
 
 const ARTIFACTS = fileURLToPath(new URL("artifacts/", import.meta.url));
 
+/** How the browser is started. */
+export const OPTIONS = {
+  executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+  args: [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+  ],
+};
+
 /** Starts a browser with a fresh profile. */
 export function launch() {
-  return chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--headless",
-      "--no-sandbox",
-      "--disable-gpu",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-      "--disable-quic",
-      "--disable-dev-shm-usage",
-    ],
-  });
+  return chromium.launch(OPTIONS);
 }
 
 /**
@@ -79,4 +82,16 @@ export async function waitForPhase(page, text, timeoutMs) {
 export async function screenshot(page, name) {
   mkdirSync(ARTIFACTS, { recursive: true });
   await page.screenshot({ path: `${ARTIFACTS}${name}.png` });
+}
+
+/** What the page has marked of its start: names and milliseconds from its opening. */
+export function timeline(page) {
+  return page.evaluate(() =>
+    performance
+      .getEntriesByType("mark")
+      .filter(({ name }) => name.startsWith("dinghy:"))
+      .slice(0, 24)
+      .map(({ name, startTime }) => `${name.slice(7)} ${Math.round(startTime)}`)
+      .join(", "),
+  );
 }

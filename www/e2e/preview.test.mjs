@@ -119,6 +119,60 @@ test("a large download comes whole, many requests at once are answered, and bodi
   assert.equal(await frame.evaluate(() => fetch("/missing").then(({ status }) => status)), 404);
 });
 
+/** A web server in shell: a page with a WebSocket, which is answered with what it sends. */
+const ECHO_SERVER = `#!/bin/busybox sh
+while read -r line; do
+  line=\${line%?}
+  case $line in
+  [Ss]ec-[Ww]eb[Ss]ocket-[Kk]ey:*) key=\${line#*: } ;;
+  "") break ;;
+  esac
+done
+if [ -z "$key" ]; then
+  printf 'HTTP/1.1 200 OK\\r\\nContent-Type: text/html\\r\\nConnection: close\\r\\n\\r\\n'
+  echo '<!doctype html><html><head><title>Echo</title></head><p id=said></p><script>'
+  echo 'const socket = new WebSocket(location.href.replace(/^http/, "ws"));'
+  echo 'socket.onopen = () => socket.send("six times seven");'
+  echo 'socket.onmessage = ({ data }) => { said.textContent = "echo of " + data; };'
+  echo '</script></html>'
+  exit
+fi
+accept=$(printf %s "\${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11" | sha1sum | cut -c 1-40 | xxd -r -p | base64)
+printf 'HTTP/1.1 101 Switching Protocols\\r\\nUpgrade: websocket\\r\\nConnection: Upgrade\\r\\n'
+printf 'Sec-WebSocket-Accept: %s\\r\\n\\r\\n' "$accept"
+while :; do
+  set -- $(dd bs=1 count=6 2>/dev/null | od -An -v -tu1)
+  [ $# -eq 6 ] || exit
+  size=$(($2 & 127)) at=0
+  printf "\\\\$(printf %o "$1")\\\\$(printf %o $size)"
+  for byte in $(dd bs=1 count=$size 2>/dev/null | od -An -v -tu1); do
+    case $((at % 4)) in 0) mask=$3 ;; 1) mask=$4 ;; 2) mask=$5 ;; 3) mask=$6 ;; esac
+    printf "\\\\$(printf %o $((byte ^ mask)))"
+    at=$((at + 1))
+  done
+done
+`;
+
+test("a page's WebSocket reaches the guest's server", async () => {
+  const script = Buffer.from(ECHO_SERVER).toString("base64");
+  await type(`echo ${script} | busybox base64 -d >/root/echo; chmod +x /root/echo; echo it is there`, /^it is there$/m);
+  await type("busybox nc -ll -p 8081 -e /root/echo & echo serving", /^serving$/m);
+  await page.locator("#ports button", { hasText: ":8081" }).click({ timeout: 30_000 });
+  const frame = await previewed(8081);
+  await frame.locator("#said", { hasText: "echo of six times seven" }).waitFor({ timeout: 60_000 });
+  // The page is what it was otherwise, and other servers' sockets stay the browser's.
+  assert.equal(await frame.evaluate(() => document.compatMode), "CSS1Compat");
+  const isOther = await frame.evaluate(() => {
+    const other = new WebSocket("ws://127.0.0.1:9/");
+    const isBrowsers = other.constructor !== window.WebSocket && other instanceof window.WebSocket;
+    other.close();
+    return isBrowsers;
+  });
+  assert.ok(isOther);
+  await page.locator("#ports button", { hasText: ":8080" }).click();
+  await previewed(8080);
+});
+
 test("the preview reaches nothing of the page, and no other port", async () => {
   await page.evaluate(() => localStorage.setItem("secret", "of the page"));
   const frame = await previewed(8080);

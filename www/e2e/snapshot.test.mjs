@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { Machine } from "../lib/node/index.js";
-import { launch, open, waitForPhase, waitForTerminal } from "./browser.mjs";
+import { launch, open, timeline, waitForPhase, waitForTerminal } from "./browser.mjs";
 import { serve } from "./server.mjs";
 
 /** Far more than it takes on two busy cores, so that only a hang meets it. */
@@ -40,7 +40,9 @@ test("the page starts from the snapshot: Docker answers, the date is right, rand
       await type(page, "docker ps", /^CONTAINER ID/m);
       const answered = seconds();
       await type(page, "docker run --rm busybox echo hello", /^hello$/m);
-      console.log(`${visit} visit: Docker ready ${ready} s, docker ps ${answered} s, docker run ${seconds()} s`);
+      console.log(
+        `${visit} visit: Docker ready ${ready} s, docker ps ${answered} s, docker run ${seconds()} s; ${await timeline(page)}`,
+      );
 
       const shown = await type(
         page,

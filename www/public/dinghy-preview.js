@@ -11,7 +11,9 @@ let machine;
 /** Requests that came before it. */
 const early = [];
 
-window.addEventListener("message", ({ source, data, ports }) => {
+window.addEventListener("message", ({ source, origin, data, ports }) => {
+  // A page of the guest wants a WebSocket (dinghy-preview-socket.js).
+  if (origin === location.origin && data?.type === "dinghy-socket") forward({ data, ports });
   if (source !== window.parent || data?.type !== "dinghy-preview-port" || machine) return;
   [machine] = ports;
   early.splice(0).forEach(forward);

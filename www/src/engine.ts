@@ -18,6 +18,8 @@ export type RunOutcome =
   | "idle"
   /** Somebody asked by {@link EnginePort.requestSave} for the machine to be saved: call `save`, then `run` again. */
   | "save"
+  /** Someone asked for it to be kept: {@link EngineMachine.keep}, then `run` again. */
+  | "keep"
   /** The guest powered off. Final. */
   | "powered-off"
   /** The guest left by the debug-exit port, with {@link EngineMachine.exitCode}. Final. */
@@ -135,6 +137,8 @@ export interface EngineOptions {
   clock: ClockSource;
   /** What executes guest code; `"auto"` if not given. */
   engine?: EngineChoice | undefined;
+  /** Whether compiled code carries names that tell a profiler what guest code it is. */
+  hasNames?: boolean | undefined;
   /** Which processor the guest sees; `"v2"` if not given. Not looked at with a snapshot, which has its own. */
   cpu?: CpuChoice | undefined;
   /** Size of the virtio console's terminal. */
@@ -219,6 +223,14 @@ export interface EngineMachine {
    */
   save(sink: (bytes: Uint8Array<ArrayBuffer>) => void): void;
   /**
+   * Makes the keeper's file hold the machine as it is now, between two calls of `run`; all that the guest has written
+   * becomes durable first. Returns how many pages of RAM were written, or `undefined` if it cannot be kept just now.
+   * Throws an `Error` whose message is one sentence.
+   */
+  keep(keeper: EngineKeeper): number | undefined;
+  /** Whether a disk has moved on since the keeper's file was written: what it holds is then of no use any more. */
+  hasMovedOnFrom(keeper: EngineKeeper): boolean;
+  /**
    * A handle for {@link EngineConstructors.MachinePort}, valid in every instance on the same
    * memory for as long as the memory lives, also after the machine itself is freed. Each call makes
    * a new handle, for one port.
@@ -246,6 +258,8 @@ export interface EnginePort {
   pressPowerButton(): void;
   /** Asks for the machine to be saved: `run` returns `"save"`. */
   requestSave(): void;
+  /** Asks for the machine to be kept: `run` returns `"keep"`. */
+  requestKeep(): void;
   /** The names of the packs that chunked disk `disk` is stored in, a line each; `undefined` for a raw image. */
   chunkPacks(disk: number): string | undefined;
   /** Pack, first byte and bytes of a chunk as it is stored; `undefined` for chunks of zeroes and of raw images. */
@@ -316,6 +330,19 @@ export interface EngineRestorer {
   finish(): EngineMachine;
 }
 
+/** The file in which a machine is kept. */
+export interface EngineKeeper {
+  /**
+   * Goes on with the machine that the file holds, with options as for a {@link EngineRestorer}. Throws an `Error` whose
+   * message is one sentence.
+   */
+  resume(options: EngineOptions): EngineMachine;
+  /** Bytes that the file takes. */
+  fileBytes(): number;
+  /** Forgets what the file holds, as far as that can be done. */
+  clear(): void;
+}
+
 /** The classes that the module exports. */
 export interface EngineConstructors {
   /**
@@ -325,6 +352,8 @@ export interface EngineConstructors {
   Restorer: new (options: EngineOptions) => EngineRestorer;
   /** Throws an `Error` whose message is one sentence for the user when the machine cannot be made. */
   Machine: new (options: EngineOptions) => EngineMachine;
+  /** Looks what a file holds. Throws an `Error` if it cannot be read. */
+  MachineKeeper: new (file: EngineFile) => EngineKeeper;
   /** Takes a handle from {@link EngineMachine.portHandle}. */
   MachinePort: new (handle: number) => EnginePort;
   /** Opens the cache in the worker's `dinghyCacheFile`, to hold `limitBytes` at most. */

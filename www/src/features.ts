@@ -27,10 +27,10 @@ export async function chooseBuild(): Promise<Build> {
       "This browser has no WebAssembly or no workers; use a current Chrome, Edge, Firefox or Safari.",
     );
   }
-  const missing: string[] = [];
-  for (const [name, detect] of Object.entries(NEEDED)) {
-    if (!(await detect())) missing.push(name);
-  }
+  const detected = await Promise.all(
+    Object.entries(NEEDED).map(async ([name, detect]) => ((await detect()) ? [] : [name])),
+  );
+  const missing = detected.flat();
   if (missing.length > 0) {
     throw new DinghyError(
       `This browser's WebAssembly lacks ${missing.join(", ")}; use a current Chrome, Edge, Firefox or Safari.`,

@@ -25,20 +25,34 @@ import {
   checkMemory,
   DEFAULT_COMMAND_LINE,
   DEFAULT_MEMORY_MIB,
+  DinghyError,
   type DiskSource,
   type NetworkOptions,
   type Phase,
   type RestoreOptions,
+  type ResumeOptions,
 } from "./options.js";
 import { checkOverlayName } from "./storage.js";
+import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
 
 export { chooseBuild, type Build } from "./features.js";
 export { GuestHttpError };
+export { GuestWebSocket, type WebSocketEvents } from "./network/web-socket.js";
+export type { RegistryEvent } from "./registry/registry.js";
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
-export { exportOverlay, importOverlay, overlayBytes, resetOverlay } from "./storage.js";
+export {
+  clearImages,
+  exportOverlay,
+  forgetKept,
+  imageBytes,
+  importOverlay,
+  isMachineKept,
+  overlayBytes,
+  resetOverlay,
+} from "./storage.js";
 
 type Receive = (message: MachineMessage) => void;
 
@@ -63,9 +77,20 @@ export class Machine extends AnyMachine {
     return Machine.#start(restoreMessage(options), options.onPhase);
   }
 
+  /**
+   * Goes on with the machine that was kept while it ran with these disks, where it was when it was kept last. The
+   * options must be those that it was started with. It is kept further on.
+   *
+   * @throws DinghyError with the code `nothing-kept` if there is none, or it cannot go on because its disk was written
+   *   to since; boot it then
+   */
+  static async resume(options: ResumeOptions): Promise<Machine> {
+    return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options.onPhase);
+  }
+
   static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
-    const build = await chooseBuild();
-    const machine = new Machine((receive) => connect(build, boot, receive), onPhase);
+    const workers = await takeWorkers();
+    const machine = new Machine((receive) => connect(workers, boot, receive), onPhase);
     return machine.started();
   }
 }
@@ -107,13 +132,22 @@ function disk(source: DiskSource): BootDisk {
 }
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
-function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size">): BootMessage {
+function commonMessage(
+  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size" | "keep">,
+): BootMessage {
+  const disks = (options.disks ?? []).map(disk);
+  const keep = options.keep === true ? disks[0]?.overlay : undefined;
+  if (options.keep === true && keep === undefined) {
+    throw new DinghyError("A machine is kept beside the overlay of its first disk; give that disk one.");
+  }
   return {
     type: "boot",
     snapshot: undefined,
+    resumes: false,
+    keep,
     kernel: new Uint8Array(),
     initrd: undefined,
-    disks: (options.disks ?? []).map(disk),
+    disks,
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",
@@ -121,6 +155,7 @@ function commonMessage(options: Pick<BootOptions, "disks" | "clock" | "engine" |
     cpu: undefined,
     network: checkedNetwork(options),
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
+    closing: undefined,
     io: undefined,
   };
 }
@@ -133,30 +168,88 @@ function checkedNetwork({ network, clock }: Pick<BootOptions, "network" | "clock
   return { ...network, relay: relay.href, dns: dns.href };
 }
 
-function connect(build: Build, boot: BootMessage, receive: Receive): Backend {
-  return build === "shared" ? connectShared(boot, receive) : connectUnshared(boot, receive);
+/** The workers of one machine. */
+interface Workers {
+  build: Build;
+  vcpu: Worker;
+  /** Where memory is shared. */
+  io: Worker | undefined;
+  /** Whether one of them has failed before anybody listened. */
+  hasFailed: boolean;
 }
 
-function connectShared(boot: BootMessage, receive: Receive): Backend {
-  const vcpu = new Worker(new URL("./worker/vcpu-shared.js", import.meta.url), { type: "module", name: "vcpu" });
-  const io = new Worker(new URL("./worker/io.js", import.meta.url), { type: "module", name: "io" });
+function makeWorkers(build: Build): Workers {
+  const workers: Workers =
+    build === "shared"
+      ? {
+          build,
+          vcpu: new Worker(new URL("./worker/vcpu-shared.js", import.meta.url), { type: "module", name: "vcpu" }),
+          io: new Worker(new URL("./worker/io.js", import.meta.url), { type: "module", name: "io" }),
+          hasFailed: false,
+        }
+      : {
+          build,
+          vcpu: new Worker(new URL("./worker/vcpu-unshared.js", import.meta.url), { type: "module", name: "vcpu" }),
+          io: undefined,
+          hasFailed: false,
+        };
+  for (const worker of [workers.vcpu, workers.io]) {
+    if (worker) worker.onerror = () => (workers.hasFailed = true);
+  }
+  return workers;
+}
+
+/** Workers for the next machine. */
+let prepared: Promise<Workers> | undefined;
+
+/** Loads the emulator ahead, while it is still being found out what is to be started: the next start is sooner then. */
+export function prepare(): void {
+  prepared ??= chooseBuild().then(makeWorkers);
+  // The start that takes them tells what went wrong.
+  prepared.catch(() => undefined);
+}
+
+async function takeWorkers(): Promise<Workers> {
+  const workers = await prepared;
+  prepared = undefined;
+  return workers && !workers.hasFailed ? workers : makeWorkers(await chooseBuild());
+}
+
+function connect(workers: Workers, boot: BootMessage, receive: Receive): Backend {
+  const { vcpu, io } = workers;
+  return io ? connectShared(vcpu, io, boot, receive) : connectUnshared(vcpu, boot, receive);
+}
+
+function connectShared(vcpu: Worker, io: Worker, boot: BootMessage, receive: Receive): Backend {
   const workers = [vcpu, io];
-  workers.forEach((worker) => listen(worker, receive));
+  const closing = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  const gone = new AbortController();
+  const close = ({ memory, address }: { memory: WebAssembly.Memory; address: number }): void => {
+    Atomics.store(closing, 0, 1);
+    callAttention(memory, address);
+  };
+  workers.forEach((worker) =>
+    listen(worker, (message) => {
+      if (message.type !== "attention") receive(message);
+      // The event loop of that worker does not turn while the machine runs.
+      else addEventListener("pagehide", () => close(message), { signal: gone.signal });
+    }),
+  );
   const { port1, port2 } = new MessageChannel();
   const connection: ConnectMessage = { type: "connect", vcpu: port1 };
   io.postMessage(connection, [port1]);
-  vcpu.postMessage({ ...boot, io: port2 }, [port2]);
+  vcpu.postMessage({ ...boot, closing, io: port2 }, [port2]);
   return {
     send: (message, transfer = []) => io.postMessage(message, transfer),
     terminate: () => {
+      gone.abort();
       workers.forEach((worker) => worker.terminate());
       return Promise.resolve();
     },
   };
 }
 
-function connectUnshared(boot: BootMessage, receive: Receive): Backend {
-  const worker = new Worker(new URL("./worker/vcpu-unshared.js", import.meta.url), { type: "module", name: "vcpu" });
+function connectUnshared(worker: Worker, boot: BootMessage, receive: Receive): Backend {
   listen(worker, receive);
   worker.postMessage(boot);
   return {

@@ -4,16 +4,19 @@ import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
 import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
+import { GuestWebSocket } from "./network/web-socket.js";
 import {
   DinghyError,
   type ErrorCode,
   type Exit,
   type ExitReason,
+  type Kept,
   type Phase,
   type PublishedPort,
   type Status,
   type TerminalSize,
 } from "./options.js";
+import type { RegistryEvent } from "./registry/registry.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -46,6 +49,10 @@ export interface MachineEvents {
   error: DinghyError;
   /** The machine has come further. */
   phase: Phase;
+  /** The registry in the emulator fetches, has changed, or has refused something. */
+  registry: RegistryEvent;
+  /** The machine was kept, as the option `keep` asks. */
+  kept: Kept;
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -167,6 +174,11 @@ export class Machine {
     return saved;
   }
 
+  /** Keeps the machine now, if it was started with the option `keep`; the event `kept` tells when that is done. */
+  keep(): void {
+    this.#send({ type: "keep" });
+  }
+
   /** Presses the power button: the guest shuts down in order, if it listens. */
   powerButton(): void {
     this.#send({ type: "power" });
@@ -203,6 +215,19 @@ export class Machine {
    */
   async fetch(port: number, request: Request | URL | string, init?: RequestInit): Promise<Response> {
     return this.#http.fetch(checkedPort(port), request, init);
+  }
+
+  /**
+   * Opens a WebSocket to a server in the guest. If nobody listens there, or no such server does, its `close` tells why.
+   *
+   * @param path with the query, for example `/chat?room=1`
+   */
+  webSocket(port: number, path: string, protocols: readonly string[] = []): GuestWebSocket {
+    // Whatever is in it, it stays one line of a request.
+    const { pathname, search } = new URL(path, "http://localhost/");
+    const isToken = (protocol: string): boolean => /^[!#$%&'*+\-.^_`|~0-9a-z]+$/i.test(protocol);
+    if (!protocols.every(isToken)) throw new DinghyError("A WebSocket's protocols are words.");
+    return new GuestWebSocket(this.connect(port), port, pathname + search, protocols);
   }
 
   /**
@@ -248,6 +273,9 @@ export class Machine {
       case "download":
         this.#enter({ name: "downloading", loadedBytes: message.loadedBytes, totalBytes: message.totalBytes });
         break;
+      case "milestone":
+        this.#enter({ name: "milestone", milestone: message.name, at: message.at });
+        break;
       case "booting":
         this.#settleStart?.resolve();
         this.#settleStart = undefined;
@@ -265,12 +293,20 @@ export class Machine {
       case "published":
         this.#published = message.ports;
         break;
+      case "registry":
+        this.#events.emit("registry", message.event);
+        break;
       case "snapshot":
         this.#saving?.pieces.push(message.bytes);
         break;
       case "saved":
         this.#endSaving(message.failure);
         break;
+      case "kept": {
+        const { pages, fileBytes, tookMs } = message;
+        this.#events.emit("kept", { pages, fileBytes, tookMs });
+        break;
+      }
       case "exit":
         this.#end(message.reason === "restarted" && this.#hasPanicked ? "panicked" : message.reason, message.code);
         break;

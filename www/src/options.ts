@@ -24,12 +24,23 @@ export interface ChunkedDiskSource {
   overlay?: string;
 }
 
+/** The registry in the emulator, `registry.dinghy.internal`, which the guest's Docker uses as its mirror. */
+export interface RegistryOptions {
+  /**
+   * The registries that it may ask for what is not in its cache, in this order: `[PREFIX=]URL`, where a prefix stands for
+   * images whose names begin with it, and `oci+URL` is an OCI layout on a web server. None if not given.
+   */
+  registries?: string[];
+}
+
 /** Where the guest's connections go. */
 export type NetworkOptions =
   /** There is no network card. */
   | { to: "none" }
   /** Nowhere; but `Machine.fetch` and `Machine.connect` reach the guest. */
-  | { to: "nowhere" }
+  | { to: "nowhere"; registry?: RegistryOptions }
+  /** By the browser's `fetch`: plain HTTP to servers that let pages read their answers. */
+  | { to: "fetch"; registry?: RegistryOptions }
   /** Over a relay that speaks Wisp on a WebSocket. */
   | {
       to: "relay";
@@ -39,6 +50,7 @@ export type NetworkOptions =
       dns?: string | URL;
       /** Destinations, besides public ones, that the guest may try: `ADDRESS[/BITS][:PORT]`. The relay has its own policy. */
       allow?: string[];
+      registry?: RegistryOptions;
     };
 
 /** A port of this computer behind which a port of the guest is found. */
@@ -71,12 +83,21 @@ export interface BootOptions {
   network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
   size?: TerminalSize;
+  /**
+   * Whether the machine is kept in this browser while it runs, beside the overlay of its first disk, so that
+   * `Machine.resume` goes on with it at the next visit; not if not given. It stands still for a moment whenever that is
+   * done: when the guest is quiet, and at `machine.keep()`.
+   */
+  keep?: boolean;
   /** Told of each phase of the start, from the first download on. */
   onPhase?: (phase: Phase) => void;
 }
 
 /** Options of `Machine.restore` in a browser. */
-export interface RestoreOptions extends Pick<BootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
+export interface RestoreOptions extends Pick<
+  BootOptions,
+  "clock" | "engine" | "network" | "size" | "keep" | "onPhase"
+> {
   /** What `machine.save()` gave, in this browser, another one, or node. */
   snapshot: ImageSource | Blob;
   /**
@@ -84,6 +105,19 @@ export interface RestoreOptions extends Pick<BootOptions, "clock" | "engine" | "
    * snapshot.
    */
   disks?: DiskSource[];
+}
+
+/** Options of `Machine.resume`. */
+export type ResumeOptions = Omit<RestoreOptions, "snapshot" | "keep">;
+
+/** The machine was kept. */
+export interface Kept {
+  /** Pages of guest memory that were written: those that have changed. */
+  pages: number;
+  /** Bytes that the file of the machine takes. */
+  fileBytes: number;
+  /** Milliseconds for which the machine stood still. */
+  tookMs: number;
 }
 
 /** The size of a terminal in characters. */
@@ -96,6 +130,8 @@ export interface TerminalSize {
 export type Phase =
   /** The kernel or initial RAM file system is on its way; `totalBytes` where the server tells it. */
   | { name: "downloading"; loadedBytes: number; totalBytes: number | undefined }
+  /** A station of the start was passed, `at` milliseconds since 1970: for measurements. */
+  | { name: "milestone"; milestone: string; at: number }
   /** The guest is running. */
   | { name: "booting" }
   /** The guest's serial port carried the line `dinghy:<mark>`, for example `docker-ready`, with or without the kernel's time. */
@@ -149,7 +185,11 @@ export class DinghyError extends Error {
 }
 
 /** The failures that a program may want to know. */
-export type ErrorCode = /** Another machine uses the disk's overlay. */ "disk-in-use";
+export type ErrorCode =
+  /** Another machine uses the disk's overlay. */
+  | "disk-in-use"
+  /** There is no kept machine, or it cannot go on, for example because its disk was written to since. */
+  | "nothing-kept";
 
 /** The names of the engines. */
 export const ENGINES: readonly EngineChoice[] = ["auto", "interp", "jit"];

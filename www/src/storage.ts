@@ -18,6 +18,47 @@ export async function overlayFile(name: string, create: boolean): Promise<FileSy
   return folder.getFileHandle(`${name}.overlay`, { create });
 }
 
+/** The folder of the cache of images. */
+export async function imageFolder(): Promise<FileSystemDirectoryHandle> {
+  return (await privateFolder()).getDirectoryHandle("images", { create: true });
+}
+
+/** The file of the machine that is kept beside the overlay `name`.
+ * @throws DOMException `NotFoundError` if there is none and `create` is false */
+export async function keptFile(name: string, create: boolean): Promise<FileSystemFileHandle> {
+  const folder = await (await privateFolder()).getDirectoryHandle("machines", { create: true });
+  return folder.getFileHandle(`${name}.machine`, { create });
+}
+
+/**
+ * Forgets the machine that is kept beside the overlay `name`: the next one boots from the disk.
+ *
+ * @throws DinghyError if a machine uses it
+ */
+export function forgetKept(name: string): Promise<void> {
+  return alone(name, () => removeKept(name));
+}
+
+async function removeKept(name: string): Promise<void> {
+  const folder = await (await privateFolder()).getDirectoryHandle("machines", { create: true });
+  await folder.removeEntry(`${name}.machine`).catch(unlessMissing);
+}
+
+function unlessMissing(error: unknown): void {
+  if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
+}
+
+/** Whether a machine may be kept beside the overlay `name`. */
+export async function isMachineKept(name: string): Promise<boolean> {
+  try {
+    const file = await (await keptFile(checkOverlayName(name), false)).getFile();
+    return file.size > 0;
+  } catch (error) {
+    if (error instanceof DOMException) return false;
+    throw error;
+  }
+}
+
 /** The name of the lock that a machine holds on its overlay. */
 export function overlayLock(name: string): string {
   return `dinghy:overlay:${name}`;
@@ -68,6 +109,7 @@ export function importOverlay(name: string, contents: Blob): Promise<void> {
     if (!start.includes(MAGIC)) {
       throw new DinghyError("This file is no exported disk; choose one that was exported here.");
     }
+    await removeKept(name);
     const writable = await (await overlayFile(name, true)).createWritable();
     await contents.stream().pipeTo(writable);
   });
@@ -81,9 +123,8 @@ export function importOverlay(name: string, contents: Blob): Promise<void> {
 export function resetOverlay(name: string): Promise<void> {
   return alone(name, async () => {
     const folder = await (await privateFolder()).getDirectoryHandle("overlays", { create: true });
-    await folder.removeEntry(`${name}.overlay`);
-  }).catch((error: unknown) => {
-    if (!(error instanceof DOMException && error.name === "NotFoundError")) throw error;
+    await removeKept(name);
+    await folder.removeEntry(`${name}.overlay`).catch(unlessMissing);
   });
 }
 
@@ -95,4 +136,29 @@ async function alone<Result>(name: string, action: () => Promise<Result>): Promi
     return { value: await action() };
   });
   return result.value;
+}
+
+/** Bytes of the images that the registry in the emulator keeps in this browser. */
+export async function imageBytes(): Promise<number> {
+  let sum = 0;
+  for await (const file of (await blobFolder()).values()) {
+    if (file.kind === "file") sum += (await file.getFile()).size;
+  }
+  return sum;
+}
+
+/** Forgets the images that the registry in the emulator keeps; what a machine is just writing stays. */
+export async function clearImages(): Promise<void> {
+  const references = await (await imageFolder()).getDirectoryHandle("refs", { create: true });
+  // References first: without their blobs they would lead nowhere.
+  for (const folder of [references, await blobFolder()]) {
+    const names: string[] = [];
+    for await (const name of folder.keys()) names.push(name);
+    for (const name of names) await folder.removeEntry(name).catch(() => undefined);
+  }
+}
+
+async function blobFolder(): Promise<FileSystemDirectoryHandle> {
+  const options = { create: true };
+  return (await (await imageFolder()).getDirectoryHandle("blobs", options)).getDirectoryHandle("sha256", options);
 }

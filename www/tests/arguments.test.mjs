@@ -9,7 +9,7 @@ import { inputDevice } from "../lib/node/run.js";
 test("every option reaches its place", () => {
   const words =
     "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit --cpu v3 " +
-    "--clock icount --overlay o --until ready --record-prefetch r --save s --timeout 1.5 --stats";
+    "--clock icount --overlay o --until ready --record-prefetch r --profile p --save s --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     command: "run",
     kernel: "k",
@@ -27,6 +27,7 @@ test("every option reaches its place", () => {
     overlay: "o",
     until: "ready",
     recordPrefetch: "r",
+    profile: "p",
     restore: undefined,
     save: "s",
     timeoutSeconds: 1.5,

@@ -11,6 +11,7 @@ import { after, before, test } from "node:test";
 import { decode, encode } from "dns-packet";
 import { WebSocket } from "ws";
 
+import { carrierFetch } from "../lib/network/carrier-fetch.js";
 import { Network } from "../lib/network/flows.js";
 import { RelayCarrier } from "../lib/network/relay.js";
 import * as wisp from "../lib/network/wisp.js";
@@ -282,4 +283,34 @@ test("a client that sends ahead of its credit, or nonsense, loses the stream and
   assert.equal(closed.get(299), wisp.CLOSE.throttled);
   assert.equal(closed.get(10), undefined);
   socket.terminate();
+});
+
+test("plain HTTP goes over the relay for the emulator itself, and as far as the relay's policy", async () => {
+  const server = createHttpServer(({ url, headers }, response) => {
+    if (url === "/moved") response.writeHead(302, { location: "/there?x=1" }).end();
+    else if (url === "/forbidden") response.writeHead(302, { location: `http://127.0.0.1:${port.forbidden}/` }).end();
+    else response.end(`${url} ${headers.authorization} ${headers.host}`);
+  });
+  const number = await listen(server);
+  const own = await serve({
+    folder: tmpdir(),
+    host: "127.0.0.1",
+    port: 0,
+    allow: [`127.0.0.1:${number}`],
+    origins: [],
+    nameServer: undefined,
+  });
+  const openSocket = (url, offered) => new WebSocket(url, offered);
+  const carrier = new RelayCarrier(`${own.address.replace(/^http/, "ws")}relay/`, undefined, openSocket);
+  const fetch = carrierFetch(carrier);
+  try {
+    const answer = await fetch(new URL(`http://127.0.0.1:${number}/moved`), { authorization: "Bearer x" });
+    assert.equal(answer.status, 200);
+    assert.equal(await answer.text(), `/there?x=1 Bearer x 127.0.0.1:${number}`);
+    await assert.rejects(fetch(new URL(`http://127.0.0.1:${number}/forbidden`), {}), /forbidden/);
+    await assert.rejects(fetch(new URL("https://127.0.0.1/"), {}), /only be asked by fetch/);
+  } finally {
+    carrier.end();
+    await own.close();
+  }
 });

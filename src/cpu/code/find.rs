@@ -59,7 +59,8 @@ impl Vcpu {
     /// The context that the jump cache's entries are tagged with: mappings, mode, privilege.
     pub(in crate::cpu) fn jump_context(&self, mode: Mode) -> u64 {
         let is_user = self.cpl == 3;
-        let context = self.code.jumps.tag(is_user) << TAG_SHIFT | u64::from(mode.bits()) << 1 | u64::from(is_user);
+        let context =
+            self.code.jumps.tag(is_user) << TAG_SHIFT | u64::from(mode.bits()) << 1 | u64::from(is_user);
         if self.has_code_base(mode) { context | BASED } else { context }
     }
 

@@ -321,6 +321,13 @@ impl JumpCache {
         }
     }
 
+    /// The linear address that a block was found at, if it was found at one only and is still known there.
+    pub fn address_of(&self, block: &Block) -> Option<u64> {
+        let JumpPlace::One(place) = block.jump_place.get() else { return None };
+        let entry = &self.entries[usize::from(place) % JUMP_ENTRIES];
+        ptr::eq(entry.block, block).then_some(entry.rip)
+    }
+
     /// Makes the entries of a block go on in another function.
     pub fn set_function(&mut self, block: &Block, function: u32) {
         match block.jump_place.get() {

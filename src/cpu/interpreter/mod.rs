@@ -269,7 +269,11 @@ fn execute(
             }
             jump!(
                 rip,
-                if block.is_linkable($place) { Exit::LookupLink(&raw const block.links[$place]) } else { Exit::Lookup }
+                if block.is_linkable($place) {
+                    Exit::LookupLink(&raw const block.links[$place])
+                } else {
+                    Exit::Lookup
+                }
             );
         }};
     }

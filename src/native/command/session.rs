@@ -286,7 +286,7 @@ fn run_machine(
         output.flush().map_err(SessionError::Output)?;
         let crashed = |reason| Ending::Crashed { reason, last_lines: machine.last_console_lines() };
         let deadline_ns = match outcome {
-            RunOutcome::LimitReached | RunOutcome::SaveRequested => None,
+            RunOutcome::LimitReached | RunOutcome::SaveRequested | RunOutcome::KeepRequested => None,
             RunOutcome::Idle { deadline_ns } => Some(deadline_ns),
             RunOutcome::PoweredOff => return Ok(Some(Ending::PoweredOff)),
             RunOutcome::Exited(code) => return Ok(Some(Ending::Exited(code))),

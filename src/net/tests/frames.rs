@@ -20,7 +20,7 @@ fn arp_request(sender: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
 #[test]
 fn the_gateway_and_the_host_are_found_and_nobody_else() {
     let mut guest = Guest::new();
-    for wanted in [subnet::GATEWAY, subnet::HOST] {
+    for wanted in [subnet::GATEWAY, subnet::HOST, subnet::SERVICES] {
         guest.send_frame(&arp_request(ADDRESS, wanted));
         let reply = guest.gateway.receive().unwrap().bytes;
         assert_eq!(reply[..6], subnet::GUEST_HARDWARE);

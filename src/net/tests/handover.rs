@@ -50,6 +50,20 @@ fn the_carrier_is_called_once_until_it_fetches() {
 }
 
 #[test]
+fn the_emulators_own_services_need_no_rule() {
+    let (mut flows, _, carrier, _) = ends();
+    assert!(flows.has_services());
+    let destination = "10.86.0.253:80".parse().unwrap();
+    flows.open(FLOW, Transport::Tcp, destination);
+    flows.open(FlowId(8), Transport::Udp, destination);
+    assert_eq!(
+        carrier.take_commands(),
+        [Command::Open { flow: FLOW, transport: Transport::Tcp, destination }]
+    );
+    assert_eq!(flows.next_event(), Some(FlowEvent::Failed(FlowId(8), FlowError::Forbidden)));
+}
+
+#[test]
 fn what_the_policy_forbids_never_reaches_the_carrier() {
     let (mut flows, _, carrier, calls) = ends();
     for (transport, destination) in [

@@ -10,7 +10,7 @@ use super::Digest;
 use super::check_range;
 use super::copy_on_write::CopyOnWrite;
 use super::grains::shares;
-use crate::host::{BlockError, BlockSource, ByteFile, ByteFileError, DiskChange, Progress};
+use crate::host::{BlockError, BlockSource, ByteFile, ByteFileError, DiskChange, DiskMark, Progress};
 use std::task::{Poll, ready};
 use store::{GrainStore, Placed};
 
@@ -126,6 +126,10 @@ impl BlockSource for PersistentDisk {
 
     fn has_changes(&self) -> bool {
         self.changes.has_changes() || self.changes.base().store.has_grains()
+    }
+
+    fn mark(&self) -> Option<DiskMark> {
+        Some(self.changes.base().store.mark())
     }
 
     fn visit_changes(&mut self, visitor: &mut dyn FnMut(DiskChange<'_>)) -> Result<(), BlockError> {

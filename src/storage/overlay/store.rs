@@ -5,7 +5,7 @@ use super::format::{
     BLOCK_BYTES, BLOCK_LENGTH, Block, ENTRIES_PER_BLOCK, Entry, FoundSuperblock, LogBlock, Superblock, ZEROES,
 };
 use super::recovery::{Recovered, recover};
-use crate::host::{ByteFile, ByteFileError, DiskChange};
+use crate::host::{ByteFile, ByteFileError, DiskChange, DiskMark};
 use crate::storage::Digest;
 use crate::storage::free_runs::FreeRuns;
 use crate::storage::grains::{Content, GRAIN_BYTES};
@@ -149,6 +149,12 @@ impl GrainStore {
             }
         }
         Ok(())
+    }
+
+    /// The last durable batch: no other of this file has its generation and sequence number, and one of another
+    /// file hardly its checksum.
+    pub(super) fn mark(&self) -> DiskMark {
+        DiskMark([self.superblock.generation, self.log_sequence, u64::from(self.log_checksum)])
     }
 
     /// Bytes that the file takes.

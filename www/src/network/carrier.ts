@@ -1,12 +1,34 @@
 /** Chooses what carries a machine's flows in a browser. */
 
 import type { NetworkOptions } from "../options.js";
+import type { RegistryEvent } from "../registry/registry.js";
+import { pageFetch, registryServices } from "../registry/service.js";
+import { openImageCache } from "../worker/image-cache.js";
+import { carrierFetch } from "./carrier-fetch.js";
+import { fetchCarrier } from "./fetch-carrier.js";
 import type { Carrier } from "./flows.js";
 import { nowhere } from "./nowhere.js";
 import { RelayCarrier } from "./relay.js";
+import { withServices } from "./services.js";
 
-/** The carrier of a choice of network. */
-export function carrierFor(network: NetworkOptions): Carrier {
+/**
+ * The carrier of a choice of network.
+ *
+ * @param tell told what the registry in the emulator does
+ */
+export function carrierFor(network: NetworkOptions, tell: (event: RegistryEvent) => void): Carrier {
+  if (network.to === "none") return nowhere;
+  const outside = outsideOf(network);
+  const fetch = pageFetch(network.to === "relay" ? carrierFetch(outside) : undefined);
+  return withServices(outside, registryServices(openImageCache(), network.registry?.registries ?? [], fetch, tell));
+}
+
+function outsideOf(network: NetworkOptions): Carrier {
+  if (network.to === "fetch") {
+    const { host, protocol } = self.location;
+    const fetchFor = (address: string, options: RequestInit): Promise<Response> => fetch(address, options);
+    return fetchCarrier({ fetch: fetchFor, ownHost: host, isEncrypted: protocol === "https:" });
+  }
   if (network.to !== "relay") return nowhere;
   return new RelayCarrier(String(network.relay), network.dns === undefined ? undefined : String(network.dns));
 }

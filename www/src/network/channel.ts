@@ -4,7 +4,7 @@
  */
 
 import { DinghyError } from "../options.js";
-import type { Flow, FlowEnd, Network } from "./flows.js";
+import type { FlowUser, FlowEnd, Network } from "./flows.js";
 
 /** What goes through the channel, both ways. */
 type ChannelMessage =
@@ -29,7 +29,7 @@ export function joinChannel(network: Network, guestPort: number, channel: Messag
 }
 
 function channelEnd(
-  flow: Flow,
+  flow: FlowUser,
   channel: MessagePort,
   post: (message: ChannelMessage, transfer?: Transferable[]) => void,
 ): FlowEnd {

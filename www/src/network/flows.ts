@@ -15,46 +15,55 @@ export interface FlowEnd {
   resume(): void;
 }
 
+/** Whoever wants a flow: is told what becomes of it. */
+export interface FlowUser {
+  /** The flow is open. */
+  opened(): void;
+  /** The flow cannot be opened, or has ended badly; the carrier forgets it. */
+  failed(reason: FlowFailure): void;
+  /** Bytes of the stream, or a datagram. Returns whether there is room for more. */
+  data(bytes: Uint8Array): boolean;
+  /** The stream has ended. */
+  ended(): void;
+  /** So many bytes have left. */
+  sent(count: number): void;
+}
+
 /** What opens connections for the guest. */
 export interface Carrier {
   /** Opens a flow. `flow.opened` or `flow.failed` follows, not before this has returned. */
-  open(flow: Flow, transport: Transport, address: string, port: number): FlowEnd;
+  open(flow: FlowUser, transport: Transport, address: string, port: number): FlowEnd;
   /** Asks a name server; resolves to its answer, or to nothing if there is none. */
   ask(query: Uint8Array): Promise<Uint8Array | undefined>;
   /** Ends all connections. */
   end(): void;
 }
 
-/** The guest's side of a flow, as a carrier uses it. */
-export class Flow {
+/** The guest's side of a flow. */
+export class Flow implements FlowUser {
   constructor(
     private readonly network: Network,
     private readonly port: NetworkPort,
     readonly number: number,
   ) {}
 
-  /** The flow is open. */
   opened(): void {
     this.network.change(() => this.port.flowOpened(this.number));
   }
 
-  /** The flow cannot be opened, or has ended badly; the carrier forgets it. */
   failed(reason: FlowFailure): void {
     this.network.forget(this.number);
     this.network.change(() => this.port.flowFailed(this.number, reason));
   }
 
-  /** Bytes of the stream, or a datagram, for the guest. Returns whether there is room for more. */
   data(bytes: Uint8Array): boolean {
     return this.network.change(() => this.port.flowData(this.number, bytes));
   }
 
-  /** The stream for the guest has ended. */
   ended(): void {
     this.network.change(() => this.port.flowEnded(this.number));
   }
 
-  /** So many bytes of the guest's have left. */
   sent(count: number): void {
     this.network.change(() => this.port.flowSent(this.number, count));
   }

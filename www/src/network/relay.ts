@@ -1,7 +1,7 @@
 /** The guest's flows over a relay that speaks Wisp, and its questions for names by DNS over HTTPS. */
 
 import type { FlowFailure, Transport } from "../engine.js";
-import type { Carrier, Flow, FlowEnd } from "./flows.js";
+import type { Carrier, FlowUser, FlowEnd } from "./flows.js";
 import {
   CLOSE,
   closePacket,
@@ -54,7 +54,7 @@ export function nameAddress(relay: URL): URL {
 
 interface Stream {
   id: number;
-  flow: Flow;
+  flow: FlowUser;
   transport: Transport;
   isOpen: boolean;
   /** DATA packets that the relay takes now. */
@@ -99,7 +99,7 @@ class Relay {
     this.#lateTimer = setTimeout(() => this.end(), CONNECT_MS);
   }
 
-  open(flow: Flow, transport: Transport, address: string, port: number): FlowEnd {
+  open(flow: FlowUser, transport: Transport, address: string, port: number): FlowEnd {
     const id = this.#nextId++;
     const stream: Stream = {
       id,
@@ -327,7 +327,7 @@ export class RelayCarrier implements Carrier {
     private readonly openSocket: OpenSocket = (url, protocols) => new WebSocket(url, protocols) as unknown as Socket,
   ) {}
 
-  open(flow: Flow, transport: Transport, address: string, port: number): FlowEnd {
+  open(flow: FlowUser, transport: Transport, address: string, port: number): FlowEnd {
     this.#relay ??= this.#connect();
     return this.#relay.open(flow, transport, address, port);
   }

@@ -15,8 +15,9 @@ import {
   MEMORY_LIMITS_MIB,
   type PublishedPort,
 } from "../options.js";
+import { checkRegistry } from "../registry/upstream.js";
 import { reason } from "../worker/download.js";
-import type { DiskFile, NodeNetwork } from "./protocol.js";
+import type { DiskFile, NodeNetwork, NodeRegistry } from "./protocol.js";
 
 /** What `dinghy run` is to do. */
 export interface RunArguments {
@@ -37,6 +38,7 @@ export interface RunArguments {
   /** The mark at which the run ends. */
   until: string | undefined;
   recordPrefetch: string | undefined;
+  profile: string | undefined;
   /** A snapshot to go on from. */
   restore: string | undefined;
   /** Where to save the machine at the end, if the guest still runs. */
@@ -82,6 +84,12 @@ Options:
   --net-allow ADDRESS[/BITS][:PORT]
                        let the guest reach these addresses, which are not public; 127.0.0.1 is
                        host.dinghy.internal there; may be given again
+  --registry-cache DIR keep what the guest's Docker pulls in DIR, and serve it from there, as registry.dinghy.internal,
+                       to which it can push as well
+  --registry [PREFIX=]URL
+                       what that registry asks for images that it does not have: a registry, or with oci+ before
+                       the URL an OCI layout on a web server; PREFIX is the first part of the images' names;
+                       may be given again (default, with --net host: https://registry-1.docker.io)
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
@@ -91,6 +99,8 @@ Options:
   --until MARK         end when the guest's serial port carries the line dinghy:MARK, for example docker-ready
   --record-prefetch FILE
                        list in FILE the 256 KiB chunks of the first disk that the guest reads, as it reads them
+  --profile FILE       tell in FILE where the time went, by functions of compiled code with the kernel's symbols
+                       (from a System.map beside it) and of the emulator; written when the guest is off
   --stats              print one line of JSON on stderr at the end
   --help               print this text
 
@@ -155,6 +165,7 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     overlay: values.overlay,
     until: values.until,
     recordPrefetch: values["record-prefetch"],
+    profile: values.profile,
     restore: values.restore,
     save: values.save,
     timeoutSeconds: values.timeout === undefined ? undefined : seconds(values.timeout),
@@ -229,10 +240,13 @@ function optionValues(words: string[]) {
         net: { type: "string" },
         publish: { type: "string", multiple: true },
         "net-allow": { type: "string", multiple: true },
+        "registry-cache": { type: "string" },
+        registry: { type: "string", multiple: true },
         clock: { type: "string" },
         overlay: { type: "string" },
         until: { type: "string" },
         "record-prefetch": { type: "string" },
+        profile: { type: "string" },
         restore: { type: "string" },
         save: { type: "string" },
         timeout: { type: "string" },
@@ -260,10 +274,23 @@ function network(values: ReturnType<typeof optionValues>): NodeNetwork {
     if (values.clock === "icount") {
       throw new DinghyError(`--net host needs --clock real: the network does not keep to a time that is counted.`);
     }
-    return { to, allow, publish };
+    return { to, allow, publish, ...registry(values) };
+  }
+  if ((values["registry-cache"] ?? values.registry) !== undefined) {
+    throw new DinghyError("--registry-cache and --registry need --net host.");
   }
   if (publish.length > 0 || allow.length > 0) throw new DinghyError("--publish and --net-allow need --net host.");
   return { to };
+}
+
+function registry(values: ReturnType<typeof optionValues>): { registry?: NodeRegistry } {
+  const { "registry-cache": cache, registry: registries } = values;
+  if (cache === undefined) {
+    if (registries) throw new DinghyError("--registry needs a cache; name its folder with --registry-cache DIR.");
+    return {};
+  }
+  registries?.forEach(checkRegistry);
+  return { registry: { cache, ...(registries ? { registries } : {}) } };
 }
 
 function publishedPort(text: string): PublishedPort {

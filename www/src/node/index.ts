@@ -32,11 +32,13 @@ import { configuredNameServer } from "./sockets.js";
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
 export * from "../options.js";
 export { GuestHttpError } from "../network/http.js";
+export { GuestWebSocket, type WebSocketEvents } from "../network/web-socket.js";
+export type { RegistryEvent } from "../registry/registry.js";
 export type { Connection } from "../network/channel.js";
 export type { DiskFile, NodeNetwork } from "./protocol.js";
 
 /** Options of `Machine.boot` in node. */
-export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network"> {
+export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network" | "keep"> {
   /** The kernel, a file's name or its contents: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
   kernel: string | Uint8Array;
   /** An initial RAM file system, a file's name or its contents. */
@@ -45,10 +47,18 @@ export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" |
   disks?: DiskFile[];
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NodeNetwork;
+  /**
+   * A file in which to tell where the time went, by guest code and functions of the emulator; written when the guest
+   * has powered off.
+   */
+  profile?: string;
 }
 
 /** Options of `Machine.restore` in node. */
-export interface NodeRestoreOptions extends Pick<NodeBootOptions, "clock" | "engine" | "network" | "size" | "onPhase"> {
+export interface NodeRestoreOptions extends Pick<
+  NodeBootOptions,
+  "clock" | "engine" | "network" | "profile" | "size" | "onPhase"
+> {
   /** A file's name, or what `machine.save()` gave, in node or in a browser. */
   snapshot: string | Uint8Array;
   /** The disks that the machine was booted with; what the guest wrote to an overlay since is in the snapshot. */
@@ -106,7 +116,7 @@ export class Machine extends AnyMachine {
 type Boot = Omit<NodeBoot, "io">;
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
-function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size">): Boot {
+function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "size">): Boot {
   const clock = options.clock ?? "real";
   const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
   return {
@@ -118,6 +128,7 @@ function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "n
     memoryMiB: 0,
     clock,
     engine: checkEngine(options.engine ?? "auto"),
+    profile: options.profile,
     cpu: undefined,
     network,
     nameServer: network.to === "host" ? configuredNameServer() : undefined,

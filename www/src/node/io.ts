@@ -8,12 +8,16 @@ import { parentPort, workerData } from "node:worker_threads";
 import { joinChannel } from "../network/channel.js";
 import { Network } from "../network/flows.js";
 import { nowhere } from "../network/nowhere.js";
+import { type Service, withServices } from "../network/services.js";
+import { DEFAULT_REGISTRIES, registryServices } from "../registry/service.js";
 import { callAttention } from "../worker/attention.js";
 import { engine } from "../worker/engine-shared.js";
 import { deliver } from "../worker/input.js";
 import type { Attachment, InputMessage } from "../worker/protocol.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
+import { openCacheFolder } from "./cache-files.js";
 import type { AttachMessage, NodeIo, NodeMessage } from "./protocol.js";
+import { registryFetch } from "./registry-fetch.js";
 import { PublishedPorts, SocketCarrier } from "./sockets.js";
 
 const io = workerData as NodeIo;
@@ -35,7 +39,8 @@ function attach({ module, memory, portHandle, attentionAddress }: Attachment): v
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  const network = new Network(port, io.network.to === "host" ? new SocketCarrier(io.nameServer) : nowhere, wake);
+  const outside = io.network.to === "host" ? new SocketCarrier(io.nameServer) : nowhere;
+  const network = new Network(port, withServices(outside, services), wake);
   take = (message) => {
     if (message.type === "connect-guest") {
       joinChannel(network, message.port, message.channel);
@@ -50,7 +55,19 @@ function attach({ module, memory, portHandle, attentionAddress }: Attachment): v
   network.work();
 }
 
+/** What the emulator serves to the guest by itself. */
+async function openServices(): Promise<ReadonlyMap<number, Service>> {
+  if (io.network.to === "none" || !io.network.registry) return new Map();
+  const { cache, registries = io.network.to === "host" ? DEFAULT_REGISTRIES : [] } = io.network.registry;
+  const files = await openCacheFolder(cache);
+  return registryServices(Promise.resolve(files), registries, registryFetch(registries), (event) =>
+    send({ type: "registry", event }),
+  );
+}
+
+let services: ReadonlyMap<number, Service> = new Map();
 try {
+  services = await openServices();
   const ports = io.network.to === "none" ? [] : (io.network.publish ?? []);
   send({ type: "published", ports: await published.listen(ports) });
   send({ type: "ready" });

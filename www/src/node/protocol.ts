@@ -20,12 +20,20 @@ export interface DiskFile {
   recordReads?: string;
 }
 
+/** The registry in the emulator, with its cache in a folder of this computer. */
+export interface NodeRegistry {
+  /** The folder in which images are kept. */
+  cache: string;
+  /** The registries that may be asked: `[PREFIX=]URL`; Docker's own with `to: "host"` if not given, else none. */
+  registries?: string[];
+}
+
 /** The guest's network in node. */
 export type NodeNetwork =
   /** There is no network card. */
   | { to: "none" }
   /** Nowhere; but `Machine.fetch`, `Machine.connect` and published ports reach the guest. */
-  | { to: "nowhere"; publish?: PublishedPort[] }
+  | { to: "nowhere"; publish?: PublishedPort[]; registry?: NodeRegistry }
   /** The sockets of this computer. */
   | {
       to: "host";
@@ -33,6 +41,7 @@ export type NodeNetwork =
       allow?: string[];
       /** Ports of 127.0.0.1 behind which ports of the guest are found. */
       publish?: PublishedPort[];
+      registry?: NodeRegistry;
     };
 
 /** The data of the I/O worker. */
@@ -54,6 +63,8 @@ export interface NodeBoot {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
+  /** The file in which to tell where the time went, when the guest is off. */
+  profile: string | undefined;
   cpu: CpuChoice | undefined;
   network: NodeNetwork;
   nameServer: string | undefined;

@@ -104,6 +104,9 @@ async function runOnce(
     hasFailed = true;
     process.stderr.write(`dinghy: ${error.message}\n`);
   });
+  machine.on("registry", (event) => {
+    if (event.kind === "failed") process.stderr.write(`dinghy: ${event.message}\n`);
+  });
   machine.on("phase", (phase) => {
     if (phase.name === "mark" && phase.mark === parsed.until) quit();
   });
@@ -169,13 +172,16 @@ function disksOf(parsed: RunArguments): DiskFile[] {
 }
 
 /** What both ways of starting state. */
-function common(parsed: RunArguments): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "size"> {
+function common(
+  parsed: RunArguments,
+): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "size"> {
   const { columns, rows } = process.stdout;
   return {
     disks: disksOf(parsed),
     clock: parsed.clock,
     engine: parsed.engine,
     network: parsed.network,
+    ...(parsed.profile === undefined ? {} : { profile: parsed.profile }),
     ...(process.stdout.isTTY ? { size: { columns, rows } } : {}),
   };
 }

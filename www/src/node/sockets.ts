@@ -5,7 +5,7 @@ import { getServers } from "node:dns";
 import { createServer, connect as connectSocket, isIPv4, type Server, type Socket } from "node:net";
 
 import type { FlowFailure } from "../engine.js";
-import type { Carrier, Flow, FlowEnd, Network } from "../network/flows.js";
+import type { Carrier, FlowUser, FlowEnd, Network } from "../network/flows.js";
 import { DinghyError, type PublishedPort } from "../options.js";
 import { reason } from "../worker/download.js";
 
@@ -25,7 +25,7 @@ export class SocketCarrier implements Carrier {
   /** @param nameServer the one to ask, as `ADDRESS:PORT` */
   constructor(private readonly nameServer: string | undefined) {}
 
-  open(flow: Flow, transport: "tcp" | "udp", address: string, port: number): FlowEnd {
+  open(flow: FlowUser, transport: "tcp" | "udp", address: string, port: number): FlowEnd {
     if (transport === "udp") return this.#openDatagrams(flow, address, port);
     const socket = connectSocket({ host: address, port, allowHalfOpen: true, noDelay: true });
     this.#keep(socket);
@@ -68,7 +68,7 @@ export class SocketCarrier implements Carrier {
     socket.once("close", () => this.#open.delete(socket));
   }
 
-  #openDatagrams(flow: Flow, address: string, port: number): FlowEnd {
+  #openDatagrams(flow: FlowUser, address: string, port: number): FlowEnd {
     const socket = createSocket("udp4");
     let isOpen = true;
     const close = (): void => {
@@ -98,7 +98,7 @@ export class SocketCarrier implements Carrier {
 }
 
 /** Joins an open or opening socket to a flow. */
-function joinSocket(flow: Flow, socket: Socket): FlowEnd {
+function joinSocket(flow: FlowUser, socket: Socket): FlowEnd {
   socket.on("data", (bytes) => {
     if (!flow.data(bytes)) socket.pause();
   });

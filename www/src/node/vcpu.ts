@@ -1,6 +1,7 @@
 /** The worker thread that runs the vCPU in node. It blocks; files are read synchronously. */
 
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parentPort, workerData } from "node:worker_threads";
 
@@ -9,6 +10,7 @@ import { engine, wasm } from "../worker/engine-shared.js";
 import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
+import { Profiler, Symbols } from "./profile.js";
 import type { NodeBoot, NodeMessage } from "./protocol.js";
 
 /** Bytes of a snapshot that are handed on at a time. */
@@ -38,6 +40,7 @@ function run(boot: NodeBoot): void {
     commandLine: boot.commandLine,
     clock: boot.clock,
     engine: boot.engine,
+    hasNames: boot.profile !== undefined,
     cpu: boot.cpu,
     columns: boot.size.columns,
     rows: boot.size.rows,
@@ -65,7 +68,22 @@ function run(boot: NodeBoot): void {
     },
   });
   post({ type: "booting" });
-  runBlocking(machine, boot.clock, memory, output, post);
+  runBlocking(machine, boot.clock, memory, output, boot.profile === undefined ? post : recording(boot, boot.profile));
+}
+
+/** Samples from now on, and writes the report when the machine's end is posted: the worker ends right behind. */
+function recording({ kernel }: NodeBoot, file: string): Post {
+  const profiler = new Profiler();
+  return (message, transfer) => {
+    if (message.type === "exit") writeFileSync(file, profiler.stop(symbolsBeside(kernel)));
+    post(message, transfer);
+  };
+}
+
+/** The symbols of the kernel, if they lie beside it. */
+function symbolsBeside(kernel: string | Uint8Array): Symbols {
+  const file = typeof kernel === "string" ? join(dirname(kernel), "System.map") : undefined;
+  return new Symbols(file !== undefined && existsSync(file) ? readFileSync(file, "utf8") : "");
 }
 
 function restored(options: EngineOptions, snapshot: Uint8Array): EngineMachine {

@@ -1,6 +1,6 @@
 /** The panel about the guest's disk: how much of it is kept, and its export, import and reset. */
 
-import { exportOverlay, importOverlay, overlayBytes, resetOverlay } from "dinghy";
+import { clearImages, exportOverlay, imageBytes, importOverlay, overlayBytes, resetOverlay } from "dinghy";
 
 import * as format from "./format.js";
 import type { View } from "./view.js";
@@ -36,9 +36,11 @@ export class DiskPanel {
 
   async #show(remark: string): Promise<void> {
     const bytes = await overlayBytes(this.overlay);
+    const images = await imageBytes().catch(() => 0);
     const isRunning = this.isRunning();
     const state = bytes === 0 ? "Nothing is kept yet." : `${format.megabytes(bytes)} are kept.`;
     const advice = isRunning ? " Power the machine off to export, import or reset its disk." : "";
+    const pulled = images === 0 ? "" : ` Pulled images take ${format.megabytes(images)} besides.`;
     const action = (text: string, isEnabled: boolean, action: () => Promise<string>) => ({
       text,
       isEnabled: isEnabled && !isRunning,
@@ -46,13 +48,18 @@ export class DiskPanel {
     });
     this.view.showPanel({
       title: "Disk",
-      text: `${remark === "" ? "" : `${remark} `}This browser keeps what the guest writes to its disk. ${state}${advice}`,
+      text: `${remark === "" ? "" : `${remark} `}This browser keeps what the guest writes to its disk. ${state}${pulled}${advice}`,
       button: isRunning ? "Close" : "Start",
       onButton: () => (isRunning ? this.#close() : this.actions.start()),
       others: [
         action("Export", bytes > 0, () => this.#export()),
         action("Import", true, () => this.#import()),
         action("Reset", bytes > 0, () => this.#reset()),
+        {
+          text: "Forget pulled images",
+          isEnabled: images > 0,
+          onClick: () => void this.#run(() => clearImages().then(() => "The pulled images were forgotten.")),
+        },
       ],
     });
   }

@@ -9,9 +9,13 @@ import {
   DEFAULT_MEMORY_MIB,
   DinghyError,
   type Exit,
+  forgetKept,
+  isMachineKept,
+  type Kept,
   Machine,
   overlayBytes,
   type Phase,
+  prepare,
 } from "dinghy";
 
 import { DiskPanel } from "./disk.js";
@@ -35,6 +39,9 @@ const OVERLAY = "home";
 /** The guest writes to its disk what is some seconds old: a tab closes without asking it. */
 const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} sysctl.vm.dirty_expire_centisecs=300 sysctl.vm.dirty_writeback_centisecs=100`;
 
+/** When the page was opened, in the terms of `performance.now()`, is 0: its marks are milliseconds from then. */
+const mark = (name: string, detail?: unknown): void => void performance.mark(`dinghy:${name}`, { detail });
+
 /** What the marks on the guest's serial port mean to a visitor. */
 const MARKS: Readonly<Record<string, { state: "busy" | "ready"; text: string }>> = {
   "docker-ready": { state: "ready", text: "Docker ready" },
@@ -52,6 +59,8 @@ let openPort: number | undefined;
 let preview: Preview | undefined;
 /** Whether the next start may go on from the snapshot: a restart means to boot, and so does `?start=boot`. */
 let mayRestore = parameters.get("start") !== "boot";
+/** Bytes that the running machine takes where it is kept. */
+let keptBytes = 0;
 /** Whether the guest runs but has not reached its shell. */
 let isBooting = false;
 /** The last error since the start; if the machine ends by itself, it is why. */
@@ -77,7 +86,18 @@ const diskPanel = new DiskPanel(view, OVERLAY, () => machine !== undefined && !m
 });
 view.diskButton.onclick = () => void diskPanel.toggle();
 
+// Most pages are not told that they are closed, but all that they are hidden.
+document.addEventListener("visibilitychange", () => {
+  if (document.visibilityState === "hidden") machine?.keep();
+});
+
+// A page that the browser had put aside comes back without its machine, which was kept.
+addEventListener("pageshow", (event) => {
+  if (event.persisted) location.reload();
+});
+
 await isolate();
+prepare();
 await boot();
 
 async function boot(): Promise<void> {
@@ -91,6 +111,7 @@ async function boot(): Promise<void> {
   view.showPhase("busy", "Starting");
   view.showPower("Power off", false);
   view.showMemory(DEFAULT_MEMORY_MIB);
+  mark("starts");
   try {
     await showBuild();
     machine = await start();
@@ -133,13 +154,14 @@ function showDiskInUse(): void {
   });
 }
 
-/** Says how much of the guest's disk this browser keeps. */
-async function showDisk(): Promise<void> {
-  view.showDisk(isScratch ? "not kept" : `${format.megabytes(await overlayBytes(OVERLAY))} kept`);
+/** Says how much of the guest's disk, and of its memory, this browser keeps. */
+async function showDisk(kept?: Kept): Promise<void> {
+  keptBytes = kept?.fileBytes ?? keptBytes;
+  view.showDisk(isScratch ? "not kept" : `${format.megabytes((await overlayBytes(OVERLAY)) + keptBytes)} kept`);
 }
 
 /**
- * Goes on from the snapshot, the first time and where there is one; else boots.
+ * Goes on with the machine of the last visit; else from the snapshot, the first time and where there is one; else boots.
  *
  * A snapshot holds in its memory what the disk was when it was saved. A kept disk that was written to since is another
  * one, and would be destroyed: it is booted from. A start that goes on from the snapshot writes the snapshot's changes
@@ -153,12 +175,28 @@ async function start(): Promise<Machine> {
     network: network(),
     onPhase: showPhase,
   };
-  const isUnwritten = isScratch || (await overlayBytes(OVERLAY)) === 0;
-  const restores = mayRestore && isUnwritten && (await isThere(IMAGES.snapshot));
+  if (mayRestore && !isScratch && (await isMachineKept(OVERLAY))) {
+    try {
+      const resumed = await Machine.resume(options);
+      mayRestore = false;
+      mark("resumed");
+      return resumed;
+    } catch (error) {
+      if (!(error instanceof DinghyError && error.code === "nothing-kept")) throw error;
+      console.info(`The machine of the last visit does not go on: ${error.message}`);
+    }
+  }
+  const kept = { ...options, keep: !isScratch };
+  const [isUnwritten, hasSnapshot] = await Promise.all([
+    isScratch || overlayBytes(OVERLAY).then((bytes) => bytes === 0),
+    mayRestore && isThere(IMAGES.snapshot),
+  ]);
+  const restores = mayRestore && isUnwritten && hasSnapshot;
   if (restores) {
     try {
-      const restored = await Machine.restore({ ...options, snapshot: IMAGES.snapshot });
+      const restored = await Machine.restore({ ...kept, snapshot: IMAGES.snapshot });
       mayRestore = false;
+      mark("restored");
       return restored;
     } catch (error) {
       // Another tab has the disk: what is chosen then may still go on from the snapshot.
@@ -167,8 +205,9 @@ async function start(): Promise<Machine> {
       view.showNotice("error", `Booting, because the saved machine cannot be used: ${reason}`);
     }
   }
-  const booted = await Machine.boot({ ...options, kernel: IMAGES.kernel, commandLine: COMMAND_LINE });
+  const booted = await Machine.boot({ ...kept, kernel: IMAGES.kernel, commandLine: COMMAND_LINE });
   mayRestore = false;
+  mark("booted");
   return booted;
 }
 
@@ -186,7 +225,10 @@ async function showBuild(): Promise<void> {
 }
 
 function attach(started: Machine): void {
+  let hasPrinted = false;
   started.console.onData((bytes) => {
+    if (!hasPrinted) mark("first-output");
+    hasPrinted = true;
     terminal.write(bytes);
     // The first thing on the terminal is the shell; Docker starts behind it.
     if (isBooting) view.showPhase("busy", "Starting Docker");
@@ -208,10 +250,24 @@ function attach(started: Machine): void {
     lastError = message;
     view.showNotice("error", message);
   });
+  started.on("registry", (event) => {
+    if (event.kind === "failed") {
+      view.showNotice("error", event.message);
+    } else if (event.kind === "progress") {
+      const { image, bytes, totalBytes } = event;
+      const whole = totalBytes === undefined ? "" : ` of ${format.megabytes(totalBytes)}`;
+      const isOver = bytes === totalBytes;
+      view.showNotice("info", isOver ? "" : `Pulling ${image}: ${format.megabytes(bytes)}${whole}`);
+    }
+  });
   started.on("ports", (ports) => {
     // What answers no more is not shown any longer.
     if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);
     else showPorts();
+  });
+  started.on("kept", (kept) => {
+    mark("kept", kept);
+    void showDisk(kept);
   });
   started.on("exit", showExit);
   started.console.resize(terminal.cols, terminal.rows);
@@ -259,15 +315,20 @@ function showPhase(phase: Phase): void {
     case "downloading":
       view.showDownload(phase.loadedBytes, phase.totalBytes);
       break;
+    case "milestone":
+      performance.mark(`dinghy:${phase.milestone}`, { startTime: Math.max(phase.at - performance.timeOrigin, 0) });
+      break;
     case "booting":
+      mark("running");
       isBooting = true;
       view.hideDownload();
       view.showPhase("busy", "Booting Linux");
       break;
     case "mark": {
-      const mark = MARKS[phase.mark];
+      const shown = MARKS[phase.mark];
+      mark(phase.mark);
       isBooting = false;
-      if (mark) view.showPhase(mark.state, mark.text);
+      if (shown) view.showPhase(shown.state, shown.text);
       break;
     }
   }
@@ -288,6 +349,9 @@ function pressPower(): void {
 }
 
 function showExit({ reason, code, lastLines }: Exit): void {
+  keptBytes = 0;
+  // Whoever turns a machine off does not want it to go on; one that has ended by itself has forgotten itself.
+  if (reason === "stopped" && !isScratch) void machine?.gone.then(() => forgetKept(OVERLAY)).catch(() => undefined);
   view.showPower("Start", true);
   void showPreview(undefined);
   view.showPhase(reason === "panicked" || reason === "triple-fault" ? "failed" : "off", "Off");

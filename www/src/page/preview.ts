@@ -25,6 +25,21 @@ interface FetchMessage {
   body: ReadableStream<Uint8Array> | ArrayBuffer | null;
 }
 
+/** A WebSocket that it wants; what follows goes through the port that comes along. */
+interface SocketMessage {
+  type: "dinghy-socket";
+  path: string;
+  protocols: string[];
+}
+
+/** What goes through the port of a WebSocket, from the preview. */
+interface SocketRequest {
+  type: "message" | "close";
+  data: string | ArrayBuffer;
+  code: number;
+  reason: string;
+}
+
 /** What it is answered. */
 interface Reply {
   status: number;
@@ -92,7 +107,9 @@ export async function openPreview(machine: Machine, port: number, parent: HTMLEl
     channel?.port1.close();
     channel = new MessageChannel();
     channel.port1.onmessage = ({ data, ports: [replyTo] }: MessageEvent<unknown>) => {
-      if (replyTo) void reply(machine, port, data, replyTo);
+      if (!replyTo) return;
+      if (isSocket(data)) joinSocket(machine, port, data, replyTo);
+      else void reply(machine, port, data, replyTo);
     };
     frame.contentWindow?.postMessage({ type: "dinghy-preview-port" }, origin, [channel.port2]);
   };
@@ -124,6 +141,46 @@ function isFetch(data: unknown): data is FetchMessage {
     Array.isArray(headers) &&
     (body === null || body instanceof ArrayBuffer || body instanceof ReadableStream)
   );
+}
+
+function isSocket(data: unknown): data is SocketMessage {
+  if (typeof data !== "object" || data === null) return false;
+  const { type, path, protocols } = data as Partial<SocketMessage>;
+  return (
+    type === "dinghy-socket" &&
+    typeof path === "string" &&
+    path.startsWith("/") &&
+    Array.isArray(protocols) &&
+    protocols.every((protocol) => typeof protocol === "string")
+  );
+}
+
+/** Joins a preview's port to a WebSocket in the guest. */
+function joinSocket(machine: Machine, port: number, { path, protocols }: SocketMessage, channel: MessagePort): void {
+  try {
+    // Whatever the path says, the address stays that of the port.
+    const socket = machine.webSocket(port, path.replace(/^\/+/, "/"), protocols);
+    socket.on("open", ({ protocol }) => channel.postMessage({ type: "open", protocol }));
+    socket.on("message", (data) => {
+      if (typeof data === "string") channel.postMessage({ type: "message", data });
+      else channel.postMessage({ type: "message", data: data.buffer }, [data.buffer]);
+    });
+    socket.on("close", (how) => channel.postMessage({ type: "close", ...how }));
+    channel.onmessage = ({ data: request }: MessageEvent<unknown>) => {
+      if (typeof request !== "object" || request === null) return;
+      const { type, data, code, reason } = request as Partial<SocketRequest>;
+      try {
+        if (type === "close") socket.close(code, reason);
+        else if (typeof data === "string") socket.send(data);
+        else if (data instanceof ArrayBuffer) socket.send(new Uint8Array(data));
+      } catch {
+        // It has closed meanwhile, which the preview is told.
+      }
+    };
+  } catch (error) {
+    const reason = error instanceof Error ? error.message : String(error);
+    channel.postMessage({ type: "close", code: 1006, reason, wasClean: false });
+  }
 }
 
 async function reply(machine: Machine, port: number, message: unknown, replyTo: MessagePort): Promise<void> {

@@ -2,13 +2,19 @@
 
 import type { NetworkOptions } from "dinghy";
 
-/** The network of the page's machine: `?relay=ADDRESS` names a relay, `?relay=none` none, `?dns=ADDRESS` where it asks for names. */
+/**
+ * The network of the page's machine: `?relay=ADDRESS` names a relay, `?relay=none` none, `?dns=ADDRESS` where it asks for
+ * names; `?net=fetch` stands for the browser's own fetch; `?registry=[PREFIX=]URL`, which may be given again, names what
+ * the cache of images asks.
+ */
 export function network(): NetworkOptions {
   const parameters = new URL(location.href).searchParams;
   const relay = parameters.get("relay") ?? announcedRelay();
   const dns = parameters.get("dns");
-  if (relay === undefined || relay === "none" || relay === "") return { to: "nowhere" };
-  return { to: "relay", relay, ...(dns === null ? {} : { dns }) };
+  const registry = { registries: parameters.getAll("registry") };
+  if (parameters.get("net") === "fetch") return { to: "fetch", registry };
+  if (relay === undefined || relay === "none" || relay === "") return { to: "nowhere", registry };
+  return { to: "relay", relay, registry, ...(dns === null ? {} : { dns }) };
 }
 
 /** The relay that `dinghy serve` announces with the page itself, so that nobody has to look whether there is one. */

@@ -5,7 +5,10 @@ import type { InputMessage } from "./protocol.js";
 
 /** Gives one message of the user to the machine. */
 export function deliver(
-  port: Pick<EnginePort, "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave">,
+  port: Pick<
+    EnginePort,
+    "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave" | "requestKeep"
+  >,
   message: Exclude<InputMessage, { type: "connect-guest" }>,
 ): void {
   switch (message.type) {
@@ -21,6 +24,9 @@ export function deliver(
       break;
     case "save":
       port.requestSave();
+      break;
+    case "keep":
+      port.requestKeep();
       break;
   }
 }

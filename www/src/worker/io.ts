@@ -58,7 +58,11 @@ async function attach({
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  const attached = new Network(port, carrierFor(options), wake);
+  const attached = new Network(
+    port,
+    carrierFor(options, (event) => post({ type: "registry", event })),
+    wake,
+  );
   network = attached;
   take = (message) => {
     if (message.type === "connect-guest") {

@@ -2,7 +2,7 @@
 
 import type { CacheFile, Engine, EngineChunkCache, EngineFile } from "../engine.js";
 import { DinghyError } from "../options.js";
-import { overlayFile, overlayLock, privateFolder } from "../storage.js";
+import { keptFile, overlayFile, overlayLock, privateFolder } from "../storage.js";
 import { reason } from "./download.js";
 
 /** How long a page waits for another one, which may just be closing, to let go of a file. */
@@ -14,7 +14,7 @@ const CACHE_BYTES = 256 * 1024 * 1024;
 const CACHE_FILE = "chunks.cache";
 
 /** What dedicated workers have of a file; the DOM's types describe a window's. */
-interface SyncAccessHandle {
+export interface SyncAccessHandle {
   getSize(): number;
   read(buffer: Uint8Array, options: { at: number }): number;
   write(buffer: Uint8Array, options: { at: number }): number;
@@ -23,7 +23,8 @@ interface SyncAccessHandle {
   close(): void;
 }
 
-interface SyncFileHandle extends FileSystemFileHandle {
+/** A file of the origin's private file system, in a worker. */
+export interface SyncFileHandle extends FileSystemFileHandle {
   createSyncAccessHandle(): Promise<SyncAccessHandle>;
 }
 
@@ -56,6 +57,22 @@ export async function openOverlay(name: string, failed: (message: string) => voi
         : `What the guest writes could not be kept (${reason(error)}); the guest sees a disk error.`,
     );
   });
+}
+
+/**
+ * Opens the file in which the machine with the overlay `name`, which this worker holds, is kept.
+ *
+ * @returns `undefined` where there is none and `create` is false, or the browser keeps no files
+ */
+export async function openKept(name: string, create: boolean): Promise<EngineFile | undefined> {
+  try {
+    const handle = (await keptFile(name, create)) as SyncFileHandle;
+    return fileOf(await openAlone(handle), () => undefined);
+  } catch (error) {
+    // Without it, the next visit boots.
+    if (error instanceof DOMException) return undefined;
+    throw error;
+  }
 }
 
 /**

@@ -1,6 +1,7 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
 import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
+import type { RegistryEvent } from "../registry/registry.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
 /** The first message to a vCPU worker in a browser. */
@@ -8,6 +9,10 @@ export interface BootMessage {
   type: "boot";
   /** Where the machine goes on from; kernel, initrd, command line and memory are then not looked at. */
   snapshot: string | Uint8Array | Blob | undefined;
+  /** Whether it goes on from the machine that is kept beside the overlay `keep`; then there is no snapshot. */
+  resumes: boolean;
+  /** The overlay beside which the machine is kept while it runs. */
+  keep: string | undefined;
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
@@ -18,6 +23,8 @@ export interface BootMessage {
   cpu: CpuChoice | undefined;
   network: NetworkOptions;
   size: TerminalSize;
+  /** On shared memory: its first element becomes 1 when the page goes away. */
+  closing: Int32Array | undefined;
   /** The way to the I/O worker; absent where one worker does everything. */
   io: MessagePort | undefined;
 }
@@ -37,22 +44,34 @@ export type InputMessage =
   | { type: "resize"; size: TerminalSize }
   | { type: "power" }
   | { type: "save" }
+  /** Keeps the machine now, if it is kept at all. */
+  | { type: "keep" }
   /** Opens a connection to a port of the guest over a channel (see network/channel.ts). */
   | { type: "connect-guest"; port: number; channel: MessagePort };
 
 /** From the vCPU's worker to the page. */
 export type MachineMessage =
   | { type: "download"; loadedBytes: number; totalBytes: number | undefined }
+  /** On shared memory: by what the page wakes the vCPU. */
+  | { type: "attention"; memory: WebAssembly.Memory; address: number }
+  /** The start has come so far, at this time in milliseconds since 1970. */
+  | { type: "milestone"; name: Milestone; at: number }
   | { type: "booting" }
   | { type: "output"; device: "console" | "serial"; bytes: Uint8Array }
   | { type: "status"; status: Status }
   /** In node: the ports that are published, where they were not chosen as well. */
   | { type: "published"; ports: PublishedPort[] }
+  | { type: "registry"; event: RegistryEvent }
   | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
   /** The last piece has come, or what went wrong. */
   | { type: "saved"; failure: string | undefined }
+  /** The machine was kept: pages of memory written, size of the file, milliseconds that it took. */
+  | { type: "kept"; pages: number; fileBytes: number; tookMs: number }
   | { type: "exit"; reason: Exclude<ExitReason, "stopped">; code: number | undefined }
   | ErrorMessage;
+
+/** Stations of a start. */
+export type Milestone = "worker-started" | "emulator-compiled" | "files-opened" | "snapshot-loaded" | "machine-made";
 
 /** A failure. Before `booting` it ends the start, afterwards the machine, if `fatal`. */
 export interface ErrorMessage {

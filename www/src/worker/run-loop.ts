@@ -6,6 +6,7 @@
 import type { ClockSource, EngineMachine, RunOutcome } from "../engine.js";
 import { waitForAttention } from "./attention.js";
 import { concatenate, reason } from "./download.js";
+import type { Keeping } from "./keeping.js";
 import type { MachineMessage } from "./protocol.js";
 
 /** Sends a message to the page. */
@@ -27,10 +28,10 @@ const SNAPSHOT_MESSAGE_BYTES = 4 << 20;
 const STATUS_INTERVAL_MS = 500;
 
 /** Outcomes after which a machine does not run again. */
-type FinalOutcome = Exclude<RunOutcome, "limit" | "idle" | "save">;
+type FinalOutcome = Exclude<RunOutcome, "limit" | "idle" | "save" | "keep">;
 
 function isFinal(outcome: RunOutcome): outcome is FinalOutcome {
-  return outcome !== "limit" && outcome !== "idle" && outcome !== "save";
+  return outcome !== "limit" && outcome !== "idle" && outcome !== "save" && outcome !== "keep";
 }
 
 /** Gathers what the guest prints during a slice, so that a slice costs one message a device. */
@@ -44,8 +45,9 @@ export class OutputBatch {
     this.#pieces[device].push(bytes);
   }
 
-  /** Sends what was gathered. */
-  flush(): void {
+  /** Sends what was gathered. Tells whether the user sees any of it. */
+  flush(): boolean {
+    const isShown = this.#pieces.console.length > 0;
     for (const device of ["serial", "console"] as const) {
       const pieces = this.#pieces[device];
       if (pieces.length === 0) continue;
@@ -54,6 +56,7 @@ export class OutputBatch {
       pieces.length = 0;
       this.post({ type: "output", device, bytes }, [bytes.buffer]);
     }
+    return isShown;
   }
 }
 
@@ -69,6 +72,7 @@ class Slices {
     private readonly clock: ClockSource,
     private readonly output: OutputBatch,
     private readonly post: Post,
+    private readonly keeping: Keeping | undefined,
   ) {}
 
   /** Runs one slice and sends what came of it. */
@@ -77,10 +81,17 @@ class Slices {
     const outcome = this.machine.run(this.#limit);
     const now = performance.now();
     if (outcome === "limit") this.#adapt(now - startedAt);
-    this.output.flush();
+    if (this.output.flush()) this.keeping?.noteOutput();
     if (outcome === "save") this.#save();
     if (now - this.#reportedAt >= STATUS_INTERVAL_MS || isFinal(outcome)) this.#report(now);
-    if (isFinal(outcome)) this.post({ type: "exit", reason: outcome, code: this.machine.exitCode() });
+    if (isFinal(outcome)) {
+      this.keeping?.end();
+      this.post({ type: "exit", reason: outcome, code: this.machine.exitCode() });
+    } else if (outcome === "keep") {
+      this.keeping?.keep();
+    } else {
+      this.keeping?.noteSlice(now - startedAt, now);
+    }
     return outcome;
   }
 
@@ -129,17 +140,27 @@ class Slices {
   }
 }
 
-/** Runs a machine to its end in a worker that does nothing else, asleep while the guest is. */
+/**
+ * Runs a machine to its end in a worker that does nothing else, asleep while the guest is.
+ *
+ * @param closing its first element becomes 1 when the page goes away: a worker that went on would be ended only seconds
+ *   later, and the next page has to wait for its files
+ */
 export function runBlocking(
   machine: EngineMachine,
   clock: ClockSource,
   memory: WebAssembly.Memory,
   output: OutputBatch,
   post: Post,
+  { keeping, closing }: { keeping?: Keeping | undefined; closing?: Int32Array | undefined } = {},
 ): void {
-  const slices = new Slices(machine, clock, output, post);
+  const slices = new Slices(machine, clock, output, post, keeping);
   const attention = machine.attentionAddress();
   for (let outcome = slices.run(); !isFinal(outcome); outcome = slices.run()) {
+    if (closing && Atomics.load(closing, 0) !== 0) {
+      keeping?.keepLast();
+      return;
+    }
     if (outcome !== "idle") continue;
     // An upper bound keeps the status line alive while the guest sleeps.
     const milliseconds = Math.min(machine.idleMilliseconds(), STATUS_INTERVAL_MS);
@@ -161,9 +182,10 @@ export class SliceLoop {
     clock: ClockSource,
     output: OutputBatch,
     post: Post,
+    keeping: Keeping | undefined,
     private readonly failed: (error: unknown) => void,
   ) {
-    this.#slices = new Slices(machine, clock, output, post);
+    this.#slices = new Slices(machine, clock, output, post, keeping);
     this.#next.port1.onmessage = () => this.#slice();
   }
 
@@ -189,7 +211,7 @@ export class SliceLoop {
     if (isFinal(outcome)) {
       this.#ended = true;
       this.#next.port1.close();
-    } else if (outcome === "limit" || outcome === "save") {
+    } else if (outcome !== "idle") {
       this.wake();
     } else {
       const milliseconds = Math.min(this.#slices.machine.idleMilliseconds(), STATUS_INTERVAL_MS);

@@ -1,10 +1,11 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
-import type { Engine, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
+import { ANY_ADDRESS } from "../network/fetch-carrier.js";
+import type { Engine, EngineKeeper, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, loadPieces, reason } from "./download.js";
-import type { BootMessage, ErrorMessage, RemoteDisk } from "./protocol.js";
-import { openOverlay } from "./own-files.js";
+import type { BootMessage, ErrorMessage, Milestone, RemoteDisk } from "./protocol.js";
+import { openKept, openOverlay } from "./own-files.js";
 import { openImage } from "./remote-disk.js";
 import type { OutputBatch, Post } from "./run-loop.js";
 
@@ -13,6 +14,10 @@ export interface Started {
   module: WebAssembly.Module;
   machine: EngineMachine;
   disks: RemoteDisk[];
+  /** Where it is kept while it runs. */
+  keeper: EngineKeeper | undefined;
+  /** Whether it boots, and so will read what a boot reads. */
+  boots: boolean;
 }
 
 /**
@@ -24,29 +29,39 @@ export const THREAD_STACK_BYTES = 16 * 65536;
 /**
  * Loads the emulator and the images or the snapshot, all at once, and makes the machine.
  *
- * @param wasm address of the compiled emulator
+ * @param emulator the compiled emulator, from {@link compile}
  * @param requestChunk called when the guest needs a chunk of a disk
  * @param onNetworkWork called when the guest's network has something to do
  * @throws DinghyError if anything of it cannot be had or used
  */
 export async function start(
   engine: Engine,
-  wasm: URL,
+  emulator: Promise<WebAssembly.Module>,
   boot: BootMessage,
   output: OutputBatch,
   post: Post,
   requestChunk: (disk: number, index: number) => void,
   onNetworkWork: () => void,
 ): Promise<Started> {
+  const pass = (name: Milestone): void =>
+    post({ type: "milestone", name, at: performance.timeOrigin + performance.now() });
+  pass("worker-started");
   const progress = new DownloadProgress(post);
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
-  const emulator = compile(wasm);
+  void emulator.then(() => pass("emulator-compiled")).catch(() => undefined);
   const opening = Promise.all([
     Promise.all(boot.disks.map(openImage)),
     Promise.all(
       boot.disks.map(async ({ overlay }) => (overlay === undefined ? undefined : openOverlay(overlay, failed))),
     ),
   ]);
+  void opening.then(() => pass("files-opened")).catch(() => undefined);
+  const openingKept = opening.then(([, overlays]) =>
+    // Where there is no overlay, there is nothing to be kept beside.
+    boot.keep === undefined || overlays[0] === undefined ? undefined : openKept(boot.keep, !boot.resumes),
+  );
+  const keeperOf = (file: Awaited<typeof openingKept>): EngineKeeper | undefined =>
+    file && new engine.MachineKeeper(file);
   const engineOptions = ([disks, overlays]: Awaited<typeof opening>): Omit<EngineOptions, "kernel" | "initrd"> => ({
     memoryBytes: boot.memoryMiB * 1024 * 1024,
     commandLine: boot.commandLine,
@@ -65,6 +80,19 @@ export async function start(
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   });
+  if (boot.resumes) {
+    const [module, opened, kept] = await Promise.all([emulator, opening, openingKept]);
+    engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
+    const keeper = keeperOf(kept);
+    if (!keeper) throw new DinghyError("No running machine is kept here; boot it.", "nothing-kept");
+    try {
+      const machine = keeper.resume({ ...engineOptions(opened), kernel: new Uint8Array() });
+      pass("machine-made");
+      return { module, machine, disks: opened[0], keeper, boots: false };
+    } catch (error) {
+      throw new DinghyError(reason(error), "nothing-kept");
+    }
+  }
   if (boot.snapshot !== undefined) {
     // The download begins at once; what comes before the emulator is there waits for it.
     const early: Uint8Array[] = [];
@@ -72,29 +100,35 @@ export async function start(
       early.push(piece);
     };
     const loading = loadPieces("snapshot", boot.snapshot, progress.part(), (piece) => take(piece));
-    const [module, opened] = await firstFailure(Promise.all([emulator, opening]), loading);
+    const [module, opened, kept] = await firstFailure(Promise.all([emulator, opening, openingKept]), loading);
     engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
     const restorer = new engine.Restorer({ ...engineOptions(opened), kernel: new Uint8Array() });
     take = (piece) => restorer.push(piece);
     early.forEach(take);
     await loading;
-    return { module, machine: restorer.finish(), disks: opened[0] };
+    pass("snapshot-loaded");
+    const machine = restorer.finish();
+    pass("machine-made");
+    return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: false };
   }
-  const [module, kernel, initrd, opened] = await Promise.all([
+  const [module, kernel, initrd, opened, kept] = await Promise.all([
     emulator,
     load("kernel", boot.kernel, progress.part()),
     boot.initrd === undefined ? undefined : load("initial RAM file system", boot.initrd, progress.part()),
     opening,
+    openingKept,
   ]);
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const machine = new engine.Machine({ ...engineOptions(opened), kernel, initrd });
-  return { module, machine, disks: opened[0] };
+  return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: true };
 }
 
 /** The network card that goes with a choice of network. */
 function engineNetwork(network: NetworkOptions, onWork: () => void): EngineNetwork | undefined {
   if (network.to === "none") return undefined;
-  return { allowed: network.to === "relay" ? (network.allow ?? []) : [], onWork };
+  const allowed = network.to === "relay" ? [...(network.allow ?? [])] : [];
+  if (network.to === "fetch") allowed.push(`${ANY_ADDRESS}:80`);
+  return { allowed, onWork };
 }
 
 /** The outcome of `awaited`, unless `other` fails before. */
@@ -129,7 +163,19 @@ class DownloadProgress {
   }
 }
 
-async function compile(wasm: URL): Promise<WebAssembly.Module> {
+/**
+ * Begins to load the emulator, when a worker has: what goes wrong is told to whoever waits for the outcome.
+ *
+ * @param wasm its address
+ */
+export function compile(wasm: URL): Promise<WebAssembly.Module> {
+  const compiling = loadEmulator(wasm);
+  // A start may come later than the failure.
+  compiling.catch(() => undefined);
+  return compiling;
+}
+
+async function loadEmulator(wasm: URL): Promise<WebAssembly.Module> {
   const response = await fetch(wasm).catch((error: unknown) => {
     throw new DinghyError(
       `The emulator could not be downloaded from ${wasm.href} (${reason(error)}); check the connection and reload.`,

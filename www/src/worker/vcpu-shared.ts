@@ -1,11 +1,13 @@
 /** The worker that runs the vCPU on shared memory. It blocks; the I/O worker does all that must wait. */
 
 import { engine, wasm } from "./engine-shared.js";
+import { Keeping } from "./keeping.js";
 import type { BootMessage, IoMessage } from "./protocol.js";
 import { OutputBatch, type Post, runBlocking } from "./run-loop.js";
 import { browserScope } from "./scope.js";
-import { fatalError, start } from "./start.js";
+import { compile, fatalError, start } from "./start.js";
 
+const emulator = compile(wasm);
 const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
 
 browserScope.onmessage = (event: MessageEvent<BootMessage>) => {
@@ -17,9 +19,9 @@ async function run(boot: BootMessage): Promise<void> {
   if (!io) throw new Error("the worker for shared memory was started without a way to the I/O worker");
   const toIo = (message: IoMessage): void => io.postMessage(message);
   const output = new OutputBatch(post);
-  const { module, machine, disks } = await start(
+  const { module, machine, disks, keeper, boots } = await start(
     engine,
-    wasm,
+    emulator,
     boot,
     output,
     post,
@@ -36,9 +38,11 @@ async function run(boot: BootMessage): Promise<void> {
       attentionAddress: machine.attentionAddress(),
     },
     disks,
-    boots: boot.snapshot === undefined,
+    boots,
     network: boot.network,
   });
+  post({ type: "attention", memory, address: machine.attentionAddress() });
   post({ type: "booting" });
-  runBlocking(machine, boot.clock, memory, output, post);
+  const keeping = keeper && new Keeping(machine, keeper, post);
+  runBlocking(machine, boot.clock, memory, output, post, { keeping, closing: boot.closing });
 }

@@ -6,12 +6,14 @@ import { Network } from "../network/flows.js";
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
+import { Keeping } from "./keeping.js";
 import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
-import { fatalError, start } from "./start.js";
+import { compile, fatalError, start } from "./start.js";
 
+const emulator = compile(wasm);
 const post: Post = (message, transfer) => browserScope.postMessage(message, transfer);
 
 /** What arrived before the machine was there. */
@@ -31,9 +33,9 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
   await openCacheFile();
-  const { machine, disks } = await start(
+  const { machine, disks, keeper, boots } = await start(
     engine,
-    wasm,
+    emulator,
     boot,
     output,
     post,
@@ -42,15 +44,20 @@ async function run(boot: BootMessage): Promise<void> {
     () => queueMicrotask(() => network.work()),
   );
   const port = new engine.MachinePort(machine.portHandle());
-  const loop = new SliceLoop(machine, boot.clock, output, post, (error) => post(fatalError(error)));
+  const keeping = keeper && new Keeping(machine, keeper, post);
+  const loop = new SliceLoop(machine, boot.clock, output, post, keeping, (error) => post(fatalError(error)));
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
   const cache = openChunkCache(engine);
   const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
   // A restored machine has in its memory what a boot reads.
-  if (boot.snapshot === undefined) chunks.prefetch();
-  const network = new Network(port, carrierFor(boot.network), wake);
+  if (boots) chunks.prefetch();
+  const network = new Network(
+    port,
+    carrierFor(boot.network, (event) => post({ type: "registry", event })),
+    wake,
+  );
   take = (message) => {
     if (message.type === "connect-guest") {
       joinChannel(network, message.port, message.channel);

@@ -1,0 +1,156 @@
+/**
+ * The guest's plain HTTP by the browser's own `fetch`, for where there is no relay. It reaches servers that let pages
+ * read what they send (CORS), and nothing else: the answers that the guest gets otherwise say so.
+ */
+
+import { reason as reasonOf } from "../worker/download.js";
+import type { Carrier, FlowEnd, FlowUser } from "./flows.js";
+import { serveHttp, type ServedRequest } from "./http-server.js";
+
+/** The address that stands for every name; it belongs to networks that test (RFC 2544), and so to no server. */
+export const ANY_ADDRESS = "198.18.0.1";
+/** The port of HTTP. */
+const HTTP_PORT = 80;
+/** The largest body of a request: browsers send streams only where it is encrypted. */
+const MOST_BODY_BYTES = 16 * 1024 * 1024;
+/** How long the answer to a question for a name may be remembered, in seconds. */
+const NAME_SECONDS = 60;
+
+/** What is about one connection, or made anew by the browser, and not passed on. */
+const OWN_HEADERS = new Set([
+  "accept-encoding",
+  "connection",
+  "content-length",
+  "expect",
+  "host",
+  "keep-alive",
+  "te",
+  "trailer",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** What the carrier needs of the page. */
+export interface FetchSurroundings {
+  fetch(address: string, options: RequestInit): Promise<Response>;
+  /** The page's own host, which lets the page read everything: the guest is not to ask it in the page's name. */
+  ownHost: string;
+  /** Whether the page came encrypted; then it may ask nobody otherwise. */
+  isEncrypted: boolean;
+}
+
+/** A carrier by `fetch`. */
+export function fetchCarrier(around: FetchSurroundings): Carrier {
+  return {
+    open(flow: FlowUser, transport, address, port): FlowEnd {
+      if (transport === "tcp" && port === HTTP_PORT) {
+        return serveHttp(flow, (request) => answer(request, address, around));
+      }
+      queueMicrotask(() => flow.failed(transport === "tcp" ? "refused" : "unreachable"));
+      return { send: () => undefined, finish: () => undefined, close: () => undefined, resume: () => undefined };
+    },
+    ask: (query) => Promise.resolve(answerName(query)),
+    end: () => undefined,
+  };
+}
+
+async function answer(request: ServedRequest, address: string, around: FetchSurroundings): Promise<Response> {
+  const host = (request.headers.get("host") ?? address).toLowerCase();
+  const refused = refusalOf(host, around.ownHost);
+  if (refused !== undefined) return failure(403, refused);
+  const url = `${around.isEncrypted ? "https" : "http"}://${host}${request.target}`;
+  if (!URL.canParse(url) || !request.target.startsWith("/")) return failure(400, "The request names no address.");
+  const headers = new Headers();
+  request.headers.forEach((value, name) => {
+    if (!OWN_HEADERS.has(name)) headers.append(name, value);
+  });
+  try {
+    const body = await bodyOf(request);
+    if (body === "too-large") return failure(413, "Only bodies up to 16 MiB can be sent without a relay.");
+    const options: RequestInit = { method: request.method, headers, credentials: "omit", cache: "no-store" };
+    const response = await around.fetch(url, body ? { ...options, body } : options);
+    return passedOn(response);
+  } catch (error) {
+    return failure(
+      502,
+      `${url} cannot be had (${reasonOf(error)}). This network is the browser's fetch: it reaches servers that send ` +
+        `Access-Control-Allow-Origin, and no others. With a relay (dinghy serve --allow ...), the guest reaches any.`,
+    );
+  }
+}
+
+/** Why a host is not asked; nothing if it may be. Names that lead to private addresses are kept from pages by browsers. */
+function refusalOf(host: string, ownHost: string): string | undefined {
+  const name = host.replace(/:\d+$/, "").replace(/\.$/, "");
+  const isLocal = name === "localhost" || /\.(?:localhost|local|internal|home\.arpa)$/.test(name);
+  // How URLs spell IPv4 addresses: also as one number, in octal and in hexadecimal.
+  const plain = URL.canParse(`http://${host}/`) ? new URL(`http://${host}/`).hostname : name;
+  const isPrivate =
+    /^(?:0|10|127|169\.254|192\.168|192\.0\.0|100\.(?:6[4-9]|[79]\d|8\d|1[01]\d|12[0-7])|172\.(?:1[6-9]|2\d|3[01])|198\.1[89]|22[4-9]|2[3-5]\d)\./.test(
+      plain,
+    ) && /^[\d.]+$/.test(plain);
+  if (isLocal || isPrivate || plain.startsWith("[") || host === ownHost) {
+    return `The policy does not let the guest ask ${host}.`;
+  }
+  return undefined;
+}
+
+async function bodyOf({ method, body }: ServedRequest): Promise<Uint8Array<ArrayBuffer> | "too-large" | undefined> {
+  const parts: Uint8Array[] = [];
+  let size = 0;
+  const reader = body.getReader();
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) break;
+    size += value.byteLength;
+    if (size > MOST_BODY_BYTES) return "too-large";
+    parts.push(value);
+  }
+  if (method === "GET" || method === "HEAD" || size === 0) return undefined;
+  const whole = new Uint8Array(size);
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.byteLength;
+  }
+  return whole;
+}
+
+/** A response as it can be sent on: `fetch` has taken its encodings off. */
+function passedOn(response: Response): Response {
+  const headers = new Headers(response.headers);
+  const isEncoded = (headers.get("content-encoding") ?? "identity") !== "identity";
+  for (const name of ["connection", "content-encoding", "keep-alive", "trailer", "transfer-encoding", "upgrade"]) {
+    headers.delete(name);
+  }
+  if (isEncoded) headers.delete("content-length");
+  const { status, statusText } = response;
+  return new Response(response.body, { status, statusText, headers });
+}
+
+function failure(status: number, sentence: string): Response {
+  const headers = { "content-type": "text/plain; charset=utf-8" };
+  return new Response(`dinghy: ${sentence}\n`, { status, headers });
+}
+
+/** Answers a question for a name's IPv4 address with {@link ANY_ADDRESS}, others with nothing (RFC 1035 4.1). */
+function answerName(query: Uint8Array): Uint8Array | undefined {
+  const view = new DataView(query.buffer, query.byteOffset, query.byteLength);
+  if (query.byteLength < 17 || view.getUint16(4) !== 1) return undefined;
+  let at = 12;
+  for (let length = query[at]; length !== 0; length = query[at]) {
+    if (length === undefined || length > 63) return undefined;
+    at += length + 1;
+  }
+  const end = at + 5;
+  if (end > query.byteLength) return undefined;
+  const isAddress = view.getUint16(at + 1) === 1 && view.getUint16(at + 3) === 1;
+  const record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, NAME_SECONDS, 0, 4, ...ANY_ADDRESS.split(".").map(Number)];
+  const reply = new Uint8Array([...query.subarray(0, end), ...(isAddress ? record : [])]);
+  const header = new DataView(reply.buffer);
+  // An answer, recursion was wanted and is there.
+  header.setUint16(2, 0x8180);
+  header.setUint16(6, isAddress ? 1 : 0);
+  header.setUint32(8, 0);
+  return reply;
+}
