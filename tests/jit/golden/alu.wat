@@ -203,7 +203,7 @@
         local.set 6
         local.get 0
         i64.const 2097375
-        i64.const 1331439861793
+        i64.const 1335734829089
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

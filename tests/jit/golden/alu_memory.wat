@@ -151,7 +151,7 @@
         local.set 6
         local.get 0
         i64.const 917727
-        i64.const 1331439861775
+        i64.const 1335734829071
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

@@ -78,7 +78,7 @@
           local.set 6
           local.get 0
           i64.const 223
-          i64.const 1331439861761
+          i64.const 1335734829057
           i32.const 4
           call_indirect (type 1)
           br_if 2 (;@1;)
@@ -127,7 +127,7 @@
         local.set 6
         local.get 0
         i64.const 393439
-        i64.const 1331439861767
+        i64.const 1335734829063
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

@@ -222,7 +222,7 @@
         local.set 6
         local.get 0
         i64.const 196831
-        i64.const 1331439861764
+        i64.const 1335734829060
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

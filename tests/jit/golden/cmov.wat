@@ -98,7 +98,7 @@
         local.set 6
         local.get 0
         i64.const 852191
-        i64.const 1331439861774
+        i64.const 1335734829070
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

@@ -66,7 +66,7 @@
         local.set 6
         local.get 0
         i64.const 655583
-        i64.const 1331439861771
+        i64.const 1335734829067
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

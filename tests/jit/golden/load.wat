@@ -130,7 +130,7 @@
         local.set 6
         local.get 0
         i64.const 1179871
-        i64.const 1331439861779
+        i64.const 1335734829075
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

@@ -145,7 +145,7 @@
         local.set 6
         local.get 0
         i64.const 2162911
-        i64.const 1331439861794
+        i64.const 1335734829090
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

@@ -171,7 +171,7 @@
         local.set 6
         local.get 0
         i64.const 524511
-        i64.const 1331439861769
+        i64.const 1335734829065
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

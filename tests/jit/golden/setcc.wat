@@ -120,7 +120,7 @@
         local.set 6
         local.get 0
         i64.const 1114335
-        i64.const 1331439861778
+        i64.const 1335734829074
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

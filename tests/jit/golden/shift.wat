@@ -147,7 +147,7 @@
         local.set 6
         local.get 0
         i64.const 983263
-        i64.const 1331439861776
+        i64.const 1335734829072
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

@@ -93,7 +93,7 @@
           local.set 6
           local.get 0
           i64.const 131295
-          i64.const 1331439861763
+          i64.const 1335734829059
           i32.const 4
           call_indirect (type 1)
           br_if 2 (;@1;)

@@ -112,7 +112,7 @@
         local.set 6
         local.get 0
         i64.const 1573087
-        i64.const 1331439861785
+        i64.const 1335734829081
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)

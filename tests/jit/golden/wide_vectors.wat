@@ -249,7 +249,7 @@
         local.set 6
         local.get 0
         i64.const 1769695
-        i64.const 1331439861788
+        i64.const 1335734829084
         i32.const 4
         call_indirect (type 1)
         br_if 1 (;@1;)
