@@ -149,6 +149,8 @@ impl Processor {
         let (code_segment, attributes) =
             if case.is_narrow { (USER_NARROW_CODE, 0xcffb) } else { (USER_CODE, 0xaffb) };
         vcpu.segments[SegmentIndex::Cs as usize] = segment(code_segment, attributes);
+        // It is not 0 after reset, which code of 32 bits sees.
+        vcpu.set_reg(Reg::CS_BASE, 0);
         for index in [SegmentIndex::Ss, SegmentIndex::Ds, SegmentIndex::Es] {
             vcpu.segments[index as usize] = segment(USER_DATA, 0xcff3);
         }

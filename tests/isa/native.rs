@@ -136,7 +136,9 @@ extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc:
         let context = &mut *context.cast::<libc::ucontext_t>();
         let general = &mut context.uc_mcontext.gregs;
         let rip = general[libc::REG_RIP as usize] as u64;
-        if !(CODE..CODE + 4096).contains(&rip) {
+        // Code of 32 bits is always a sequence, wherever it has jumped to.
+        let is_narrow = general[libc::REG_CSGSFS as usize] as u16 == NARROW_CODE_SEGMENT;
+        if !(CODE..CODE + 4096).contains(&rip) && !is_narrow {
             libc::signal(signal, libc::SIG_DFL);
             return;
         }
@@ -167,7 +169,7 @@ extern "C" fn on_fault(signal: i32, _: *mut libc::siginfo_t, context: *mut libc:
         let image = context.uc_mcontext.fpregs.cast::<u8>();
         std::ptr::copy_nonoverlapping(image, (&raw mut oracle_registers.extended).cast(), bytes);
         let vector = general[libc::REG_TRAPNO as usize] as u8;
-        FAULT = Some(Fault { vector, offset: rip - CODE });
+        FAULT = Some(Fault { vector, offset: rip.wrapping_sub(CODE) });
         let segments = &mut general[libc::REG_CSGSFS as usize];
         *segments = *segments & !0xffff | i64::from(CODE_SEGMENT);
         general[libc::REG_RIP as usize] = oracle_out as *const () as i64;

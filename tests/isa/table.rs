@@ -55,9 +55,7 @@ pub fn every_form_agrees(is_compiled: bool) {
     let seed = setting("DINGHY_ORACLE_SEED", 0x5eed);
     let chosen = std::env::var("DINGHY_ORACLE_FORM").ok();
     let extent = Extent::new(is_compiled);
-    // Code of 32 bits is compared interpreted.
-    let is_run = |code: Code| !is_compiled || !forms::is_narrow(code);
-    let all: Vec<(Code, Standing)> = forms::all().filter(|&(code, _)| is_run(code)).collect();
+    let all: Vec<(Code, Standing)> = forms::all().collect();
     let compared = all.iter().filter(|(_, standing)| *standing == Standing::Compared).map(|(code, _)| *code);
     let compared: Vec<Code> =
         compared.filter(|code| chosen.as_ref().is_none_or(|name| *name == format!("{code:?}"))).collect();
