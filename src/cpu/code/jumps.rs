@@ -38,6 +38,10 @@ pub const TAG_SHIFT: u32 = 16;
 /// A context that no entry is used in.
 const NO_CONTEXT: u64 = u64::MAX;
 
+/// A context that no entry has: for what runs where the jump cache must not be asked. It differs from that of empty
+/// entries, which have no block.
+pub const ASKS_NOTHING: u64 = u64::MAX - 1;
+
 impl JumpEntry {
     const EMPTY: Self = Self { rip: 0, context: NO_CONTEXT, function: 0, block: ptr::null() };
 }

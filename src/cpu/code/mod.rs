@@ -9,4 +9,4 @@ mod jumps;
 
 pub use block::{Block, NEVER_HOT, OwnedBlock, Parts};
 pub use cache::{AddressHasher, CodeCache};
-pub use jumps::{JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace, TAG_SHIFT};
+pub use jumps::{ASKS_NOTHING, JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace, TAG_SHIFT};

@@ -1,7 +1,7 @@
 //! Going on where compiled code was left in the middle of a block.
 
 use super::{Exit, execute};
-use crate::cpu::code::{OwnedBlock, Parts};
+use crate::cpu::code::{ASKS_NOTHING, OwnedBlock, Parts};
 use crate::cpu::{CompiledExit, Exception, Vcpu, helpers, sse};
 use crate::ir::{Op, OpCode, Reg, Shape};
 use crate::mem::GuestPhysAddr;
@@ -87,7 +87,7 @@ impl Vcpu {
         });
         // The instruction is counted as the block's only one.
         self.instructions -= u64::from(site.left) - 1;
-        match execute(self, block.as_ptr(), 0, u64::MAX, u64::MAX, true) {
+        match execute(self, block.as_ptr(), 0, u64::MAX, ASKS_NOTHING, true) {
             Exit::Raised(exception) => CompiledExit::Raised(exception),
             _ => CompiledExit::Look,
         }
