@@ -52,6 +52,17 @@ impl TlbEntry {
             .map(|tag| tag & PAGE_MASK)
     }
 
+    /// Sends stores to the slow path if they reach the page at host address `host_page`.
+    fn protect(&mut self, host_page: u64) {
+        let is_writable = self.write_tag & TLB_INVALID == 0;
+        if is_writable
+            && !self.is_mmio()
+            && (self.write_tag & PAGE_MASK).wrapping_add(self.addend) == host_page
+        {
+            self.write_tag |= SLOW_CODE;
+        }
+    }
+
     /// Whether the entry translates to something other than RAM.
     pub fn is_mmio(&self) -> bool {
         (self.read_tag | self.write_tag | self.fetch_tag) & SLOW_MMIO != 0
@@ -195,14 +206,7 @@ impl Tlb {
         let entries = &mut self.entries;
         for set in [&self.filled, &self.filled_global] {
             for_each(set, |index| {
-                let entry = &mut entries[index];
-                let is_writable = entry.write_tag & TLB_INVALID == 0;
-                if is_writable
-                    && !entry.is_mmio()
-                    && (entry.write_tag & PAGE_MASK).wrapping_add(entry.addend) == host_page
-                {
-                    entry.write_tag |= SLOW_CODE;
-                }
+                entries[index].protect(host_page);
             });
         }
     }
@@ -225,7 +229,12 @@ pub struct Tlbs {
     /// Physical pages that an entry may let stores through to, a bit each: to protect a page that is not among them,
     /// as most that code was read into from a disk, no TLB need be looked through.
     stored_to: Vec<u64>,
+    /// Of some of these pages the only entry that does so: the page, the TLB, and the place in it. A program that
+    /// writes its own code has one page protected again and again.
+    only_entries: [Option<(u64, usize, usize)>; ONLY_ENTRIES],
 }
+
+const ONLY_ENTRIES: usize = 64;
 
 impl Tlbs {
     /// Empty TLBs; the space with the identifier 0 is in force.
@@ -234,7 +243,7 @@ impl Tlbs {
         identifiers[0] = Some(0);
         let all = (0..SPACES * PRIVILEGES).map(|_| Tlb::new(memory)).collect();
         let stored_to = vec![0; memory.size().div_ceil(4096 * 64) as usize];
-        Self { all, identifiers, in_force: 0, oldest: 1, stored_to }
+        Self { all, identifiers, in_force: 0, oldest: 1, stored_to, only_entries: [None; ONLY_ENTRIES] }
     }
 
     /// The number of the space in force, below [`SPACES`].
@@ -317,10 +326,17 @@ impl Tlbs {
         }
     }
 
-    /// Notes that an entry lets stores through to a physical page.
-    pub fn note_stores(&mut self, page: u64) {
-        if let Some(word) = self.stored_to.get_mut((page / 64) as usize) {
+    /// Notes that the entry of an address, in the TLB of a privilege, is about to let stores through to a physical
+    /// page.
+    pub fn note_stores(&mut self, page: u64, address: u64, privilege: usize) {
+        let Some(word) = self.stored_to.get_mut((page / 64) as usize) else { return };
+        let entry = (page, self.in_force * PRIVILEGES + privilege, Tlb::index(address));
+        let only = &mut self.only_entries[page as usize % ONLY_ENTRIES];
+        if *word & 1 << (page % 64) == 0 {
             *word |= 1 << (page % 64);
+            *only = Some(entry);
+        } else if only.is_some_and(|known| known.0 == page && known != entry) {
+            *only = None;
         }
     }
 
@@ -330,8 +346,11 @@ impl Tlbs {
         let bit = 1 << (page % 64);
         if *word & bit != 0 {
             *word &= !bit;
-            for tlb in &mut self.all {
-                tlb.protect_host_page(host_page);
+            match self.only_entries[page as usize % ONLY_ENTRIES] {
+                Some((known, tlb, index)) if known == page => {
+                    self.all[tlb].entries[index].protect(host_page);
+                }
+                _ => self.all.iter_mut().for_each(|tlb| tlb.protect_host_page(host_page)),
             }
         }
     }
@@ -437,5 +456,31 @@ mod tests {
         assert_eq!(tlb.entry(0x1000).write_tag, 0x1000);
         assert_eq!(tlb.entry(0x2000).write_tag, 0x2000 | SLOW_CODE);
         assert_eq!(tlb.entry(0x2000).read_tag, 0x2000);
+    }
+
+    #[test]
+    fn protecting_a_page_finds_every_entry_that_lets_stores_through() {
+        let memory = GuestMemory::new(64 * 4096).unwrap();
+        // Places in TLBs of one privilege or of two; of other pages too, which share what is noted of one.
+        for places in [&[(0x1000, 0)][..], &[(0x1000, 0), (0x2000, 0)], &[(0x1000, 0), (0x1000, 1)]] {
+            for others in [0, 1, 5] {
+                let mut tlbs = Tlbs::new(&memory);
+                for round in 0..3 {
+                    for &(address, privilege) in places {
+                        tlbs.note_stores(3, address, privilege);
+                        let entry = entry(address, 0x7000_3000 - address);
+                        tlbs[privilege].fill(address, entry, false, PageSize::Small);
+                    }
+                    for other in 0..others {
+                        tlbs.note_stores(4 + other, 0x9000 + other * 4096, 0);
+                    }
+                    tlbs.protect(3, 0x7000_3000);
+                    for &(address, privilege) in places {
+                        let tag = tlbs[privilege].entry(address).write_tag;
+                        assert_eq!(tag, address | SLOW_CODE, "{places:x?}, round {round}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -392,7 +392,7 @@ impl Vcpu {
             self.code.jumps.note_code_page(address, walk.size, walk.is_global);
         }
         if entry.write_tag & (TLB_INVALID | SLOW_CODE) == 0 && is_ram {
-            self.tlbs.note_stores(walk.page / PAGE_SIZE);
+            self.tlbs.note_stores(walk.page / PAGE_SIZE, address, privilege as usize);
         }
         self.tlbs[privilege as usize].fill(address, entry, walk.is_global, walk.size);
     }
