@@ -1,7 +1,7 @@
 /** Snapshots: the page starts from the one that was saved in node, and what a browser saves goes on in node. */
 
 import assert from "node:assert/strict";
-import { readFileSync, rmSync } from "node:fs";
+import { rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 import { Machine } from "../lib/node/index.js";
 import { launch, open, timeline, waitForPhase, waitForTerminal } from "./browser.mjs";
-import { serve } from "./server.mjs";
+import { resolvedModules, serve } from "./server.mjs";
 
 /** Far more than it takes on two busy cores, so that only a hang meets it. */
 const PATIENCE_MS = 120_000;
@@ -85,24 +85,12 @@ const SAVING_PAGE = `<!doctype html>
 </script>
 `;
 
-/** The package's modules that name another package: resolved as bundlers do it, since workers have no import maps. */
-function resolved() {
-  const modules = ["network/web-socket.js", "registry/digest.js"];
-  const text = (module) => readFileSync(fileURLToPath(new URL(`../lib/${module}`, import.meta.url)), "utf8");
-  return Object.fromEntries(
-    modules.map((module) => [
-      `/lib/${module}`,
-      Buffer.from(text(module).replace('from "@noble/', 'from "/node_modules/@noble/')),
-    ]),
-  );
-}
-
 test("a machine that was saved in a browser goes on in node", async () => {
   const image = (name) => fileURLToPath(new URL(`../../build/guest/${name}`, import.meta.url));
   const server = await serve({
     isolated: true,
     root: fileURLToPath(new URL("../", import.meta.url)),
-    replaced: { "/saving.html": Buffer.from(SAVING_PAGE), ...resolved() },
+    replaced: { "/saving.html": Buffer.from(SAVING_PAGE), ...resolvedModules() },
     linked: { "/snapshot": image("docker.snapshot"), "/disk": image("guest.ext4") },
   });
   const file = join(tmpdir(), `dinghy-snapshot-${process.pid}`);
