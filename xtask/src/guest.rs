@@ -5,6 +5,7 @@ mod chunks;
 mod docker_image;
 mod filesystem;
 mod packages;
+mod reexec;
 mod tree;
 
 use std::fs;
@@ -40,6 +41,7 @@ pub fn build() -> Result<()> {
         ("docker_image", include_str!("guest/docker_image.rs")),
         ("filesystem", include_str!("guest/filesystem.rs")),
         ("packages", include_str!("guest/packages.rs")),
+        ("reexec", include_str!("guest/reexec.rs")),
         ("tree", include_str!("guest/tree.rs")),
     ] {
         key = key.text(name, code);

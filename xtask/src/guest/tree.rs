@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::reexec;
 use crate::command::{command, output_of, run_quietly};
 
 /// Debian's merged directories, and the folders that the guest mounts on or writes to.
@@ -57,6 +58,7 @@ pub fn lay_out(sources: &Path, downloads: &Path, root: &Path) -> Result<()> {
         }
     }
     copy_own_files(&sources.join("root"), root)?;
+    reexec::build(&sources.join("reexec.c"), &root.join("usr/lib/dinghy/reexec.so"))?;
     link_applets(root)?;
     for name in
         ["iptables", "iptables-save", "iptables-restore", "ip6tables", "ip6tables-save", "ip6tables-restore"]
