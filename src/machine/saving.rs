@@ -9,7 +9,8 @@ use crate::boot::BootError;
 use crate::devices::bus::lock;
 use crate::host::{BlockSource, DiskChange, Progress};
 use crate::snapshot::{
-    Section, SectionKind, SectionReader, SectionWriter, SnapshotError, apply_pages, write_pages,
+    PageDecoding, Section, SectionKind, SectionReader, SectionWriter, SnapshotError, StoredSection,
+    write_pages,
 };
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
@@ -176,9 +177,25 @@ enum Stage {
     /// Nothing has come.
     Empty(Box<MachineConfig>),
     /// The machine's parts are there, and its state is awaited.
-    Assembled { machine: Box<Machine>, console_size: (u16, u16), state: Option<Box<MachineState>> },
+    Assembled(Box<Assembled>),
     /// An error has ended it.
     Failed,
+}
+
+struct Assembled {
+    machine: Machine,
+    console_size: (u16, u16),
+    state: Option<Box<MachineState>>,
+    pages: OpenDecoding,
+}
+
+/// The decoding of pages, whose helpers end with it.
+struct OpenDecoding(PageDecoding);
+
+impl Drop for OpenDecoding {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
 }
 
 impl Restorer {
@@ -195,10 +212,18 @@ impl Restorer {
     /// When they are not what a snapshot has there, or do not fit the surroundings. There is no machine then.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), MachineError> {
         self.reader.push(bytes);
-        while let Some(section) = self.reader.next_section()? {
-            self.stage = std::mem::replace(&mut self.stage, Stage::Failed).take(&section)?;
+        while let Some(section) = self.reader.next_stored()? {
+            self.stage = std::mem::replace(&mut self.stage, Stage::Failed).take(section)?;
         }
         Ok(())
+    }
+
+    /// The pages that come, once it is known how much RAM there is: other threads can help to decode them.
+    pub fn pages(&self) -> Option<PageDecoding> {
+        match &self.stage {
+            Stage::Assembled(assembled) => Some(assembled.pages.0.clone()),
+            Stage::Empty(_) | Stage::Failed => None,
+        }
     }
 
     /// The machine, ready to run on.
@@ -207,34 +232,33 @@ impl Restorer {
     /// When the snapshot is not complete, or a device cannot take its state.
     pub fn finish(self) -> Result<Machine, MachineError> {
         self.reader.finish()?;
-        let Stage::Assembled { mut machine, console_size, state: Some(state) } = self.stage else {
-            return Err(SnapshotError::Truncated.into());
-        };
+        let Stage::Assembled(mut assembled) = self.stage else { return Err(SnapshotError::Truncated.into()) };
+        assembled.pages.0.finish()?;
+        let state = assembled.state.take().ok_or(SnapshotError::Truncated)?;
+        let Assembled { mut machine, console_size, .. } = *assembled;
         machine.time.start();
         machine.resume(*state, console_size)?;
-        Ok(*machine)
+        Ok(machine)
     }
 }
 
 impl Stage {
     /// Takes the next section.
-    fn take(self, section: &Section) -> Result<Self, MachineError> {
-        match (self, section.kind) {
-            (Self::Empty(config), SectionKind::Configuration) => Self::assemble(*config, section),
-            (Self::Assembled { machine, console_size, state: None }, SectionKind::State) => {
-                let state = Some(Box::new(section.decode()?));
-                Ok(Self::Assembled { machine, console_size, state })
+    fn take(self, section: StoredSection) -> Result<Self, MachineError> {
+        let mut assembled = match self {
+            Self::Empty(config) if section.kind == SectionKind::Configuration => {
+                return Self::assemble(*config, &section.open()?);
             }
-            (Self::Assembled { machine, console_size, state }, SectionKind::Pages) => {
-                apply_pages(section, &machine.vcpu.memory)?;
-                Ok(Self::Assembled { machine, console_size, state })
-            }
-            (Self::Assembled { machine, console_size, state }, SectionKind::Disk) => {
-                machine.apply_changes(section)?;
-                Ok(Self::Assembled { machine, console_size, state })
-            }
-            _ => Err(section.damaged("a section is out of place").into()),
+            Self::Assembled(assembled) => assembled,
+            Self::Empty(_) | Self::Failed => return Err(out_of_place(section)),
+        };
+        match (section.kind, &assembled.state) {
+            (SectionKind::State, None) => assembled.state = Some(Box::new(section.open()?.decode()?)),
+            (SectionKind::Pages, _) => assembled.pages.0.push(section)?,
+            (SectionKind::Disk, _) => assembled.machine.apply_changes(&section.open()?)?,
+            _ => return Err(out_of_place(section)),
         }
+        Ok(Self::Assembled(assembled))
     }
 
     fn assemble(config: MachineConfig, section: &Section) -> Result<Self, MachineError> {
@@ -245,7 +269,15 @@ impl Stage {
                 "its disk was written to since; boot from the disk as it is, or give it an empty overlay";
             return Err(SnapshotError::Mismatch(sentence.to_owned()).into());
         }
-        Ok(Self::Assembled { machine: Box::new(machine), console_size, state: None })
+        let pages = OpenDecoding(PageDecoding::new(machine.vcpu.memory.clone()));
+        Ok(Self::Assembled(Box::new(Assembled { machine, console_size, state: None, pages })))
+    }
+}
+
+fn out_of_place(section: StoredSection) -> MachineError {
+    match section.open() {
+        Ok(section) => section.damaged("a section is out of place").into(),
+        Err(error) => error.into(),
     }
 }
 

@@ -14,15 +14,17 @@
 //! (`ruzstd`, in Rust). The encoder of that crate knows the fastest level only; a
 //! snapshot that is shipped is compressed again by `cargo xtask snapshot`.
 
+mod decoding;
 mod kept;
 mod pages;
 mod section;
 #[cfg(test)]
 mod tests;
 
+pub use decoding::PageDecoding;
 pub use kept::{KeptFile, KeptState};
 pub use pages::{apply_pages, write_pages};
-pub use section::{Section, SectionKind, SectionReader, SectionWriter};
+pub use section::{Section, SectionKind, SectionReader, SectionWriter, StoredSection};
 
 /// Counted up whenever an older reader would misread a file: a changed section, or a changed state of any device.
 pub const VERSION: u32 = 1;

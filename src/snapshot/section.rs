@@ -69,6 +69,38 @@ impl Section {
     }
 }
 
+/// A section as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredSection {
+    /// What it holds.
+    pub kind: SectionKind,
+    description: [u8; DESCRIPTION_BYTES],
+    digest: [u8; DIGEST_BYTES],
+    stored: Vec<u8>,
+    at: u64,
+}
+
+impl StoredSection {
+    /// The section with its bytes decoded.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub fn open(self) -> Result<Section, SnapshotError> {
+        let Self { kind, description, digest, stored, at } = self;
+        let damaged = |problem| SnapshotError::Damaged { at, problem };
+        if digest_of(&description, &stored) != digest {
+            return Err(damaged("a section's digest is wrong"));
+        }
+        let [_, encoding, ..] = description;
+        let bytes = match encoding {
+            ENCODING_PLAIN => stored,
+            _ => decompress(&stored, u32_at(&description, 8) as usize)
+                .ok_or(damaged("it cannot be decompressed"))?,
+        };
+        Ok(Section { kind, bytes, at })
+    }
+}
+
 fn digest_of(description: &[u8], stored: &[u8]) -> [u8; DIGEST_BYTES] {
     Sha256::new().chain_update(description).chain_update(stored).finalize().into()
 }
@@ -177,21 +209,27 @@ impl SectionReader {
     /// # Errors
     /// When the file is none, of another version, or damaged.
     pub fn next_section(&mut self) -> Result<Option<Section>, SnapshotError> {
+        self.next_stored()?.map(StoredSection::open).transpose()
+    }
+
+    /// The next section as it is stored, or `None` when its bytes have not all come: whether it is damaged, only
+    /// [`StoredSection::open`] tells. The end section is checked and not given.
+    ///
+    /// # Errors
+    /// When the file is none, of another version, or damaged in another place.
+    pub fn next_stored(&mut self) -> Result<Option<StoredSection>, SnapshotError> {
         if !self.has_begun && !self.begin()? {
             return Ok(None);
         }
-        let Some((kind, stored, length, encoding)) = self.next_stored()? else { return Ok(None) };
-        let at = self.at + self.taken as u64;
-        let from = self.taken + SECTION_HEADER_BYTES;
-        let stored = self.waiting.get(from..from + stored).unwrap_or_default();
-        let bytes = match encoding {
-            ENCODING_PLAIN => stored.to_vec(),
-            _ => decompress(stored, length)
-                .ok_or(SnapshotError::Damaged { at, problem: "it cannot be decompressed" })?,
-        };
-        self.taken = from + stored.len();
-        if kind != SectionKind::End {
-            return Ok(Some(Section { kind, bytes, at }));
+        let Some(section) = self.take_stored()? else { return Ok(None) };
+        if section.kind != SectionKind::End {
+            self.all.update(section.digest);
+            return Ok(Some(section));
+        }
+        let all: [u8; DIGEST_BYTES] = self.all.clone().finalize().into();
+        let end = section.open()?;
+        if end.bytes != all {
+            return Err(end.damaged("sections are missing or out of order"));
         }
         self.has_ended = true;
         Ok(None)
@@ -229,37 +267,29 @@ impl SectionReader {
         Ok(true)
     }
 
-    /// Kind, bytes stored, bytes decoded and encoding of the next section, whose digest is right; `None` when
-    /// it has not all come.
-    fn next_stored(&mut self) -> Result<Option<(SectionKind, usize, usize, u8)>, SnapshotError> {
+    /// Takes the next section when it has all come.
+    fn take_stored(&mut self) -> Result<Option<StoredSection>, SnapshotError> {
         let at = self.at + self.taken as u64;
         let damaged = |problem| SnapshotError::Damaged { at, problem };
-        let Some(header) = self.waiting.get(self.taken..self.taken + SECTION_HEADER_BYTES) else {
+        let waiting = self.waiting.get(self.taken..).unwrap_or_default();
+        let Some((description, rest)) = waiting.split_first_chunk::<DESCRIPTION_BYTES>() else {
             return Ok(None);
         };
+        let Some((digest, rest)) = rest.split_first_chunk::<DIGEST_BYTES>() else { return Ok(None) };
         if self.has_ended {
             return Err(damaged("it goes on behind its end"));
         }
-        let (description, digest) = header.split_at(DESCRIPTION_BYTES);
         let (stored, length) = (u32_at(description, 4), u32_at(description, 8));
-        let (kind, encoding) = (description[0], description[1]);
+        let [kind, encoding, ..] = *description;
         if stored > SECTION_BYTES_MAX || length > SECTION_BYTES_MAX || encoding > ENCODING_ZSTD {
             return Err(damaged("a section's header makes no sense"));
         }
-        let from = self.taken + SECTION_HEADER_BYTES;
-        let Some(bytes) = self.waiting.get(from..from + stored as usize) else { return Ok(None) };
-        if digest_of(description, bytes) != digest {
-            return Err(damaged("a section's digest is wrong"));
-        }
         let kind = SectionKind::from_byte(kind).ok_or(damaged("a section is of an unknown kind"))?;
-        if kind == SectionKind::End {
-            let all: [u8; DIGEST_BYTES] = self.all.clone().finalize().into();
-            if bytes != all {
-                return Err(damaged("sections are missing or out of order"));
-            }
-        }
-        self.all.update(digest);
-        Ok(Some((kind, stored as usize, length as usize, encoding)))
+        let Some(bytes) = rest.get(..stored as usize) else { return Ok(None) };
+        let section =
+            StoredSection { kind, description: *description, digest: *digest, stored: bytes.to_vec(), at };
+        self.taken += SECTION_HEADER_BYTES + bytes.len();
+        Ok(Some(section))
     }
 }
 

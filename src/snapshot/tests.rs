@@ -116,6 +116,46 @@ fn other_files_and_other_versions_are_told_apart() {
     assert_eq!(read(&newer, 1000).err(), Some(SnapshotError::Version { found: VERSION + 1 }));
 }
 
+/// Decodes a file's pages with two threads more; what comes of it.
+fn decoded_together(file: &[u8]) -> Result<Vec<u8>, SnapshotError> {
+    let memory = GuestMemory::new(PAGES * PAGE_SIZE).unwrap();
+    let decoding = PageDecoding::new(memory.clone());
+    let helpers: Vec<_> = (0..2)
+        .map(|_| {
+            let decoding = decoding.clone();
+            std::thread::spawn(move || decoding.help())
+        })
+        .collect();
+    let bring = || {
+        let mut reader = SectionReader::default();
+        reader.push(file);
+        while let Some(section) = reader.next_stored()? {
+            if section.kind == SectionKind::Pages {
+                decoding.push(section)?;
+            }
+        }
+        decoding.finish()?;
+        reader.finish()
+    };
+    let outcome = bring();
+    decoding.cancel();
+    // Helpers end in every case.
+    helpers.into_iter().for_each(|helper| helper.join().unwrap());
+    outcome.map(|()| contents(&memory))
+}
+
+#[test]
+fn threads_that_help_bring_the_same_pages_and_notice_the_same_damage() {
+    let memory = memory();
+    let whole = file(&memory);
+    assert_eq!(decoded_together(&whole), Ok(contents(&memory)));
+    for at in (0..whole.len()).step_by(whole.len() / 40) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 1;
+        assert!(decoded_together(&damaged).is_err(), "byte {at}");
+    }
+}
+
 #[test]
 fn a_page_is_zero_if_all_its_bytes_are() {
     let mut page = [0; PAGE_SIZE as usize];

@@ -7,11 +7,12 @@ use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
 use super::net;
 use super::options::{EngineFile, EngineOptions};
 use super::port::PortState;
+use super::share;
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::jit;
 use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineConfig, Restorer, RunOutcome};
 use crate::net::handover::FlowCarrier;
-use crate::snapshot::{KeptFile, SnapshotError};
+use crate::snapshot::{KeptFile, PageDecoding, SnapshotError};
 use crate::storage::ChunkInbox;
 use js_sys::{Array, Error, Function, Object, Reflect, Uint8Array};
 use std::sync::Arc;
@@ -211,6 +212,8 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         .transpose()
         .map_err(|sentence| Error::new(&sentence))?;
     let (gateway, carrier) = network.unzip();
+    let shares: Result<Vec<_>, _> = options.shares().unwrap_or_default().iter().map(share::build).collect();
+    let shares = shares.map_err(|sentence| Error::new(&sentence))?;
     let config = MachineConfig {
         memory_bytes: options.memory_bytes() as u64,
         cpu_model: model(options.cpu().as_deref())?,
@@ -227,7 +230,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         code: when_to_compile(options.engine().as_deref(), options.has_names().unwrap_or_default())?
             .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
         network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
-        shares: Vec::new(),
+        shares,
     };
     Ok((config, Ways { inboxes, carrier }))
 }
@@ -240,6 +243,27 @@ fn model(name: Option<&str>) -> Result<CpuModel, Error> {
         Some("v3") => Ok(CpuModel::V3),
         Some("max") => Ok(CpuModel::Max),
         Some(name) => Err(Error::new(&format!("there is no processor \"{name}\""))),
+    }
+}
+
+/// Another worker's help with a snapshot's pages: `EnginePageDecoder` of the package's `engine.ts`. Nothing here gives
+/// JavaScript values out or keeps them.
+#[wasm_bindgen(js_name = PageDecoder)]
+pub struct WebPageDecoder(Box<PageDecoding>);
+
+#[wasm_bindgen(js_class = PageDecoder)]
+impl WebPageDecoder {
+    /// Takes a handle from a restorer's `decoderHandle`, each of them once.
+    #[wasm_bindgen(constructor)]
+    pub fn new(handle: u32) -> Self {
+        // SAFETY: the handle is a box that `decoder_handle` leaked in this memory; the package's own workers are
+        // the only callers, and make one decoder of each.
+        Self(unsafe { Box::from_raw(handle as usize as *mut PageDecoding) })
+    }
+
+    /// Decodes what comes; returns when all has.
+    pub fn help(&self) {
+        self.0.help();
     }
 }
 
@@ -308,6 +332,13 @@ impl WebRestorer {
     /// An `Error` with one sentence for the user.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
         self.restorer.push(bytes).map_err(|error| Error::new(&error.to_string()))
+    }
+
+    /// A number of which another worker makes a [`WebPageDecoder`], each call for one; nothing before enough has come.
+    #[wasm_bindgen(js_name = decoderHandle)]
+    pub fn decoder_handle(&self) -> Option<u32> {
+        let pages = self.restorer.pages()?;
+        Some(Box::into_raw(Box::new(pages)) as usize as u32)
     }
 
     /// The machine, ready to run on. The restorer is gone afterwards.

@@ -12,9 +12,10 @@ mod machine;
 mod net;
 mod options;
 mod port;
+mod share;
 
 pub use file::WebChunkCache;
-pub use machine::{WebKeeper, WebMachine, WebRestorer};
+pub use machine::{WebKeeper, WebMachine, WebPageDecoder, WebRestorer};
 pub use port::WebPort;
 
 use crate::storage::CHUNK_BYTES;

@@ -34,6 +34,9 @@ extern "C" {
     pub fn rows(this: &EngineOptions) -> u16;
     #[wasm_bindgen(method, getter)]
     pub fn disks(this: &EngineOptions) -> Array;
+    /// Directories that are shared with the guest, if any.
+    #[wasm_bindgen(method, getter)]
+    pub fn shares(this: &EngineOptions) -> Option<Array>;
     /// Without it there is no network card.
     #[wasm_bindgen(method, getter)]
     pub fn network(this: &EngineOptions) -> Option<EngineNetwork>;
@@ -52,6 +55,28 @@ extern "C" {
     pub fn name_server(this: &EngineNetwork) -> Option<String>;
     #[wasm_bindgen(method, catch, js_name = onWork)]
     pub fn on_work(this: &EngineNetwork) -> Result<(), JsValue>;
+
+    /// A directory in memory that the guest mounts.
+    pub type EngineShare;
+
+    #[wasm_bindgen(method, getter)]
+    pub fn tag(this: &EngineShare) -> String;
+    #[wasm_bindgen(method, getter, js_name = isReadOnly)]
+    pub fn is_read_only(this: &EngineShare) -> bool;
+    #[wasm_bindgen(method, getter, js_name = capacityBytes)]
+    pub fn capacity_bytes(this: &EngineShare) -> f64;
+    #[wasm_bindgen(method, getter)]
+    pub fn files(this: &EngineShare) -> Array;
+
+    /// A file of such a directory.
+    pub type EngineSharedFile;
+
+    #[wasm_bindgen(method, getter)]
+    pub fn path(this: &EngineSharedFile) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub fn bytes(this: &EngineSharedFile) -> Uint8Array;
+    #[wasm_bindgen(method, getter)]
+    pub fn permissions(this: &EngineSharedFile) -> u32;
 
     /// A disk, chunked or synchronous.
     pub type EngineDisk;

@@ -113,6 +113,25 @@ export type Transport = "tcp" | "udp";
 /** Why a flow could not begin or go on. */
 export type FlowFailure = "forbidden" | "refused" | "reset" | "unreachable" | "too-many";
 
+/** A directory in memory that the guest mounts by its tag, over 9p. */
+export interface EngineShare {
+  tag: string;
+  isReadOnly: boolean;
+  /** Bytes that its files may take, about. */
+  capacityBytes: number;
+  files: EngineSharedFile[];
+}
+
+/** A file of a directory in memory. */
+export interface EngineSharedFile {
+  /** Its path in the directory, divided by `/`. */
+  path: string;
+  /** Its contents. Copied. */
+  bytes: Uint8Array;
+  /** Its permission bits. */
+  permissions: number;
+}
+
 /** The guest's network card, whose flows JavaScript carries. */
 export interface EngineNetwork {
   /** Destinations, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
@@ -147,6 +166,8 @@ export interface EngineOptions {
   rows: number;
   /** The disks, vda first. */
   disks: EngineDisk[];
+  /** Directories in memory that the guest can mount. */
+  shares?: EngineShare[] | undefined;
   /** The network; without it there is no card. Needs the clock `"real"`. */
   network?: EngineNetwork | undefined;
   /** Takes what the guest prints on the virtio console (hvc0); bytes are a copy outside wasm memory. */
@@ -326,8 +347,21 @@ export interface EngineChunkCache {
 export interface EngineRestorer {
   /** Takes the snapshot's next bytes. RAM is taken and filled meanwhile. */
   push(bytes: Uint8Array): void;
+  /**
+   * A handle for {@link EngineConstructors.PageDecoder}, for one each call: another worker on the same memory can help to
+   * decode. Nothing before the restorer knows how much memory the machine has.
+   */
+  decoderHandle(): number | undefined;
   /** The machine, when all has come; the restorer is gone afterwards. */
   finish(): EngineMachine;
+}
+
+/** Another worker's help with a restore. */
+export interface EnginePageDecoder {
+  /** Decodes what comes, and blocks until all has. */
+  help(): void;
+  /** Gives the handle back. */
+  free(): void;
 }
 
 /** The file in which a machine is kept. */
@@ -352,6 +386,8 @@ export interface EngineConstructors {
   Restorer: new (options: EngineOptions) => EngineRestorer;
   /** Throws an `Error` whose message is one sentence for the user when the machine cannot be made. */
   Machine: new (options: EngineOptions) => EngineMachine;
+  /** Takes a handle from {@link EngineRestorer.decoderHandle}. */
+  PageDecoder: new (handle: number) => EnginePageDecoder;
   /** Looks what a file holds. Throws an `Error` if it cannot be read. */
   MachineKeeper: new (file: EngineFile) => EngineKeeper;
   /** Takes a handle from {@link EngineMachine.portHandle}. */

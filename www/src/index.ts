@@ -32,6 +32,7 @@ import {
   type RestoreOptions,
   type ResumeOptions,
 } from "./options.js";
+import { engineShares } from "./shares.js";
 import { checkOverlayName } from "./storage.js";
 import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -133,7 +134,7 @@ function disk(source: DiskSource): BootDisk {
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
 function commonMessage(
-  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "size" | "keep">,
+  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "size" | "keep">,
 ): BootMessage {
   const disks = (options.disks ?? []).map(disk);
   const keep = options.keep === true ? disks[0]?.overlay : undefined;
@@ -148,6 +149,7 @@ function commonMessage(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks,
+    shares: engineShares(options.shares),
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",

@@ -61,6 +61,29 @@ export interface PublishedPort {
   guestPort: number;
 }
 
+/**
+ * A directory in memory that the guest mounts: `mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000 TAG /mnt`. It
+ * carries what differs from start to start into a guest whose image stays the same. What the guest writes there stays in
+ * memory.
+ */
+export interface SharedFiles {
+  /** The name by which the guest mounts it. */
+  tag: string;
+  /** Its files, by their paths. */
+  files: Readonly<Record<string, string | Uint8Array | SharedFile>>;
+  /** Whether the guest may only read; not if not given. */
+  readOnly?: boolean;
+  /** Most MiB that its files may take, with what the guest adds; 256 if not given. */
+  capacityMiB?: number;
+}
+
+/** A file of {@link SharedFiles} with permissions of its own. */
+export interface SharedFile {
+  contents: string | Uint8Array;
+  /** Permission bits; 0o644 if not given. */
+  permissions?: number;
+}
+
 /** Options of `Machine.boot` in a browser. */
 export interface BootOptions {
   /** The kernel: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
@@ -79,6 +102,8 @@ export interface BootOptions {
   engine?: EngineChoice;
   /** Which processor the guest sees, a level of the x86-64 psABI or all that there is; `"v2"` if not given. */
   cpu?: CpuChoice;
+  /** Directories in memory that the guest can mount. */
+  shares?: SharedFiles[];
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
@@ -96,7 +121,7 @@ export interface BootOptions {
 /** Options of `Machine.restore` in a browser. */
 export interface RestoreOptions extends Pick<
   BootOptions,
-  "clock" | "engine" | "network" | "size" | "keep" | "onPhase"
+  "clock" | "engine" | "network" | "shares" | "size" | "keep" | "onPhase"
 > {
   /** What `machine.save()` gave, in this browser, another one, or node. */
   snapshot: ImageSource | Blob;

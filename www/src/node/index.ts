@@ -23,6 +23,7 @@ import {
   DEFAULT_MEMORY_MIB,
   DinghyError,
 } from "../options.js";
+import { engineShares } from "../shares.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
 import { lockOverlay } from "./overlay-lock.js";
@@ -57,7 +58,7 @@ export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" |
 /** Options of `Machine.restore` in node. */
 export interface NodeRestoreOptions extends Pick<
   NodeBootOptions,
-  "clock" | "engine" | "network" | "profile" | "size" | "onPhase"
+  "clock" | "engine" | "network" | "profile" | "shares" | "size" | "onPhase"
 > {
   /** A file's name, or what `machine.save()` gave, in node or in a browser. */
   snapshot: string | Uint8Array;
@@ -116,7 +117,9 @@ export class Machine extends AnyMachine {
 type Boot = Omit<NodeBoot, "io">;
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
-function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "size">): Boot {
+function common(
+  options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "shares" | "size">,
+): Boot {
   const clock = options.clock ?? "real";
   const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
   return {
@@ -124,6 +127,7 @@ function common(options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "n
     kernel: new Uint8Array(),
     initrd: undefined,
     disks: options.disks ?? [],
+    shares: engineShares(options.shares),
     commandLine: "",
     memoryMiB: 0,
     clock,

@@ -1,6 +1,6 @@
 /** The messages between node's main thread and the worker that runs the vCPU. */
 
-import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
+import type { ClockSource, CpuChoice, EngineChoice, EngineShare } from "../engine.js";
 import type { PublishedPort, TerminalSize } from "../options.js";
 import type { Attachment, MachineMessage } from "../worker/protocol.js";
 
@@ -59,6 +59,7 @@ export interface NodeBoot {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: DiskFile[];
+  shares: EngineShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;

@@ -45,6 +45,7 @@ function run(boot: NodeBoot): void {
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,
+    shares: boot.shares,
     network:
       boot.network.to === "none"
         ? undefined

@@ -39,6 +39,9 @@ function serve(message: IoMessage): void {
     case "attach":
       attach(message).catch((error: unknown) => post(fatalError(error)));
       break;
+    case "decode":
+      decode(message.module, message.memory, message.decoderHandle);
+      break;
     case "chunk":
       if (chunks) chunks.request(message.disk, message.index);
       else earlyChunks.push(message);
@@ -49,13 +52,29 @@ function serve(message: IoMessage): void {
   }
 }
 
+/** The emulator, once this worker has an instance on the vCPU's memory. */
+let isInstantiated = false;
+
+function instantiate(module: WebAssembly.Module, memory: WebAssembly.Memory): void {
+  if (!isInstantiated) engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
+  isInstantiated = true;
+}
+
+/** Helps to decode a snapshot. Blocks until that is done: the machine does not run before. */
+function decode(module: WebAssembly.Module, memory: WebAssembly.Memory, decoderHandle: number): void {
+  instantiate(module, memory);
+  const decoder = new engine.PageDecoder(decoderHandle);
+  decoder.help();
+  decoder.free();
+}
+
 async function attach({
   attachment: { module, memory, portHandle, attentionAddress },
   disks,
   boots,
   network: options,
 }: Extract<IoMessage, { type: "attach" }>): Promise<void> {
-  engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
+  instantiate(module, memory);
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
   const attached = new Network(

@@ -1,6 +1,6 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
-import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
+import type { ClockSource, CpuChoice, EngineChoice, EngineShare } from "../engine.js";
 import type { RegistryEvent } from "../registry/registry.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
@@ -16,6 +16,7 @@ export interface BootMessage {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
+  shares: EngineShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
@@ -121,6 +122,8 @@ export type IoMessage =
       boots: boolean;
       network: NetworkOptions;
     }
+  /** Helps to decode a snapshot, and then goes on to be attached. */
+  | { type: "decode"; module: WebAssembly.Module; memory: WebAssembly.Memory; decoderHandle: number }
   | { type: "chunk"; disk: number; index: number }
   /** The network has something to do. */
   | { type: "network" };

@@ -32,6 +32,7 @@ export const THREAD_STACK_BYTES = 16 * 65536;
  * @param emulator the compiled emulator, from {@link compile}
  * @param requestChunk called when the guest needs a chunk of a disk
  * @param onNetworkWork called when the guest's network has something to do
+ * @param onDecoding called when another worker can help to decode a snapshot; not called if it is not given
  * @throws DinghyError if anything of it cannot be had or used
  */
 export async function start(
@@ -42,6 +43,7 @@ export async function start(
   post: Post,
   requestChunk: (disk: number, index: number) => void,
   onNetworkWork: () => void,
+  onDecoding?: (module: WebAssembly.Module, decoderHandle: number) => void,
 ): Promise<Started> {
   const pass = (name: Milestone): void =>
     post({ type: "milestone", name, at: performance.timeOrigin + performance.now() });
@@ -76,6 +78,7 @@ export async function start(
       overlay: overlays[disk],
       request: (index) => requestChunk(disk, index),
     })),
+    shares: boot.shares,
     network: engineNetwork(boot.network, onNetworkWork),
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
@@ -103,7 +106,14 @@ export async function start(
     const [module, opened, kept] = await firstFailure(Promise.all([emulator, opening, openingKept]), loading);
     engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
     const restorer = new engine.Restorer({ ...engineOptions(opened), kernel: new Uint8Array() });
-    take = (piece) => restorer.push(piece);
+    let hasHelp = onDecoding === undefined;
+    take = (piece) => {
+      restorer.push(piece);
+      if (hasHelp) return;
+      const handle = restorer.decoderHandle();
+      hasHelp = handle !== undefined;
+      if (handle !== undefined) onDecoding?.(module, handle);
+    };
     early.forEach(take);
     await loading;
     pass("snapshot-loaded");

@@ -27,6 +27,7 @@ async function run(boot: BootMessage): Promise<void> {
     post,
     (disk, index) => toIo({ type: "chunk", disk, index }),
     () => toIo({ type: "network" }),
+    (shared, decoderHandle) => toIo({ type: "decode", module: shared, memory: engine.wasmMemory(), decoderHandle }),
   );
   const memory = engine.wasmMemory();
   toIo({
