@@ -5,21 +5,27 @@
 
 mod bytes;
 mod code;
+mod files;
 mod machine;
 mod script;
 
 pub use code::code;
+pub use files::{manifests, overlays, snapshots};
 pub use machine::{kernels, protected};
-pub use script::{queues, registers};
+pub use script::{messages, queues, registers};
 
 /// What takes a fuzzer's bytes.
 pub type Target = fn(&[u8]);
 
 /// The functions by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("code", code),
     ("protected", protected),
     ("kernels", kernels),
     ("queues", queues),
     ("registers", registers),
+    ("messages", messages),
+    ("manifests", manifests),
+    ("snapshots", snapshots),
+    ("overlays", overlays),
 ];

@@ -43,7 +43,7 @@ impl NetBackend for Echo {
 }
 
 /// A machine with one device of each kind.
-fn config(kernel: Vec<u8>) -> MachineConfig {
+pub fn config(kernel: Vec<u8>) -> MachineConfig {
     let shares = ShareTag::new("share").ok().map(|tag| Share {
         tag,
         tree: Box::new(MemoryTree::new(1 << 20)),

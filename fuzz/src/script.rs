@@ -174,6 +174,58 @@ pub fn queues(data: &[u8]) {
     script.run();
 }
 
+/// Talks to a shared directory: a session is begun, then come messages whose kind and fields are any, and whose size is
+/// right unless the tag says otherwise.
+pub fn messages(data: &[u8]) {
+    const SHARE: u32 = 0xc000_0000 + BAR_BYTES * 4;
+    const VERSION: &[u8] = b"\0\x10\0\0\x08\x009P2000.L";
+    const ATTACH: &[u8] = b"\0\0\0\0\xff\xff\xff\xff\0\0\0\0\0\0\0\0";
+    const WRONG_SIZE: u16 = 0xeeee;
+    let mut script = Script::default();
+    for slot in 1..8 {
+        script.store_half(0xe000_0000 + (slot << 15) + 4, 6);
+    }
+    start(&mut script, SHARE, 1);
+    let (message, reply) = (QUEUES + 0x2000, QUEUES + 0x3000);
+    let mut offered = 0u16;
+    let mut send = |script: &mut Script, kind: u8, tag: u16, fields: &[u8]| {
+        let size = 7 + fields.len() as u32;
+        let stated = if tag == WRONG_SIZE { u32::from(kind) * 77 } else { size };
+        let mut bytes = stated.to_le_bytes().to_vec();
+        bytes.push(kind);
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend(fields);
+        for (address, word) in (message..).step_by(4).zip(bytes.chunks(4)) {
+            let mut padded = [0; 4];
+            padded[..word.len()].copy_from_slice(word);
+            script.store(address, u32::from_le_bytes(padded));
+        }
+        // The message, which the next descriptor follows, and room for the answer.
+        for (place, (address, length, flags_and_next)) in
+            (QUEUES..).step_by(16).zip([(message, size, 1 | 1 << 16), (reply, 0x1000, 2)])
+        {
+            for (at, value) in (place..).step_by(4).zip([address, 0, length, flags_and_next]) {
+                script.store(at, value);
+            }
+        }
+        script.store_half(QUEUES + 0x1000 + 4 + 2 * u32::from(offered % SIZE), 0);
+        offered = offered.wrapping_add(1);
+        script.store_half(QUEUES + 0x1000 + 2, offered);
+        script.store_half(SHARE + NOTIFY, 0);
+    };
+    send(&mut script, 100, 0xffff, VERSION);
+    send(&mut script, 104, 1, ATTACH);
+    let mut bytes = Bytes(data);
+    while !bytes.is_empty() && !script.is_full() {
+        let kind = bytes.byte();
+        let tag = bytes.half();
+        let length = usize::from(bytes.byte());
+        let fields: Vec<u8> = (0..length).map(|_| bytes.byte()).collect();
+        send(&mut script, kind, tag, &fields);
+    }
+    script.run();
+}
+
 /// Negotiates these features and VERSION_1, and places the queues.
 fn start(script: &mut Script, device: u32, features: u32) {
     script.access(6, device + 20, 0);
