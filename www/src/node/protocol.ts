@@ -42,6 +42,18 @@ export type NodeNetwork =
       /** Ports of 127.0.0.1 behind which ports of the guest are found. */
       publish?: PublishedPort[];
       registry?: NodeRegistry;
+    }
+  /** Over a relay that speaks Wisp on a WebSocket, such as that of `dinghy serve`. */
+  | {
+      to: "relay";
+      /** The relay's address, `wss:` or `ws:`. */
+      relay: string;
+      /** Where names are asked for, by DNS over HTTPS; the relay's own `dns-query` if not given. */
+      dns?: string;
+      /** Destinations, besides public ones, that the guest may try. The relay has its own policy. */
+      allow?: string[];
+      publish?: PublishedPort[];
+      registry?: NodeRegistry;
     };
 
 /** The data of the I/O worker. */
