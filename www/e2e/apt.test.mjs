@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
+import { lookup } from "node:dns/promises";
 import { createServer } from "node:http";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
@@ -17,6 +18,7 @@ import { debianRoot, makeRepository } from "./debian.mjs";
 import { restoreDocker } from "./guest.mjs";
 
 const MIRROR = process.env.DINGHY_APT_MIRROR;
+const KEYS = "/usr/share/keyrings/debian-archive-keyring.gpg";
 /** In the guest, the computer that it runs on. */
 const HOST = "host.dinghy.internal";
 
@@ -38,19 +40,21 @@ before(async () => {
     else createReadStream(path).pipe(response.writeHead(200, { "content-length": statSync(path).size }));
   }).listen(0, "127.0.0.1");
   await once(files, "listening");
+  // By its address: a mirror within a company has none that is public.
+  const mirror = MIRROR ? [`${(await lookup(new URL(MIRROR).hostname, { family: 4 })).address}:80`] : [];
   const destination = `127.0.0.1:${files.address().port}`;
   serving = await serve({
     folder,
     host: "127.0.0.1",
     port: 0,
-    allow: [destination, ...(MIRROR ? [`${new URL(MIRROR).hostname}:80`] : [])],
+    allow: [destination, ...mirror],
     origins: [],
     nameServer: configuredNameServer(),
   });
   guest = await restoreDocker({
     to: "relay",
     relay: `${serving.address.replace(/^http/, "ws")}relay/`,
-    allow: [destination],
+    allow: [destination, ...mirror],
   });
 });
 after(async () => {
@@ -95,7 +99,7 @@ test("a repository that the relay does not allow is out of reach", async () => {
 });
 
 test("from a Debian mirror, signatures checked", { skip: MIRROR ? false : "DINGHY_APT_MIRROR is not set" }, async () => {
-  await inDebian(`echo "deb ${MIRROR} bookworm main" > /etc/apt/sources.list`);
+  await inDebian(`echo "deb [signed-by=${KEYS}] ${MIRROR} bookworm main" > /etc/apt/sources.list`);
   const update = await inDebian("apt-get update");
   assert.doesNotMatch(update, /NO_PUBKEY|not signed|W:/);
   await inDebian("apt-get install --yes --no-install-recommends hello");

@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 const BUILD = fileURLToPath(new URL("../../build/", import.meta.url));
 
 /** What apt and its packages' scripts need; what these need in turn comes with them. */
-const PACKAGES = "apt base-files base-passwd bash coreutils dash dpkg grep gzip libc-bin mawk sed tar".split(" ");
+const PACKAGES = "apt base-files base-passwd bash coreutils dash diffutils dpkg grep gzip libc-bin mawk perl-base sed tar".split(" ");
 
 /** What a container has no use for. */
 const LEFT_OUT = ["./usr/share/doc", "./usr/share/locale", "./usr/share/man", "./usr/share/info"];
@@ -51,7 +51,7 @@ export function debianRoot() {
     const names = execFileSync("tar", ["--list"], { input: files, encoding: "utf8", maxBuffer: 1 << 24 })
       .split("\n")
       .filter(Boolean)
-      .map((name) => name.replace(/^\.\/?/, "/").replace(/(.)\/$/, "$1"));
+      .map((name) => (name === "./" ? "/." : name.replace(/^\./, "").replace(/\/$/, "")));
     const name = /^Package: (.*)$/m.exec(control)[1];
     const architecture = /^Multi-Arch: same$/m.test(control) ? `:${/^Architecture: (.*)$/m.exec(control)[1]}` : "";
     writeFileSync(join(database, "info", `${name}${architecture}.list`), `${names.join("\n")}\n`);

@@ -32,7 +32,8 @@ export async function restoreDocker(network) {
     for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; ) {
       const found = end.exec(printed.slice(from));
       if (found) {
-        const text = printed.slice(from, from + found.index).replaceAll("\r", "");
+        // What the shell tells the terminal about pasted text.
+        const text = printed.slice(from, from + found.index).replaceAll(/\r|\x1b\[\?2004[hl]/g, "");
         return { text, code: Number(found[1]) };
       }
       if (machine.exit) throw new Error(`the guest is gone: ${machine.exit.lastLines.join("\n")}`);

@@ -21,7 +21,7 @@ const skip = process.env.DINGHY_NETWORK_FIGURES ? false : "DINGHY_NETWORK_FIGURE
 /** Of each transfer, in seconds. */
 const SECONDS = 10;
 const HELD = 1000;
-const HELD_SECONDS = 60;
+const HELD_SECONDS = 2;
 const OPENED = 10_000;
 const ROUNDS = 10;
 
@@ -101,7 +101,7 @@ before(async () => {
     kernel: join(BUILD, "kernel/vmlinux"),
     initrd: initramfs(),
     commandLine: "console=ttyS0 console=hvc0 quiet panic=-1",
-    memoryMiB: 512,
+    memoryMiB: 256,
     network: { to: "host", allow: ["127.0.0.1:5201", "127.0.0.1:5202"] },
   });
   machine.console.onData((bytes) => (printed += Buffer.from(bytes).toString()));
@@ -146,6 +146,8 @@ test("a thousand connections are held, and ten thousand leave nothing behind", {
   await once(server, "listening");
   const connect = "exec {fd}<>/dev/tcp/10.86.0.254/5202 || failed=$((failed + 1))";
   try {
+    console.log(`before: ${memory()}`);
+    await run("head -c 200M /dev/zero >/tmp/all; rm /tmp/all");
     console.log(`at the start: ${memory()}`);
     await run(`failed=0; for i in $(seq ${HELD}); do ${connect}; fds+=($fd); done`);
     assert.equal(open, HELD);
@@ -155,15 +157,17 @@ test("a thousand connections are held, and ten thousand leave nothing behind", {
     assert.match(await run(`${echo} || failed=$((failed + 1)); done; echo failed: $failed.`), /\nfailed: 0\./);
     console.log(`${open} held for ${HELD_SECONDS} s: ${memory()}`);
     await run("for fd in ${fds[@]}; do exec {fd}>&-; done; fds=()");
-    for (let round = 1; round <= ROUNDS; round++) {
-      const count = OPENED / ROUNDS;
-      const text = await run(`for i in $(seq ${count}); do ${connect}; exec {fd}>&-; done; echo failed: $failed.`);
-      assert.match(text, /\nfailed: 0\./);
-      console.log(`${accepted - HELD} opened and closed: ${memory()}`);
+    for (let batch = 0; batch < 3; batch++) {
+      for (let round = 1; round <= ROUNDS; round++) {
+        const count = OPENED / ROUNDS;
+        const text = await run(`for i in $(seq ${count}); do ${connect}; exec {fd}>&-; done; echo failed: $failed.`);
+        assert.match(text, /\nfailed: 0\./);
+        console.log(`${accepted - HELD} opened and closed: ${memory()}`);
+      }
     }
     for (let patience = 100; open > 0 && patience > 0; patience--) await new Promise((r) => setTimeout(r, 100));
     assert.equal(open, 0);
-    assert.equal(accepted, HELD + OPENED);
+    assert.equal(accepted, HELD + 3*OPENED);
     // What the guest itself still knows of them.
     console.log(
       (await run("cat /proc/net/sockstat"))
