@@ -86,25 +86,12 @@ impl Guest {
         });
         interface.routes_mut().add_default_ipv4_route(subnet::GATEWAY).unwrap();
         let sockets = SocketSet::new(Vec::new());
-        Self {
-            gateway,
-            carrier,
-            interface,
-            card,
-            sockets,
-            now_ms: 0,
-            next_port: 1024,
-            end: End::GuestFirst,
-        }
+        Self { gateway, carrier, interface, card, sockets, now_ms: 0, next_port: 1024, end: End::GuestFirst }
     }
 
     fn step(&mut self) {
         self.now_ms += 1;
-        self.interface.poll(
-            Instant::from_millis(self.now_ms as i64),
-            &mut self.card,
-            &mut self.sockets,
-        );
+        self.interface.poll(Instant::from_millis(self.now_ms as i64), &mut self.card, &mut self.sockets);
         while let Some(frame) = self.card.outgoing.pop_front() {
             self.gateway.send(Frame::complete(&frame));
         }
@@ -122,7 +109,9 @@ impl Guest {
             match (command, self.end) {
                 (Command::Open { flow, .. }, End::Refused) => self.carrier.failed(flow, FlowError::Refused),
                 (Command::Open { flow, .. }, _) => self.carrier.opened(flow),
-                (Command::Send { flow, .. }, End::OutsideResets) => self.carrier.failed(flow, FlowError::Reset),
+                (Command::Send { flow, .. }, End::OutsideResets) => {
+                    self.carrier.failed(flow, FlowError::Reset)
+                }
                 (Command::Send { flow, bytes }, end) => {
                     self.carrier.sent(flow, bytes.len());
                     self.carrier.deliver(flow, bytes);

@@ -7,8 +7,8 @@ use super::flow::{FlowBackend, FlowEvent, FlowId, NameResolver};
 use super::link::{Link, Packet};
 use super::tcp::{Surroundings, TcpConnections};
 use super::udp::UdpExchanges;
-use super::{icmp, subnet};
-use crate::host::{Acceptance, Frame, NetBackend};
+use super::{icmp, peers, subnet};
+use crate::host::{Acceptance, Frame, NetBackend, Segmentation};
 use smoltcp::wire::{Icmpv4DstUnreachable, IpProtocol};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -57,7 +57,13 @@ impl Gateway {
         self.tcp.len() + self.udp.len()
     }
 
-    fn receive_packet(&mut self, packet: &Packet<'_>) {
+    /// `segment`: how the guest wants a large TCP segment to be cut.
+    fn receive_packet(&mut self, packet: &Packet<'_>, segment: Option<Segmentation>) {
+        if subnet::is_peer(packet.destination)
+            && let Some(own) = self.flows.peer_address()
+        {
+            return self.send_to_peer(packet, own, segment);
+        }
         match packet.protocol {
             IpProtocol::Udp => {
                 if let Some(datagram) = Datagram::parse(packet.source, packet.destination, packet.payload) {
@@ -86,6 +92,28 @@ impl Gateway {
                 }
             }
             _ => self.send_unreachable(packet, Icmpv4DstUnreachable::ProtoUnreachable),
+        }
+    }
+
+    fn send_to_peer(&mut self, packet: &Packet<'_>, own: Ipv4Addr, segment: Option<Segmentation>) {
+        if self.dhcp.guest() != Some(packet.source) || packet.destination == own {
+            return self.send_unreachable(packet, Icmpv4DstUnreachable::HostUnreachable);
+        }
+        for packet in peers::leaving(packet.bytes, own, segment) {
+            self.flows.send_to_peer(packet);
+        }
+    }
+
+    fn receive_from_peers(&mut self) {
+        while self.link.has_room()
+            && let Some(packet) = self.flows.next_from_peers()
+        {
+            let addresses = self.flows.peer_address().zip(self.dhcp.guest());
+            if let Some((own, guest)) = addresses
+                && let Some(packet) = peers::arriving(packet, own, guest)
+            {
+                self.link.send(&packet);
+            }
         }
     }
 
@@ -208,7 +236,7 @@ impl NetBackend for Gateway {
     fn send(&mut self, frame: Frame<&[u8]>) {
         // Checksums are not verified, and segments of any size are taken: nothing is left to finish.
         if let Some(packet) = self.link.open(frame.bytes) {
-            self.receive_packet(&packet);
+            self.receive_packet(&packet, frame.offload.segment);
         }
     }
 
@@ -229,6 +257,7 @@ impl NetBackend for Gateway {
             let mut around =
                 Surroundings { link: &mut self.link, flows: self.flows.as_mut(), now_ns: self.now_ns };
             self.tcp.run_due(&mut around);
+            self.receive_from_peers();
         }
         // With a full link, the guest's taking of frames is what comes next.
         let due_ns = if self.link.has_room() { self.tcp.next_due_ns() } else { None };

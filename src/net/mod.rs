@@ -19,6 +19,7 @@ mod gateway;
 pub mod handover;
 mod icmp;
 mod link;
+mod peers;
 mod policy;
 pub mod subnet;
 mod tcp;

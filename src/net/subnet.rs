@@ -45,6 +45,12 @@ pub fn is_ours(address: Ipv4Addr) -> bool {
     [GATEWAY, HOST, SERVICES].contains(&address)
 }
 
+/// Whether `address` may be one of a machine in the network of peers, 10.87.0.0/16.
+pub fn is_peer(address: Ipv4Addr) -> bool {
+    let [a, b, c, d] = address.octets();
+    [a, b] == [10, 87] && [c, d] != [0, 0] && [c, d] != [255, 255]
+}
+
 /// Whether `address` lies in this network.
 pub fn contains(address: Ipv4Addr) -> bool {
     address.octets().get(..3) == GATEWAY.octets().get(..3)

@@ -89,5 +89,6 @@ pub fn encode(command: &Command, into: &mut Vec<u8>) {
         Command::Close { flow, is_reset } => append(3, number(*flow), &[&[u8::from(*is_reset)]]),
         Command::Resume(flow) => append(4, number(*flow), &[]),
         Command::Ask { id: QueryId(id), query } => append(5, *id as f64, &[query]),
+        Command::Packet(packet) => append(6, 0.0, &[packet]),
     }
 }

@@ -11,6 +11,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+
 import { fileURLToPath } from "node:url";
 
 import { Machine } from "../lib/node/index.js";
@@ -102,6 +103,7 @@ before(async () => {
     initrd: initramfs(),
     commandLine: "console=ttyS0 console=hvc0 quiet panic=-1",
     memoryMiB: 256,
+    engine: "interp",
     network: { to: "host", allow: ["127.0.0.1:5201", "127.0.0.1:5202"] },
   });
   machine.console.onData((bytes) => (printed += Buffer.from(bytes).toString()));

@@ -5,6 +5,7 @@ mod frames;
 mod guest;
 mod handover;
 mod outside;
+mod peers;
 mod tcp;
 mod udp;
 

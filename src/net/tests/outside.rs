@@ -2,7 +2,7 @@
 
 use crate::net::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, QueryId, Transport};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
@@ -33,6 +33,10 @@ pub struct State {
     pub questions: Vec<(QueryId, Vec<u8>)>,
     pub name_server: Option<SocketAddrV4>,
     pub answers: VecDeque<(QueryId, Option<Vec<u8>>)>,
+    pub peer_address: Option<Ipv4Addr>,
+    /// Packets to and from peers.
+    pub leaving: VecDeque<Vec<u8>>,
+    pub arriving: VecDeque<Vec<u8>>,
 }
 
 /// The outside, which the test and the gateway share.
@@ -129,6 +133,18 @@ impl FlowBackend for Outside {
 
     fn next_event(&mut self) -> Option<FlowEvent> {
         self.state().events.pop_front()
+    }
+
+    fn peer_address(&self) -> Option<Ipv4Addr> {
+        self.state().peer_address
+    }
+
+    fn send_to_peer(&mut self, packet: Vec<u8>) {
+        self.state().leaving.push_back(packet);
+    }
+
+    fn next_from_peers(&mut self) -> Option<Vec<u8>> {
+        self.state().arriving.pop_front()
     }
 }
 

@@ -15,7 +15,9 @@ export type NetworkCommand =
   /** There is room again after `flowData` had returned false. */
   | [name: "resume", flow: number]
   /** Ask a name server; `answerName` is the answer. */
-  | [name: "ask", question: number, query: Uint8Array];
+  | [name: "ask", question: number, query: Uint8Array]
+  /** Bring an IPv4 packet to the peer that has its destination; the number means nothing. */
+  | [name: "packet", number: number, packet: Uint8Array];
 
 /** Bytes before the rest of a command: its kind, the number, the length of the rest. */
 const HEAD_BYTES = 13;
@@ -50,6 +52,8 @@ function command(kind: number | undefined, number: number, rest: Uint8Array): Ne
       return ["resume", number];
     case 5:
       return ["ask", number, rest];
+    case 6:
+      return ["packet", number, rest];
     default:
       throw new Error(`the emulator gives a network command of kind ${kind}, which is unknown here`);
   }

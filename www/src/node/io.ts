@@ -7,10 +7,11 @@ import { parentPort, workerData } from "node:worker_threads";
 
 import { WebSocket } from "ws";
 
-import { joinChannel } from "../network/channel.js";
 import { type Carrier, Network } from "../network/flows.js";
 import { nowhere } from "../network/nowhere.js";
+import { Peers } from "../network/peers.js";
 import { type OpenSocket, RelayCarrier } from "../network/relay.js";
+import { takeRequest } from "../network/requests.js";
 import { type Service, withServices } from "../network/services.js";
 import { DEFAULT_REGISTRIES, registryServices } from "../registry/service.js";
 import { callAttention } from "../worker/attention.js";
@@ -42,12 +43,10 @@ function attach({ module, memory, portHandle, attentionAddress }: Attachment): v
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  const network = new Network(port, withServices(outside(), services), wake);
+  const peers = new Peers(port, wake, (state) => send({ type: "peers", state }));
+  const network = new Network(port, withServices(outside(), services), wake, peers);
   take = (message) => {
-    if (message.type === "connect-guest") {
-      joinChannel(network, message.port, message.channel);
-      return;
-    }
+    if (takeRequest(message, network, peers)) return;
     deliver(port, message);
     wake();
   };

@@ -21,6 +21,7 @@ import {
 import { DiskPanel } from "./disk.js";
 import * as format from "./format.js";
 import { isolate } from "./isolation.js";
+import { PeersDialog } from "./peers.js";
 import { openPreview, type Preview } from "./preview.js";
 import { network } from "./relay.js";
 import { openTerminal } from "./terminal.js";
@@ -84,6 +85,11 @@ const diskPanel = new DiskPanel(view, OVERLAY, () => machine !== undefined && !m
   start: () => void boot(),
   closed: () => terminal.focus(),
 });
+const peersDialog = new PeersDialog(
+  () => machine,
+  () => terminal.focus(),
+);
+view.peersButton.onclick = () => peersDialog.open();
 view.diskButton.onclick = () => void diskPanel.toggle();
 
 // Most pages are not told that they are closed, but all that they are hidden.
@@ -260,6 +266,8 @@ function attach(started: Machine): void {
       view.showNotice("info", isOver ? "" : `Pulling ${image}: ${format.megabytes(bytes)}${whole}`);
     }
   });
+  started.on("peers", () => peersDialog.show());
+  if (parameters.has("peers")) started.joinPeers(parameters.get("peers") || undefined);
   started.on("ports", (ports) => {
     // What answers no more is not shown any longer.
     if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);
