@@ -98,10 +98,14 @@ test("a repository that the relay does not allow is out of reach", async () => {
   assert.match(text, /Could not connect|Connection refused|Unable to connect/);
 });
 
-test("from a Debian mirror, signatures checked", { skip: MIRROR ? false : "DINGHY_APT_MIRROR is not set" }, async () => {
-  await inDebian(`echo "deb [signed-by=${KEYS}] ${MIRROR} bookworm main" > /etc/apt/sources.list`);
-  const update = await inDebian("apt-get update");
-  assert.doesNotMatch(update, /NO_PUBKEY|not signed|W:/);
-  await inDebian("apt-get install --yes --no-install-recommends hello");
-  assert.match(await inDebian("hello"), /^Hello, world!$/m);
-});
+test(
+  "from a Debian mirror, signatures checked",
+  { skip: MIRROR ? false : "DINGHY_APT_MIRROR is not set" },
+  async () => {
+    await inDebian(`echo "deb [signed-by=${KEYS}] ${MIRROR} bookworm main" > /etc/apt/sources.list`);
+    const update = await inDebian("apt-get update");
+    assert.doesNotMatch(update, /NO_PUBKEY|not signed|W:/);
+    await inDebian("apt-get install --yes --no-install-recommends hello");
+    assert.match(await inDebian("hello"), /^Hello, world!$/m);
+  },
+);

@@ -9,7 +9,8 @@ import { fileURLToPath } from "node:url";
 const BUILD = fileURLToPath(new URL("../../build/", import.meta.url));
 
 /** What apt and its packages' scripts need; what these need in turn comes with them. */
-const PACKAGES = "apt base-files base-passwd bash coreutils dash diffutils dpkg grep gzip libc-bin mawk perl-base sed tar".split(" ");
+const PACKAGES =
+  "apt base-files base-passwd bash coreutils dash diffutils dpkg grep gzip libc-bin mawk perl-base sed tar".split(" ");
 
 /** What a container has no use for. */
 const LEFT_OUT = ["./usr/share/doc", "./usr/share/locale", "./usr/share/man", "./usr/share/info"];

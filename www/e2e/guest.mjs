@@ -7,6 +7,8 @@ import { fileURLToPath } from "node:url";
 import { Machine } from "../lib/node/index.js";
 
 const BUILD = fileURLToPath(new URL("../../build/guest/", import.meta.url));
+/** What the shell tells the terminal about pasted text. */
+const PASTE_MARKS = new RegExp("\u001b\\[\\?2004[hl]", "g");
 /** Far more than anything takes here on two busy cores. */
 const PATIENCE_MS = 300_000;
 
@@ -29,11 +31,13 @@ export async function restoreDocker(network) {
     // The terminal shows the command as well: what ends it is not in it as it is printed.
     machine.console.write(`${command}\necho "ended-"${number} $?\n`);
     const end = new RegExp(`^ended-${number} (\\d+)\\r?$`, "m");
-    for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline; ) {
+    for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline;) {
       const found = end.exec(printed.slice(from));
       if (found) {
-        // What the shell tells the terminal about pasted text.
-        const text = printed.slice(from, from + found.index).replaceAll(/\r|\x1b\[\?2004[hl]/g, "");
+        const text = printed
+          .slice(from, from + found.index)
+          .replaceAll("\r", "")
+          .replaceAll(PASTE_MARKS, "");
         return { text, code: Number(found[1]) };
       }
       if (machine.exit) throw new Error(`the guest is gone: ${machine.exit.lastLines.join("\n")}`);

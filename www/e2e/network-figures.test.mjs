@@ -169,7 +169,7 @@ test("a thousand connections are held, and ten thousand leave nothing behind", {
     }
     for (let patience = 100; open > 0 && patience > 0; patience--) await new Promise((r) => setTimeout(r, 100));
     assert.equal(open, 0);
-    assert.equal(accepted, HELD + 3*OPENED);
+    assert.equal(accepted, HELD + 3 * OPENED);
     // What the guest itself still knows of them.
     console.log(
       (await run("cat /proc/net/sockstat"))

@@ -41,7 +41,7 @@ test("two machines in node ping each other, and a server in one is reached from 
     assert.notEqual(one, other);
     const ping = await guests[0].run(`ping -c 3 ${other}`);
     assert.match(ping.text, /3 packets transmitted, 3 packets received/);
-    console.log(ping.text.split("\n").at(-2));
+    console.log(/round-trip .*/.exec(ping.text)?.[0]);
     assert.match((await guests[1].run(`ping -c 1 ${one}`)).text, /1 packets received/);
     // A container's port, and what is large enough to be cut.
     const server =
@@ -76,7 +76,11 @@ async function address(page, others) {
   await page.waitForFunction(
     (count) => {
       const shown = document.getElementById("peers-others").textContent;
-      return shown !== "none" && shown.split(", ").length === count;
+      return (
+        document.getElementById("peers-own").textContent !== "none" &&
+        shown !== "none" &&
+        shown.split(", ").length === count
+      );
     },
     others,
     { timeout: PATIENCE_MS },

@@ -3,6 +3,7 @@
  * read what they send (CORS), and nothing else: the answers that the guest gets otherwise say so.
  */
 
+import { collect } from "../bytes.js";
 import { reason as reasonOf } from "../worker/download.js";
 import type { Carrier, FlowEnd, FlowUser } from "./flows.js";
 import { serveHttp, type ServedRequest } from "./http-server.js";
@@ -96,24 +97,13 @@ function refusalOf(host: string, ownHost: string): string | undefined {
 }
 
 async function bodyOf({ method, body }: ServedRequest): Promise<Uint8Array<ArrayBuffer> | "too-large" | undefined> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  const reader = body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    size += value.byteLength;
-    if (size > MOST_BODY_BYTES) return "too-large";
-    parts.push(value);
+  try {
+    const bytes = await collect(body, MOST_BODY_BYTES);
+    return method === "GET" || method === "HEAD" || bytes.byteLength === 0 ? undefined : bytes;
+  } catch (error) {
+    if (error instanceof RangeError) return "too-large";
+    throw error;
   }
-  if (method === "GET" || method === "HEAD" || size === 0) return undefined;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 /** A response as it can be sent on: `fetch` has taken its encodings off. */

@@ -2,7 +2,7 @@
 
 import { joinChannel } from "./channel.js";
 import type { Network } from "./flows.js";
-import type { PeerChannel, Peers } from "./peers.js";
+import type { Peers } from "./peers.js";
 
 /** A wish of the page. */
 export type NetworkRequest =
@@ -29,7 +29,7 @@ export function takeRequest(
       peers.join(request.room);
       return true;
     case "link-peer":
-      peers.link(request.channel as unknown as PeerChannel);
+      peers.link(request.channel);
       return true;
     case "leave-peers":
       peers.leave();

@@ -49,11 +49,7 @@ export async function offerLink(channel: MessagePort, iceServers: RTCIceServer[]
 
 /** Answers an offer.
  * @throws DinghyError if it is none */
-export async function answerLink(
-  channel: MessagePort,
-  offer: string,
-  iceServers: RTCIceServer[],
-): Promise<PeerLink> {
+export async function answerLink(channel: MessagePort, offer: string, iceServers: RTCIceServer[]): Promise<PeerLink> {
   const connection = new RTCPeerConnection({ iceServers });
   const opened = new Promise<void>((resolve, reject) => {
     connection.ondatachannel = ({ channel: data }) => carry(connection, data, channel).then(resolve, reject);
@@ -81,24 +77,26 @@ function carry(connection: RTCPeerConnection, data: RTCDataChannel, channel: Mes
     const message = bytes instanceof ArrayBuffer ? decode(new Uint8Array(bytes)) : undefined;
     if (message) channel.postMessage(message);
   };
-  channel.onmessage = ({ data: message }: MessageEvent<PeerMessage>) => {
-    if (data.readyState === "open" && data.bufferedAmount < MOST_BUFFERED_BYTES) data.send(encode(message));
-  };
   const opened = new Promise<void>((resolve, reject) => {
     const timer = setTimeout(() => {
       if (data.readyState === "connecting" && connection.remoteDescription) connection.close();
     }, CONNECT_MS);
-    data.onopen = () => {
+    const start = (): void => {
       clearTimeout(timer);
+      // What the machine has said before waits in its channel.
+      channel.onmessage = ({ data: message }: MessageEvent<PeerMessage>) => {
+        if (data.readyState === "open" && data.bufferedAmount < MOST_BUFFERED_BYTES) data.send(encode(message));
+      };
       resolve();
     };
+    data.onopen = start;
     data.onclose = () => {
       clearTimeout(timer);
       channel.close();
       connection.close();
       reject(late());
     };
-    if (data.readyState === "open") resolve();
+    if (data.readyState === "open") start();
   });
   opened.catch(() => undefined);
   return opened;

@@ -273,14 +273,17 @@ function network(values: ReturnType<typeof optionValues>): NodeNetwork {
   const publish = (values.publish ?? []).map(publishedPort);
   const allow = values["net-allow"] ?? [];
   if (to !== "none" && values.clock === "icount") {
-    throw new DinghyError(`--net ${values.net} needs --clock real: the network does not keep to a time that is counted.`);
+    throw new DinghyError(
+      `--net ${values.net} needs --clock real: the network does not keep to a time that is counted.`,
+    );
   }
   if (relay !== undefined) return { to: "relay", relay, allow, publish, ...registry(values) };
   if (to === "host") return { to, allow, publish, ...registry(values) };
   if ((values["registry-cache"] ?? values.registry) !== undefined) {
     throw new DinghyError("--registry-cache and --registry need --net host or a relay.");
   }
-  if (publish.length > 0 || allow.length > 0) throw new DinghyError("--publish and --net-allow need --net host or a relay.");
+  if (publish.length > 0 || allow.length > 0)
+    throw new DinghyError("--publish and --net-allow need --net host or a relay.");
   return { to: "none" };
 }
 

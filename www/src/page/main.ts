@@ -267,7 +267,8 @@ function attach(started: Machine): void {
     }
   });
   started.on("peers", () => peersDialog.show());
-  if (parameters.has("peers")) started.joinPeers(parameters.get("peers") || undefined);
+  const room = parameters.get("peers");
+  if (room !== null) started.joinPeers(room === "" ? undefined : room);
   started.on("ports", (ports) => {
     // What answers no more is not shown any longer.
     if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);

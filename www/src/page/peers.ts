@@ -2,15 +2,15 @@
 
 import { DinghyError, type Machine, type PeerLink, type PeerOffer } from "dinghy";
 
-const element = <Kind extends HTMLElement>(id: string): Kind => document.getElementById(id) as Kind;
+import { element } from "./view.js";
 
 /** Shows who is there, and joins and leaves. */
 export class PeersDialog {
-  readonly #dialog = element<HTMLDialogElement>("peers");
+  readonly #dialog = element("peers") as HTMLDialogElement;
   readonly #own = element("peers-own");
   readonly #others = element("peers-others");
-  readonly #join = element<HTMLButtonElement>("peers-join");
-  readonly #text = element<HTMLTextAreaElement>("peers-text");
+  readonly #join = element("peers-join");
+  readonly #text = element("peers-text") as HTMLTextAreaElement;
   readonly #hint = element("peers-hint");
   #offer: PeerOffer | undefined;
 
@@ -85,6 +85,8 @@ export class PeersDialog {
   }
 
   async #say(what: Promise<string>): Promise<void> {
-    this.#hint.textContent = await what.catch((error: unknown) => (error instanceof Error ? error.message : String(error)));
+    this.#hint.textContent = await what.catch((error: unknown) =>
+      error instanceof Error ? error.message : String(error),
+    );
   }
 }

@@ -27,7 +27,7 @@ export interface PanelAction {
 }
 
 /** Finds an element that index.html has. */
-function element(id: string): HTMLElement {
+export function element(id: string): HTMLElement {
   const found = document.getElementById(id);
   if (!found) throw new Error(`index.html has no element #${id}`);
   return found;

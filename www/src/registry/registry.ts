@@ -3,11 +3,12 @@
  * the cache, and what it pushes is kept there.
  */
 
+import { collect } from "../bytes.js";
 import { DinghyError } from "../options.js";
 import type { ServedRequest } from "../network/http-server.js";
 import { reason } from "../worker/download.js";
 import { Digester, digestOf, isDigest } from "./digest.js";
-import { type CacheFiles, collect, type NewFile } from "./files.js";
+import { type CacheFiles, type NewFile } from "./files.js";
 import { DigestError, ImageStore, type Manifest, mediaTypeOf, MOST_MANIFEST_BYTES, namedBy } from "./store.js";
 import type { Route, Upstream } from "./upstream.js";
 

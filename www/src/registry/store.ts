@@ -3,9 +3,10 @@
  * well, so that other tools take images out of it.
  */
 
+import { collect } from "../bytes.js";
 import { DinghyError } from "../options.js";
 import { Digester, digestOf } from "./digest.js";
-import { type CacheFiles, collect, type NewFile, readWhole, writeWhole } from "./files.js";
+import { type CacheFiles, type NewFile, readWhole, writeWhole } from "./files.js";
 
 /** Largest manifest, as in other registries. */
 export const MOST_MANIFEST_BYTES = 4 * 1024 * 1024;
