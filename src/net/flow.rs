@@ -1,6 +1,6 @@
 //! What carries the guest's connections on, outside the gateway.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::Poll;
 
 /// One connection, or one exchange of datagrams, between the guest and an address outside.
@@ -60,7 +60,7 @@ pub enum FlowEvent {
 /// the backend then tells the machine that the network has progressed.
 pub trait FlowBackend: Send {
     /// Begins a flow. [`FlowEvent::Opened`] or [`FlowEvent::Failed`] follows.
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4);
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr);
 
     /// Whether the backend answers TCP connections to [`subnet::SERVICES`](super::subnet::SERVICES) by itself.
     fn has_services(&self) -> bool {

@@ -13,7 +13,7 @@ use super::flow::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, Query
 use super::policy::Policy;
 use super::subnet;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -38,7 +38,7 @@ pub enum Command {
         /// What it carries.
         transport: Transport,
         /// Where to.
-        destination: SocketAddrV4,
+        destination: SocketAddr,
     },
     /// Send a piece of a stream, or a datagram; [`FlowCarrier::sent`] makes room for more.
     Send {
@@ -201,8 +201,9 @@ impl HandedFlows {
 }
 
 impl FlowBackend for HandedFlows {
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
-        let is_ours = *destination.ip() == subnet::SERVICES || self.name_server == Some(destination);
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr) {
+        let is_ours =
+            destination.ip() == subnet::SERVICES || self.name_server.map(SocketAddr::V4) == Some(destination);
         let is_permitted = is_ours && transport == Transport::Tcp || self.policy.permits(destination);
         if !is_permitted {
             log::info!("the policy does not let the guest connect to {destination}");

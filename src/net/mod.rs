@@ -18,6 +18,7 @@ mod flow;
 mod gateway;
 pub mod handover;
 mod icmp;
+mod ipv6;
 mod link;
 mod peers;
 mod policy;

@@ -8,7 +8,7 @@ import { Machine } from "../lib/node/index.js";
 
 const BUILD = fileURLToPath(new URL("../../build/guest/", import.meta.url));
 /** What the shell tells the terminal about pasted text. */
-const PASTE_MARKS = new RegExp("\u001b\\[\\?2004[hl]", "g");
+const PASTE_MARKS = ["h", "l"].map((letter) => `${String.fromCharCode(27)}[?2004${letter}`);
 /** Far more than anything takes here on two busy cores. */
 const PATIENCE_MS = 300_000;
 
@@ -34,10 +34,10 @@ export async function restoreDocker(network) {
     for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline;) {
       const found = end.exec(printed.slice(from));
       if (found) {
-        const text = printed
-          .slice(from, from + found.index)
-          .replaceAll("\r", "")
-          .replaceAll(PASTE_MARKS, "");
+        const text = ["\r", ...PASTE_MARKS].reduce(
+          (shown, mark) => shown.replaceAll(mark, ""),
+          printed.slice(from, from + found.index),
+        );
         return { text, code: Number(found[1]) };
       }
       if (machine.exit) throw new Error(`the guest is gone: ${machine.exit.lastLines.join("\n")}`);

@@ -4,6 +4,7 @@
 mod frames;
 mod guest;
 mod handover;
+mod ipv6;
 mod outside;
 mod peers;
 mod tcp;

@@ -2,14 +2,14 @@
 
 use crate::net::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, QueryId, Transport};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 /// What the outside knows of a flow.
 #[derive(Debug, Default)]
 pub struct Flow {
-    pub destination: Option<(Transport, SocketAddrV4)>,
+    pub destination: Option<(Transport, SocketAddr)>,
     /// What the guest sent: a stream, or the datagrams.
     pub received: Vec<u8>,
     /// How much more of a stream the outside takes.
@@ -72,7 +72,7 @@ impl Outside {
 }
 
 impl FlowBackend for Outside {
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr) {
         let mut state = self.state();
         let destination = Some((transport, destination));
         let closed = state.refusal.map(|_| true);

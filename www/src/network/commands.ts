@@ -4,7 +4,7 @@ import type { Transport } from "../engine.js";
 
 /** What the guest's network is to do; the second part is the flow's number, of `"ask"` the question's. */
 export type NetworkCommand =
-  /** Open a flow to an IPv4 address and port; `flowOpened` or `flowFailed` is the answer. */
+  /** Open a flow to an address and port; `flowOpened` or `flowFailed` is the answer. */
   | [name: "open", flow: number, transport: Transport, address: string, port: number]
   /** Send a piece of a stream, or a datagram; `flowSent` is the answer. */
   | [name: "send", flow: number, bytes: Uint8Array]
@@ -39,8 +39,8 @@ export function readCommands(bytes: Uint8Array): NetworkCommand[] {
 function command(kind: number | undefined, number: number, rest: Uint8Array): NetworkCommand {
   switch (kind) {
     case 0: {
-      const [transport, a, b, c, d, low = 0, high = 0] = rest;
-      return ["open", number, transport === 1 ? "tcp" : "udp", [a, b, c, d].join("."), low | (high << 8)];
+      const [transport, low = 0, high = 0, ...address] = rest;
+      return ["open", number, transport === 1 ? "tcp" : "udp", addressText(address), low | (high << 8)];
     }
     case 1:
       return ["send", number, rest];
@@ -57,4 +57,11 @@ function command(kind: number | undefined, number: number, rest: Uint8Array): Ne
     default:
       throw new Error(`the emulator gives a network command of kind ${kind}, which is unknown here`);
   }
+}
+
+/** An address of 4 bytes with dots, one of 16 with colons. */
+function addressText(bytes: readonly number[]): string {
+  if (bytes.length === 4) return bytes.join(".");
+  const group = (_: unknown, at: number): string => (((bytes[2 * at] ?? 0) << 8) | (bytes[2 * at + 1] ?? 0)).toString(16);
+  return Array.from({ length: 8 }, group).join(":");
 }

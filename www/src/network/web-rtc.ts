@@ -78,11 +78,15 @@ function carry(connection: RTCPeerConnection, data: RTCDataChannel, channel: Mes
     if (message) channel.postMessage(message);
   };
   const opened = new Promise<void>((resolve, reject) => {
-    const timer = setTimeout(() => {
-      if (data.readyState === "connecting" && connection.remoteDescription) connection.close();
-    }, CONNECT_MS);
+    const end = (): void => {
+      channel.close();
+      connection.close();
+      reject(late());
+    };
+    connection.onconnectionstatechange = () => {
+      if (connection.connectionState === "failed") end();
+    };
     const start = (): void => {
-      clearTimeout(timer);
       // What the machine has said before waits in its channel.
       channel.onmessage = ({ data: message }: MessageEvent<PeerMessage>) => {
         if (data.readyState === "open" && data.bufferedAmount < MOST_BUFFERED_BYTES) data.send(encode(message));
@@ -90,12 +94,7 @@ function carry(connection: RTCPeerConnection, data: RTCDataChannel, channel: Mes
       resolve();
     };
     data.onopen = start;
-    data.onclose = () => {
-      clearTimeout(timer);
-      channel.close();
-      connection.close();
-      reject(late());
-    };
+    data.onclose = end;
     if (data.readyState === "open") start();
   });
   opened.catch(() => undefined);
