@@ -41,6 +41,7 @@ export { chooseBuild, type Build } from "./features.js";
 export { GuestHttpError };
 export { GuestWebSocket, type WebSocketEvents } from "./network/web-socket.js";
 export type { RegistryEvent } from "./registry/registry.js";
+export type { CachedImage, Images } from "./registry/images.js";
 export type { PeerLink, PeerOffer } from "./network/web-rtc.js";
 export type { PeersState } from "./network/peers.js";
 export type { Connection } from "./network/channel.js";
@@ -51,6 +52,7 @@ export {
   exportOverlay,
   forgetKept,
   imageBytes,
+  images,
   importOverlay,
   isMachineKept,
   overlayBytes,

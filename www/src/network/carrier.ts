@@ -20,7 +20,8 @@ export function carrierFor(network: NetworkOptions, tell: (event: RegistryEvent)
   if (network.to === "none") return nowhere;
   const outside = outsideOf(network);
   const fetch = pageFetch(network.to === "relay" ? carrierFetch(outside) : undefined);
-  return withServices(outside, registryServices(openImageCache(), network.registry?.registries ?? [], fetch, tell));
+  const { registries = [], mostBytes } = network.registry ?? {};
+  return withServices(outside, registryServices(openImageCache(), registries, fetch, tell, mostBytes));
 }
 
 function outsideOf(network: NetworkOptions): Carrier {

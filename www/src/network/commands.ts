@@ -62,6 +62,7 @@ function command(kind: number | undefined, number: number, rest: Uint8Array): Ne
 /** An address of 4 bytes with dots, one of 16 with colons. */
 function addressText(bytes: readonly number[]): string {
   if (bytes.length === 4) return bytes.join(".");
-  const group = (_: unknown, at: number): string => (((bytes[2 * at] ?? 0) << 8) | (bytes[2 * at + 1] ?? 0)).toString(16);
+  const group = (_: unknown, at: number): string =>
+    (((bytes[2 * at] ?? 0) << 8) | (bytes[2 * at + 1] ?? 0)).toString(16);
   return Array.from({ length: 8 }, group).join(":");
 }

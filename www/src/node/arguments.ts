@@ -91,6 +91,7 @@ Options:
                        what that registry asks for images that it does not have: a registry, or with oci+ before
                        the URL an OCI layout on a web server; PREFIX is the first part of the images' names;
                        may be given again (default, with a network: https://registry-1.docker.io)
+  --registry-most MIB  forget images that were used least recently when the cache takes more than this
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
@@ -243,6 +244,7 @@ function optionValues(words: string[]) {
         "net-allow": { type: "string", multiple: true },
         "registry-cache": { type: "string" },
         registry: { type: "string", multiple: true },
+        "registry-most": { type: "string" },
         clock: { type: "string" },
         overlay: { type: "string" },
         until: { type: "string" },
@@ -288,13 +290,18 @@ function network(values: ReturnType<typeof optionValues>): NodeNetwork {
 }
 
 function registry(values: ReturnType<typeof optionValues>): { registry?: NodeRegistry } {
-  const { "registry-cache": cache, registry: registries } = values;
+  const { "registry-cache": cache, registry: registries, "registry-most": most } = values;
   if (cache === undefined) {
-    if (registries) throw new DinghyError("--registry needs a cache; name its folder with --registry-cache DIR.");
+    if ((registries ?? most) !== undefined)
+      throw new DinghyError("--registry and --registry-most need a cache; name its folder with --registry-cache DIR.");
     return {};
   }
   registries?.forEach(checkRegistry);
-  return { registry: { cache, ...(registries ? { registries } : {}) } };
+  if (most !== undefined && !/^[1-9]\d*$/.test(most)) {
+    throw new DinghyError(`--registry-most takes a whole number of MiB, not "${most}"; use for example 4096.`);
+  }
+  const mostBytes = most === undefined ? {} : { mostBytes: Number(most) * 1024 * 1024 };
+  return { registry: { cache, ...(registries ? { registries } : {}), ...mostBytes } };
 }
 
 function publishedPort(text: string): PublishedPort {

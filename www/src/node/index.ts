@@ -35,6 +35,8 @@ export * from "../options.js";
 export { GuestHttpError } from "../network/http.js";
 export { GuestWebSocket, type WebSocketEvents } from "../network/web-socket.js";
 export type { RegistryEvent } from "../registry/registry.js";
+export { type CachedImage, Images } from "../registry/images.js";
+export { openCacheFolder } from "./cache-files.js";
 export type { PeersState } from "../network/peers.js";
 export type { Connection } from "../network/channel.js";
 export type { DiskFile, NodeNetwork } from "./protocol.js";

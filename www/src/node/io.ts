@@ -13,6 +13,7 @@ import { Peers } from "../network/peers.js";
 import { type OpenSocket, RelayCarrier } from "../network/relay.js";
 import { takeRequest } from "../network/requests.js";
 import { type Service, withServices } from "../network/services.js";
+import type { RegistryEvent } from "../registry/registry.js";
 import { DEFAULT_REGISTRIES, registryServices } from "../registry/service.js";
 import { callAttention } from "../worker/attention.js";
 import { engine } from "../worker/engine-shared.js";
@@ -77,11 +78,10 @@ function outside(): Carrier {
 /** What the emulator serves to the guest by itself. */
 async function openServices(): Promise<ReadonlyMap<number, Service>> {
   if (io.network.to === "none" || !io.network.registry) return new Map();
-  const { cache, registries = io.network.to === "nowhere" ? [] : DEFAULT_REGISTRIES } = io.network.registry;
+  const { cache, mostBytes, registries = io.network.to === "nowhere" ? [] : DEFAULT_REGISTRIES } = io.network.registry;
   const files = await openCacheFolder(cache);
-  return registryServices(Promise.resolve(files), registries, registryFetch(registries), (event) =>
-    send({ type: "registry", event }),
-  );
+  const tell = (event: RegistryEvent): void => send({ type: "registry", event });
+  return registryServices(Promise.resolve(files), registries, registryFetch(registries), tell, mostBytes);
 }
 
 let services: ReadonlyMap<number, Service> = new Map();

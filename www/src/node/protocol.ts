@@ -26,6 +26,8 @@ export interface NodeRegistry {
   cache: string;
   /** The registries that may be asked: `[PREFIX=]URL`; Docker's own with `to: "host"` if not given, else none. */
   registries?: string[];
+  /** Bytes that the cache should not exceed; it grows as it will if not given. */
+  mostBytes?: number;
 }
 
 /** The guest's network in node. */

@@ -20,10 +20,11 @@ import {
 
 import { DiskPanel } from "./disk.js";
 import * as format from "./format.js";
+import { ImagesDialog } from "./images.js";
 import { isolate } from "./isolation.js";
 import { PeersDialog } from "./peers.js";
 import { openPreview, type Preview } from "./preview.js";
-import { network } from "./relay.js";
+import { imageCacheBytes, network, registries } from "./relay.js";
 import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
@@ -89,6 +90,8 @@ const peersDialog = new PeersDialog(
   () => machine,
   () => terminal.focus(),
 );
+const imagesDialog = new ImagesDialog(registries(), imageCacheBytes(), () => terminal.focus());
+view.imagesButton.onclick = () => void imagesDialog.open();
 view.peersButton.onclick = () => peersDialog.open();
 view.diskButton.onclick = () => void diskPanel.toggle();
 
@@ -257,6 +260,7 @@ function attach(started: Machine): void {
     view.showNotice("error", message);
   });
   started.on("registry", (event) => {
+    if (event.kind === "changed" || event.kind === "forgotten") imagesDialog.changed();
     if (event.kind === "failed") {
       view.showNotice("error", event.message);
     } else if (event.kind === "progress") {

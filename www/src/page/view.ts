@@ -45,6 +45,7 @@ export class View {
   readonly terminal = element("terminal");
   readonly logButton = button("log-button");
   readonly diskButton = button("disk-button");
+  readonly imagesButton = button("images-button");
   readonly peersButton = button("peers-button");
   readonly powerButton = button("power-button");
   readonly previewFrame = element("preview-frame");
