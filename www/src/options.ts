@@ -55,6 +55,8 @@ export type NetworkOptions =
       dns?: string | URL;
       /** Destinations, besides public ones, that the guest may try: `ADDRESS[/BITS][:PORT]`. The relay has its own policy. */
       allow?: string[];
+      /** Names, `NAME` or `*.NAME`, whose servers are asked by the browser's `fetch` instead: plain HTTP. */
+      fetch?: string[];
       registry?: RegistryOptions;
     };
 

@@ -6,7 +6,8 @@ const DEFAULT_IMAGES_MIB = 4096;
 
 /**
  * The network of the page's machine: `?relay=ADDRESS` names a relay, `?relay=none` none, `?dns=ADDRESS` where it asks for
- * names; `?net=fetch` stands for the browser's own fetch; `?registry=[PREFIX=]URL`, which may be given again, names what
+ * names; `?net=fetch` stands for the browser's own fetch, and with a relay `?fetch=NAME`, which may be given again, for it where
+ * servers have this name; `?registry=[PREFIX=]URL`, which may be given again, names what
  * the cache of images asks.
  */
 export function network(): NetworkOptions {
@@ -16,7 +17,14 @@ export function network(): NetworkOptions {
   const registry = { registries: registries(), mostBytes: imageCacheBytes() };
   if (parameters.get("net") === "fetch") return { to: "fetch", registry };
   if (relay === undefined || relay === "none" || relay === "") return { to: "nowhere", registry };
-  return { to: "relay", relay, registry, ...(dns === null ? {} : { dns }) };
+  const fetch = parameters.getAll("fetch");
+  return {
+    to: "relay",
+    relay,
+    registry,
+    ...(dns === null ? {} : { dns }),
+    ...(fetch.length === 0 ? {} : { fetch }),
+  };
 }
 
 /** The registries that the page's registry may ask. */
