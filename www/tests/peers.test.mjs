@@ -99,8 +99,9 @@ test("an address that is taken is not taken again", async () => {
 
 test("a link joins two machines that share no room, and packets cross it as bytes", async () => {
   const [a, b] = [machine(new Room()), machine(new Room())];
-  const ends = [{}, {}].map(() => ({ onmessage: null, close: () => undefined }));
+  const ends = [{}, {}].map(() => ({ onmessage: null, isClosed: false }));
   ends.forEach((end, index) => {
+    end.close = () => (end.isClosed = true);
     end.postMessage = (message) => {
       const data = decode(encode(message));
       void Promise.resolve().then(() => ends[1 - index].onmessage?.({ data }));
@@ -112,6 +113,12 @@ test("a link joins two machines that share no room, and packets cross it as byte
   a.peers.send(packetTo(b.state.own, 1500));
   await until(() => b.packets.length === 1);
   assert.deepEqual(b.packets[0], packetTo(b.state.own, 1500));
+  a.peers.leave();
+  await until(() => b.state.others.length === 0);
+  assert.deepEqual(
+    ends.map(({ isClosed }) => isClosed),
+    [true, true],
+  );
 });
 
 test("what the other end of a link sends is read with care", () => {

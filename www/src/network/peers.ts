@@ -92,7 +92,7 @@ export class Peers {
 
   /** Leaves all of them. */
   leave(): void {
-    if (this.#own !== undefined) this.#say({ type: "gone", address: this.#own });
+    this.#links.forEach((link) => link.postMessage({ type: "gone", address: this.#own ?? 0 }));
     this.#isIn = false;
     this.#closeRoom();
     this.#links.forEach((link) => link.close());
@@ -166,7 +166,13 @@ export class Peers {
         this.#meet(channel, message);
         break;
       case "gone":
-        if (this.#others.get(message.address)?.channel === channel) this.#others.delete(message.address);
+        // Behind a link is one machine: without it, or without its way, the link is over.
+        if (this.#links.delete(channel)) {
+          channel.close();
+          this.#others.forEach((other, address) => other.channel === channel && this.#others.delete(address));
+        } else if (this.#others.get(message.address)?.channel === channel) {
+          this.#others.delete(message.address);
+        }
         this.#report();
         break;
     }

@@ -7,9 +7,8 @@ import { DinghyError } from "../options.js";
 import { reason } from "../worker/download.js";
 import type { PeerMessage } from "./peers.js";
 
-/** How long the browser may look for its own addresses, and the other end may take to be reached. */
+/** How long the browser may look for its own addresses. */
 const GATHER_MS = 5000;
-const CONNECT_MS = 30_000;
 /** Bytes that wait in the channel, above which packets are lost. */
 const MOST_BUFFERED_BYTES = 4 * 1024 * 1024;
 /** Longest message of the other end. */
@@ -37,12 +36,12 @@ export async function offerLink(channel: MessagePort, iceServers: RTCIceServer[]
   const connection = new RTCPeerConnection({ iceServers });
   // Packets may be lost and overtake each other: what sends them sees to that.
   const data = connection.createDataChannel("dinghy", { ordered: false, maxRetransmits: 0 });
-  const opened = carry(connection, data, channel);
+  const { opened, close } = carry(connection, data, channel);
   await connection.setLocalDescription(await connection.createOffer());
   return {
     text: await description(connection),
     opened,
-    close: () => connection.close(),
+    close,
     accept: (answer) => setRemote(connection, "answer", answer),
   };
 }
@@ -51,9 +50,13 @@ export async function offerLink(channel: MessagePort, iceServers: RTCIceServer[]
  * @throws DinghyError if it is none */
 export async function answerLink(channel: MessagePort, offer: string, iceServers: RTCIceServer[]): Promise<PeerLink> {
   const connection = new RTCPeerConnection({ iceServers });
+  let close = (): void => connection.close();
   const opened = new Promise<void>((resolve, reject) => {
-    connection.ondatachannel = ({ channel: data }) => carry(connection, data, channel).then(resolve, reject);
-    setTimeout(() => reject(late()), CONNECT_MS);
+    connection.ondatachannel = ({ channel: data }) => {
+      const carried = carry(connection, data, channel);
+      close = carried.close;
+      carried.opened.then(resolve, reject);
+    };
   });
   opened.catch(() => undefined);
   try {
@@ -63,22 +66,28 @@ export async function answerLink(channel: MessagePort, offer: string, iceServers
     connection.close();
     throw error;
   }
-  return { text: await description(connection), opened, close: () => connection.close() };
+  return { text: await description(connection), opened, close: () => close() };
 }
 
 function late(): DinghyError {
   return new DinghyError("The other machine could not be reached; both pages must stay open, and be on one network.");
 }
 
-/** Moves messages between the data channel and the machine's side; resolves when the data channel is open. */
-function carry(connection: RTCPeerConnection, data: RTCDataChannel, channel: MessagePort): Promise<void> {
+/** Moves messages between the data channel and the machine's side. `opened` resolves when the data channel is open. */
+function carry(
+  connection: RTCPeerConnection,
+  data: RTCDataChannel,
+  channel: MessagePort,
+): { opened: Promise<void>; close: () => void } {
   data.binaryType = "arraybuffer";
   data.onmessage = ({ data: bytes }: MessageEvent<unknown>) => {
     const message = bytes instanceof ArrayBuffer ? decode(new Uint8Array(bytes)) : undefined;
     if (message) channel.postMessage(message);
   };
+  let end = (): void => undefined;
   const opened = new Promise<void>((resolve, reject) => {
-    const end = (): void => {
+    end = () => {
+      channel.postMessage({ type: "gone", address: 0 } satisfies PeerMessage);
       channel.close();
       connection.close();
       reject(late());
@@ -90,15 +99,16 @@ function carry(connection: RTCPeerConnection, data: RTCDataChannel, channel: Mes
       // What the machine has said before waits in its channel.
       channel.onmessage = ({ data: message }: MessageEvent<PeerMessage>) => {
         if (data.readyState === "open" && data.bufferedAmount < MOST_BUFFERED_BYTES) data.send(encode(message));
+        if (message.type === "gone") data.close();
       };
       resolve();
     };
     data.onopen = start;
-    data.onclose = end;
+    data.onclose = () => end();
     if (data.readyState === "open") start();
   });
   opened.catch(() => undefined);
-  return opened;
+  return { opened, close: () => end() };
 }
 
 /** A message in bytes: its kind, then the packet, or an address and a sign. */
