@@ -3,7 +3,7 @@
 use super::flow::{NameResolver, QueryId};
 use super::subnet;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 
 /// The port of name servers.
 pub const PORT: u16 = 53;
@@ -17,6 +17,7 @@ const OWN_TTL: u32 = 300;
 
 const HEADER: usize = 12;
 const TYPE_A: u16 = 1;
+const TYPE_AAAA: u16 = 28;
 const CLASS_IN: u16 = 1;
 
 /// Bits of the second word of the header.
@@ -37,10 +38,19 @@ mod code {
     pub const REFUSED: u16 = 5;
 }
 
+/// Who asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    /// Where the answer goes.
+    pub address: SocketAddr,
+    /// Where the question went.
+    pub asked: SocketAddr,
+}
+
 /// A question that the outside was asked.
 #[derive(Debug)]
 struct Waiting {
-    asker: SocketAddrV4,
+    asker: Asker,
     /// The start of the question's message, to answer if nothing else comes.
     question: Vec<u8>,
     asked_ns: u64,
@@ -57,7 +67,7 @@ impl NameServer {
     /// Answers `message` of `asker` at once, or passes it on.
     pub fn answer(
         &mut self,
-        asker: SocketAddrV4,
+        asker: Asker,
         message: &[u8],
         now_ns: u64,
         resolver: &mut dyn NameResolver,
@@ -84,7 +94,7 @@ impl NameServer {
     }
 
     /// The next answer that came from outside, and to whom it goes.
-    pub fn next_answer(&mut self, resolver: &mut dyn NameResolver) -> Option<(SocketAddrV4, Vec<u8>)> {
+    pub fn next_answer(&mut self, resolver: &mut dyn NameResolver) -> Option<(Asker, Vec<u8>)> {
         while let Some((id, answer)) = resolver.next_answer() {
             let Some(waiting) = self.waiting.remove(&id) else { continue };
             let failure = || Some(Question::parse(&waiting.question)?.reply(code::SERVER_FAILURE, None));
@@ -126,7 +136,7 @@ pub fn fit(answer: &[u8], limit: usize) -> Vec<u8> {
 }
 
 enum OwnName {
-    Address(Ipv4Addr),
+    Address(IpAddr),
     /// In our domain, but not there.
     Unknown,
     Foreign,
@@ -134,10 +144,14 @@ enum OwnName {
 
 fn own_address(name: &str) -> OwnName {
     match name {
-        "gateway" | "gateway.dinghy.internal" => OwnName::Address(subnet::GATEWAY),
-        "host.dinghy.internal" | "host.docker.internal" => OwnName::Address(subnet::HOST),
-        "registry.dinghy.internal" => OwnName::Address(subnet::SERVICES),
-        "dinghy.internal" => OwnName::Unknown,
+        "gateway" | "gateway.dinghy.internal" => OwnName::Address(subnet::GATEWAY.into()),
+        "host.dinghy.internal" | "host.docker.internal" => OwnName::Address(subnet::HOST.into()),
+        "registry.dinghy.internal" => OwnName::Address(subnet::SERVICES.into()),
+        // Names of their own: who asks for the others by habit and has no IPv6 (a container) must not be led astray.
+        "gateway.ipv6.dinghy.internal" => OwnName::Address(subnet::GATEWAY_V6.into()),
+        "host.ipv6.dinghy.internal" => OwnName::Address(subnet::HOST_V6.into()),
+        "registry.ipv6.dinghy.internal" => OwnName::Address(subnet::SERVICES_V6.into()),
+        "dinghy.internal" | "ipv6.dinghy.internal" => OwnName::Unknown,
         _ if name.ends_with(".dinghy.internal") => OwnName::Unknown,
         _ => OwnName::Foreign,
     }
@@ -171,8 +185,10 @@ impl<'a> Question<'a> {
     }
 
     /// An answer of our own. Questions for other records of an address' name have an empty one.
-    fn reply(&self, code: u16, address: Option<Ipv4Addr>) -> Vec<u8> {
-        let address = address.filter(|_| self.record_type == TYPE_A && self.class == CLASS_IN);
+    fn reply(&self, code: u16, address: Option<IpAddr>) -> Vec<u8> {
+        let record_type = |address: &IpAddr| if address.is_ipv4() { TYPE_A } else { TYPE_AAAA };
+        let is_asked = |address: &IpAddr| self.record_type == record_type(address) && self.class == CLASS_IN;
+        let address = address.filter(is_asked);
         let kept = self.flags & (flag::OPCODE | flag::RECURSION_DESIRED);
         let flags = kept | flag::RESPONSE | flag::AUTHORITATIVE | flag::RECURSION_AVAILABLE | code;
         let mut reply = self.message.get(..2).unwrap_or_default().to_vec();
@@ -182,12 +198,14 @@ impl<'a> Question<'a> {
         reply.extend(self.message.get(HEADER..self.end).unwrap_or_default());
         if let Some(address) = address {
             // The name is the one at the header's end.
-            for word in [0xc000 | HEADER as u16, TYPE_A, CLASS_IN] {
+            for word in [0xc000 | HEADER as u16, self.record_type, CLASS_IN] {
                 reply.extend(word.to_be_bytes());
             }
             reply.extend(OWN_TTL.to_be_bytes());
-            reply.extend(4u16.to_be_bytes());
-            reply.extend(address.octets());
+            match address {
+                IpAddr::V4(address) => reply.extend([&[0, 4][..], &address.octets()].concat()),
+                IpAddr::V6(address) => reply.extend([&[0, 16][..], &address.octets()].concat()),
+            }
         }
         reply
     }
@@ -232,7 +250,7 @@ mod tests {
             self.asked.push((id, query.to_vec()));
         }
 
-        fn stream_server(&self) -> Option<SocketAddrV4> {
+        fn stream_server(&self) -> Option<std::net::SocketAddrV4> {
             None
         }
 
@@ -253,8 +271,9 @@ mod tests {
         message
     }
 
-    fn asker() -> SocketAddrV4 {
-        "10.86.0.2:4000".parse().unwrap()
+    fn asker() -> Asker {
+        let address = "10.86.0.2:4000".parse().unwrap();
+        Asker { address, asked: "10.86.0.1:53".parse().unwrap() }
     }
 
     #[test]
@@ -268,6 +287,10 @@ mod tests {
         assert_eq!(answer[answer.len() - 4..], [10, 86, 0, 254]);
         let other_record = ask("gateway", 28);
         assert_eq!((other_record[3] & 0xf, other_record[7]), (0, 0));
+        let by_ipv6 = ask("registry.ipv6.dinghy.internal", 28);
+        assert_eq!(by_ipv6[by_ipv6.len() - 18..by_ipv6.len() - 12], [0, 16, 0xfd, 0x86, 0x64, 0x69]);
+        assert_eq!(by_ipv6.last(), Some(&0xfd));
+        assert_eq!(ask("registry.ipv6.dinghy.internal", 1)[7], 0);
         assert_eq!(ask("no.such.dinghy.internal", 1)[3] & 0xf, 3);
         assert!(outside.asked.is_empty());
     }

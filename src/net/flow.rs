@@ -1,6 +1,6 @@
 //! What carries the guest's connections on, outside the gateway.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::Poll;
 
 /// One connection, or one exchange of datagrams, between the guest and an address outside.
@@ -60,7 +60,7 @@ pub enum FlowEvent {
 /// the backend then tells the machine that the network has progressed.
 pub trait FlowBackend: Send {
     /// Begins a flow. [`FlowEvent::Opened`] or [`FlowEvent::Failed`] follows.
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4);
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr);
 
     /// Whether the backend answers TCP connections to [`subnet::SERVICES`](super::subnet::SERVICES) by itself.
     fn has_services(&self) -> bool {
@@ -89,6 +89,19 @@ pub trait FlowBackend: Send {
 
     /// The oldest event that was not fetched yet.
     fn next_event(&mut self) -> Option<FlowEvent>;
+
+    /// The machine's address among its peers, if it has any.
+    fn peer_address(&self) -> Option<Ipv4Addr> {
+        None
+    }
+
+    /// Sends a whole IPv4 packet to the peer that has its destination, or loses it.
+    fn send_to_peer(&mut self, _packet: Vec<u8>) {}
+
+    /// The next packet of a peer, which may be anything.
+    fn next_from_peers(&mut self) -> Option<Vec<u8>> {
+        None
+    }
 }
 
 /// A question to the outside's name servers.

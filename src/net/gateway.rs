@@ -2,15 +2,15 @@
 
 use super::datagram::{self, Datagram};
 use super::dhcp::{self, DhcpServer};
-use super::dns::{self, NameServer};
+use super::dns::{self, Asker, NameServer};
 use super::flow::{FlowBackend, FlowEvent, FlowId, NameResolver};
 use super::link::{Link, Packet};
 use super::tcp::{Surroundings, TcpConnections};
 use super::udp::UdpExchanges;
-use super::{icmp, subnet};
-use crate::host::{Acceptance, Frame, NetBackend};
-use smoltcp::wire::{Icmpv4DstUnreachable, IpProtocol};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use super::{icmp, ipv6, peers, subnet};
+use crate::host::{Acceptance, Frame, NetBackend, Segmentation};
+use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv6DstUnreachable, IpProtocol};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 
 /// How often old questions and exchanges are looked for.
 const SWEEP_NS: u64 = 5_000_000_000;
@@ -57,24 +57,42 @@ impl Gateway {
         self.tcp.len() + self.udp.len()
     }
 
-    fn receive_packet(&mut self, packet: &Packet<'_>) {
+    /// `segment`: how the guest wants a large TCP segment to be cut.
+    fn receive_packet(&mut self, packet: &Packet<'_>, segment: Option<Segmentation>) {
+        if let IpAddr::V4(peer) = packet.destination
+            && subnet::is_peer(peer)
+            && let Some(own) = self.flows.peer_address()
+        {
+            return self.send_to_peer(packet, own, segment);
+        }
         match packet.protocol {
             IpProtocol::Udp => {
                 if let Some(datagram) = Datagram::parse(packet.source, packet.destination, packet.payload) {
                     self.receive_datagram(&datagram, packet);
                 }
             }
+            // Before it has an address, and to all of a group, the guest asks for neighbours and routers.
+            IpProtocol::Icmpv6 => {
+                if let Some(answer) = ipv6::answer(packet) {
+                    self.link.send(&answer);
+                }
+            }
             // Only DHCP speaks before it has an address, and only UDP to everybody.
-            _ if packet.source.is_unspecified() || is_broadcast(packet.destination) => {}
+            _ if packet.source.is_unspecified() || is_for_many(packet.destination) => {}
             IpProtocol::Tcp => {
                 let flow = FlowId(self.next_flow);
                 let mut around =
                     Surroundings { link: &mut self.link, flows: self.flows.as_mut(), now_ns: self.now_ns };
                 let (resolver, has_services) = (self.resolver.as_ref(), around.flows.has_services());
-                let destination = |to: SocketAddrV4| match (*to.ip(), to.port()) {
-                    (subnet::GATEWAY, dns::PORT) => resolver.stream_server(),
-                    (subnet::SERVICES, _) if has_services => Some(to),
-                    _ => outside(to),
+                let destination = |to: SocketAddr| {
+                    let to = subnet::meant(to)?;
+                    match (to.ip(), to.port()) {
+                        (IpAddr::V4(subnet::GATEWAY), dns::PORT) => {
+                            resolver.stream_server().map(SocketAddr::V4)
+                        }
+                        (IpAddr::V4(subnet::SERVICES), _) if has_services => Some(to),
+                        _ => outside(to),
+                    }
                 };
                 if self.tcp.receive(packet, flow, destination, &mut around) {
                     self.next_flow += 1;
@@ -85,37 +103,65 @@ impl Gateway {
                     self.link.send(&answer);
                 }
             }
-            _ => self.send_unreachable(packet, Icmpv4DstUnreachable::ProtoUnreachable),
+            // Headers that IPv6 puts between, before what an address or a fragment is about.
+            _ if packet.source.is_ipv6() => {}
+            _ => self.send_unreachable(packet, Unreachable::Protocol),
+        }
+    }
+
+    fn send_to_peer(&mut self, packet: &Packet<'_>, own: Ipv4Addr, segment: Option<Segmentation>) {
+        if self.dhcp.guest().map(IpAddr::V4) != Some(packet.source) || packet.destination == own {
+            return self.send_unreachable(packet, Unreachable::Host);
+        }
+        for packet in peers::leaving(packet.bytes, own, segment) {
+            self.flows.send_to_peer(packet);
+        }
+    }
+
+    fn receive_from_peers(&mut self) {
+        while self.link.has_room()
+            && let Some(packet) = self.flows.next_from_peers()
+        {
+            let addresses = self.flows.peer_address().zip(self.dhcp.guest());
+            if let Some((own, guest)) = addresses
+                && let Some(packet) = peers::arriving(packet, own, guest)
+            {
+                self.link.send(&packet);
+            }
         }
     }
 
     fn receive_datagram(&mut self, datagram: &Datagram<'_>, packet: &Packet<'_>) {
         let destination = datagram.destination;
-        let is_to_us = *destination.ip() == subnet::GATEWAY;
-        if destination.port() == dhcp::SERVER_PORT && (is_to_us || is_broadcast(*destination.ip())) {
+        let meant = subnet::meant(destination);
+        let is_to_us = meant.map(|to| to.ip()) == Some(subnet::GATEWAY.into());
+        let is_for_many = is_for_many(destination.ip());
+        if destination.is_ipv4() && destination.port() == dhcp::SERVER_PORT && (is_to_us || is_for_many) {
             if let Some((to, answer)) = self.dhcp.answer(datagram.payload) {
                 let from = SocketAddrV4::new(subnet::GATEWAY, dhcp::SERVER_PORT);
                 self.link.send(&datagram::packet(from, to, &answer));
                 // A guest that only listens is not heard of in any other way.
                 for (address, hardware) in self.dhcp.taken() {
-                    self.link.learn(address, hardware);
+                    self.link.learn(address.into(), hardware);
                 }
             }
             return;
         }
-        if packet.source.is_unspecified() || is_broadcast(*destination.ip()) {
+        if packet.source.is_unspecified() || is_for_many {
             return;
         }
         if is_to_us && destination.port() == dns::PORT {
             let resolver = self.resolver.as_mut();
-            let answer = self.names.answer(datagram.source, datagram.payload, self.now_ns, resolver);
+            // The answer comes from where the question went.
+            let asker = Asker { address: datagram.source, asked: destination };
+            let answer = self.names.answer(asker, datagram.payload, self.now_ns, resolver);
             if let Some(answer) = answer {
-                self.send_answer(datagram.source, &answer);
+                self.send_answer(asker, &answer);
             }
             return;
         }
-        let Some(destination) = outside(destination).filter(|to| to.port() != 0) else {
-            return self.send_unreachable(packet, Icmpv4DstUnreachable::PortUnreachable);
+        let Some(destination) = meant.and_then(outside).filter(|to| to.port() != 0) else {
+            return self.send_unreachable(packet, Unreachable::Port);
         };
         let flow = FlowId(self.next_flow);
         if self.udp.receive(datagram, flow, destination, self.flows.as_mut(), self.now_ns) {
@@ -123,17 +169,20 @@ impl Gateway {
         }
     }
 
-    fn send_unreachable(&mut self, packet: &Packet<'_>, reason: Icmpv4DstUnreachable) {
-        if let Some(news) = icmp::unreachable(packet.bytes, reason) {
+    fn send_unreachable(&mut self, packet: &Packet<'_>, reason: Unreachable) {
+        let news = match (packet.source, reason) {
+            (IpAddr::V4(_), reason) => icmp::unreachable(packet.bytes, reason.of_ipv4()),
+            (IpAddr::V6(_), _) => ipv6::unreachable(packet.bytes, Icmpv6DstUnreachable::PortUnreachable),
+        };
+        if let Some(news) = news {
             self.link.send(&news);
         }
     }
 
     /// Sends an answer of the name server; one that is too long is cut, with the mark that it is.
-    fn send_answer(&mut self, asker: SocketAddrV4, answer: &[u8]) {
-        let from = SocketAddrV4::new(subnet::GATEWAY, dns::PORT);
-        let fitting = dns::fit(answer, datagram::MAX_PAYLOAD);
-        self.link.send(&datagram::packet(from, asker, &fitting));
+    fn send_answer(&mut self, asker: Asker, answer: &[u8]) {
+        let fitting = dns::fit(answer, datagram::max_payload(asker.asked.ip()));
+        self.link.send(&datagram::packet(asker.asked, asker.address, &fitting));
     }
 
     fn take_events(&mut self) {
@@ -166,17 +215,38 @@ impl Gateway {
     }
 }
 
-/// Where a connection to this address goes outside; `None` when nothing is there.
-fn outside(destination: SocketAddrV4) -> Option<SocketAddrV4> {
-    let address = *destination.ip();
-    if address == subnet::HOST {
-        return Some(SocketAddrV4::new(Ipv4Addr::LOCALHOST, destination.port()));
-    }
-    (!subnet::contains(address)).then_some(destination)
+/// Why a packet of the guest goes nowhere.
+enum Unreachable {
+    Protocol,
+    Port,
+    Host,
 }
 
-fn is_broadcast(address: Ipv4Addr) -> bool {
-    address.is_broadcast() || address == subnet::address(255)
+impl Unreachable {
+    fn of_ipv4(self) -> Icmpv4DstUnreachable {
+        match self {
+            Self::Protocol => Icmpv4DstUnreachable::ProtoUnreachable,
+            Self::Port => Icmpv4DstUnreachable::PortUnreachable,
+            Self::Host => Icmpv4DstUnreachable::HostUnreachable,
+        }
+    }
+}
+
+/// Where a connection to this address goes outside; `None` when nothing is there.
+fn outside(destination: SocketAddr) -> Option<SocketAddr> {
+    match destination.ip() {
+        IpAddr::V4(subnet::HOST) => Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), destination.port())),
+        IpAddr::V4(address) => (!subnet::contains(address)).then_some(destination),
+        IpAddr::V6(_) => Some(destination),
+    }
+}
+
+/// Whether a packet to `address` is for more than one.
+fn is_for_many(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_broadcast() || address == subnet::address(255),
+        IpAddr::V6(address) => address.is_multicast(),
+    }
 }
 
 impl NetBackend for Gateway {
@@ -201,14 +271,16 @@ impl NetBackend for Gateway {
     fn guest_returned(&mut self) {
         self.dhcp = DhcpServer::with_guest();
         for (address, hardware) in self.dhcp.taken() {
-            self.link.learn(address, hardware);
+            self.link.learn(address.into(), hardware);
         }
+        // It may have asked for routers where there was none.
+        self.link.send(&ipv6::advertisement());
     }
 
     fn send(&mut self, frame: Frame<&[u8]>) {
         // Checksums are not verified, and segments of any size are taken: nothing is left to finish.
         if let Some(packet) = self.link.open(frame.bytes) {
-            self.receive_packet(&packet);
+            self.receive_packet(&packet, frame.offload.segment);
         }
     }
 
@@ -229,6 +301,7 @@ impl NetBackend for Gateway {
             let mut around =
                 Surroundings { link: &mut self.link, flows: self.flows.as_mut(), now_ns: self.now_ns };
             self.tcp.run_due(&mut around);
+            self.receive_from_peers();
         }
         // With a full link, the guest's taking of frames is what comes next.
         let due_ns = if self.link.has_room() { self.tcp.next_due_ns() } else { None };

@@ -13,7 +13,7 @@ use super::flow::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, Query
 use super::policy::Policy;
 use super::subnet;
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
@@ -25,6 +25,8 @@ const WINDOW_LEAST: usize = 16 << 10;
 const WINDOWS_TOGETHER: usize = 64 << 20;
 /// Questions and answers that wait; a further one is lost, as it may be on any network.
 const MAX_WAITING: usize = 1024;
+/// Bytes of packets to peers, and as many from them, that wait; a further one is lost.
+const PACKETS_MOST: usize = 1 << 20;
 
 /// What the carrying thread is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ pub enum Command {
         /// What it carries.
         transport: Transport,
         /// Where to.
-        destination: SocketAddrV4,
+        destination: SocketAddr,
     },
     /// Send a piece of a stream, or a datagram; [`FlowCarrier::sent`] makes room for more.
     Send {
@@ -63,6 +65,8 @@ pub enum Command {
         /// The question: a whole DNS message.
         query: Vec<u8>,
     },
+    /// Bring an IPv4 packet to the peer that has its destination, or lose it.
+    Packet(Vec<u8>),
 }
 
 struct Flow {
@@ -136,6 +140,11 @@ struct State {
     answers: VecDeque<(QueryId, Option<Vec<u8>>)>,
     questions: usize,
     next_incoming: u64,
+    peer_address: Option<Ipv4Addr>,
+    /// Bytes of the packets among the commands.
+    leaving_bytes: usize,
+    arriving: VecDeque<Vec<u8>>,
+    arriving_bytes: usize,
     /// The carrier was woken and has not fetched its commands yet.
     is_called: bool,
 }
@@ -192,8 +201,9 @@ impl HandedFlows {
 }
 
 impl FlowBackend for HandedFlows {
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
-        let is_ours = *destination.ip() == subnet::SERVICES || self.name_server == Some(destination);
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr) {
+        let is_ours =
+            destination.ip() == subnet::SERVICES || self.name_server.map(SocketAddr::V4) == Some(destination);
         let is_permitted = is_ours && transport == Transport::Tcp || self.policy.permits(destination);
         if !is_permitted {
             log::info!("the policy does not let the guest connect to {destination}");
@@ -269,6 +279,27 @@ impl FlowBackend for HandedFlows {
     fn next_event(&mut self) -> Option<FlowEvent> {
         lock(&self.shared).events.pop_front()
     }
+
+    fn peer_address(&self) -> Option<Ipv4Addr> {
+        lock(&self.shared).peer_address
+    }
+
+    fn send_to_peer(&mut self, packet: Vec<u8>) {
+        let mut state = lock(&self.shared);
+        if state.leaving_bytes + packet.len() > PACKETS_MOST {
+            return;
+        }
+        state.leaving_bytes += packet.len();
+        drop(state);
+        self.command(Command::Packet(packet));
+    }
+
+    fn next_from_peers(&mut self) -> Option<Vec<u8>> {
+        let mut state = lock(&self.shared);
+        let packet = state.arriving.pop_front()?;
+        state.arriving_bytes -= packet.len();
+        Some(packet)
+    }
 }
 
 /// The gateway's side of questions to name servers.
@@ -308,6 +339,7 @@ impl FlowCarrier {
     pub fn take_commands(&self) -> VecDeque<Command> {
         let mut state = lock(&self.0);
         state.is_called = false;
+        state.leaving_bytes = 0;
         std::mem::take(&mut state.commands)
     }
 
@@ -387,6 +419,24 @@ impl FlowCarrier {
         state.flows.insert(flow, Flow::new(Transport::Tcp, true));
         state.events.push_back(FlowEvent::Incoming(flow, port));
         flow
+    }
+
+    /// The machine's address among its peers, from now on; what waits for the one before is lost.
+    pub fn join_peers(&self, address: Option<Ipv4Addr>) {
+        let mut state = lock(&self.0);
+        state.peer_address = address;
+        state.arriving.clear();
+        state.arriving_bytes = 0;
+    }
+
+    /// A packet of a peer, or of whoever claims to be one.
+    pub fn deliver_packet(&self, packet: Vec<u8>) {
+        let mut state = lock(&self.0);
+        let is_packet = packet.len() >= super::datagram::IPV4_HEADER;
+        if is_packet && state.peer_address.is_some() && state.arriving_bytes + packet.len() <= PACKETS_MOST {
+            state.arriving_bytes += packet.len();
+            state.arriving.push_back(packet);
+        }
     }
 
     /// The answer to a question, or `None` when there is none.

@@ -5,7 +5,7 @@ use super::link::Packet;
 use super::subnet;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet, Ipv4Repr};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 /// Bytes of a packet's payload that are quoted in an error, which has 576 at most (RFC 1812 §4.3.2.3).
 const QUOTED_PAYLOAD: usize = 576 - 2 * IPV4_HEADER - 8;
@@ -19,12 +19,14 @@ pub fn answer(packet: &Packet<'_>) -> Option<Vec<u8>> {
     else {
         return None;
     };
-    let is_ours = subnet::is_ours(packet.destination);
-    if !is_ours {
+    let (IpAddr::V4(source), IpAddr::V4(destination)) = (packet.source, packet.destination) else {
+        return None;
+    };
+    if !subnet::is_ours(destination) {
         return unreachable(packet.bytes, Icmpv4DstUnreachable::NetProhibited);
     }
     let reply = Icmpv4Repr::EchoReply { ident, seq_no, data };
-    Some(message(packet.destination, packet.source, &reply))
+    Some(message(destination, source, &reply))
 }
 
 /// Tells the sender of `packet` that it did not arrive.

@@ -1,6 +1,6 @@
 //! Which destinations the guest may reach.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 /// Allows public addresses, and of the others only those that its rules name.
@@ -19,13 +19,20 @@ impl Policy {
     }
 
     /// Whether the guest may send to `destination`.
-    pub fn permits(&self, destination: SocketAddrV4) -> bool {
-        is_public(*destination.ip()) || self.allowed.iter().any(|allowed| allowed.contain(destination))
+    pub fn permits(&self, destination: SocketAddr) -> bool {
+        is_public(destination.ip()) || self.allowed.iter().any(|allowed| allowed.contain(destination))
     }
 }
 
-/// Whether `address` belongs to one host of the public internet (RFC 6890 and its registry).
-pub fn is_public(address: Ipv4Addr) -> bool {
+/// Whether `address` belongs to one host of the public internet (RFC 6890 and its registries).
+pub fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => is_public_v4(address),
+        IpAddr::V6(address) => is_public_v6(address),
+    }
+}
+
+fn is_public_v4(address: Ipv4Addr) -> bool {
     let [first, second, third, _] = address.octets();
     let is_special = match (first, second, third) {
         // This network, loopback, and from 224 up multicast, reserved, broadcast.
@@ -37,40 +44,73 @@ pub fn is_public(address: Ipv4Addr) -> bool {
     !is_special
 }
 
+fn is_public_v6(address: Ipv6Addr) -> bool {
+    match address.segments() {
+        // Protocol assignments, Teredo among them; documentation.
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
+        // 6to4, which has an IPv4 address in it.
+        [0x2002, ..] => false,
+        [0x2000..=0x3fff, ..] => true,
+        _ => false,
+    }
+}
+
 /// A block of addresses, and one port or all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Destinations {
-    network: Ipv4Addr,
+    network: IpAddr,
     prefix_bits: u8,
     port: Option<u16>,
 }
 
 impl Destinations {
-    fn contain(&self, destination: SocketAddrV4) -> bool {
-        let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits)).unwrap_or(0);
-        let differing = u32::from(*destination.ip()) ^ u32::from(self.network);
-        differing & mask == 0 && self.port.is_none_or(|port| port == destination.port())
+    fn contain(&self, destination: SocketAddr) -> bool {
+        let is_within = match (destination.ip(), self.network) {
+            (IpAddr::V4(address), IpAddr::V4(network)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix_bits)).unwrap_or(0);
+                (address.to_bits() ^ network.to_bits()) & mask == 0
+            }
+            (IpAddr::V6(address), IpAddr::V6(network)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix_bits)).unwrap_or(0);
+                (address.to_bits() ^ network.to_bits()) & mask == 0
+            }
+            _ => false,
+        };
+        is_within && self.port.is_none_or(|port| port == destination.port())
     }
 }
 
 impl FromStr for Destinations {
     type Err = &'static str;
 
-    /// Reads `ADDRESS[/BITS][:PORT]`.
+    /// Reads `ADDRESS[/BITS][:PORT]`; an IPv6 address stands in brackets.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (block, port) = match text.split_once(':') {
-            Some((block, port)) => (block, Some(port.parse().map_err(|_| "the port is no number to 65535")?)),
-            None => (text, None),
+        let (address, rest) = match text.strip_prefix('[') {
+            Some(text) => {
+                let (address, rest) = text.split_once(']').ok_or("the bracket has no end")?;
+                let address: Ipv6Addr = address.parse().map_err(|_| "the address is no IPv6 address")?;
+                (IpAddr::V6(address), rest)
+            }
+            None => {
+                let (address, rest) = text.split_at(text.find(['/', ':']).unwrap_or(text.len()));
+                let address: Ipv4Addr = address.parse().map_err(|_| "the address is no IPv4 address")?;
+                (IpAddr::V4(address), rest)
+            }
         };
-        let (address, bits) = match block.split_once('/') {
-            Some((address, bits)) => (address, bits.parse().map_err(|_| "the prefix is no number to 32")?),
-            None => (block, 32),
+        let (bits, port) = match rest.split_once(':') {
+            Some((bits, port)) => (bits, Some(port.parse().map_err(|_| "the port is no number to 65535")?)),
+            None => (rest, None),
         };
-        let network = address.parse().map_err(|_| "the address is no IPv4 address")?;
-        if bits > 32 {
-            return Err("the prefix is no number to 32");
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix_bits = match bits.strip_prefix('/') {
+            Some(bits) => bits.parse().map_err(|_| "the prefix is no number of bits")?,
+            None if bits.is_empty() => most,
+            None => return Err("behind the address, give /BITS, :PORT or both"),
+        };
+        if prefix_bits > most {
+            return Err("the prefix is longer than the address");
         }
-        Ok(Self { network, prefix_bits: bits, port })
+        Ok(Self { network: address, prefix_bits, port })
     }
 }
 
@@ -78,7 +118,7 @@ impl FromStr for Destinations {
 mod tests {
     use super::*;
 
-    fn to(text: &str) -> SocketAddrV4 {
+    fn to(text: &str) -> SocketAddr {
         text.parse().unwrap()
     }
 
@@ -125,8 +165,48 @@ mod tests {
     }
 
     #[test]
+    fn of_ipv6_too_only_public_addresses_need_no_rule() {
+        let policy = Policy::new(vec!["[fd00:1::]/32:80".parse().unwrap(), "[::1]".parse().unwrap()]);
+        for address in
+            ["[2600::1]:80", "[2a00:1450::5]:443", "[fd00:1:2::3]:80", "[::1]:9", "[2001:200::1]:1"]
+        {
+            assert!(policy.permits(to(address)), "{address}");
+        }
+        for address in [
+            "[::]:80",
+            "[::ffff:127.0.0.1]:80",
+            "[::127.0.0.1]:80",
+            "[64:ff9b::7f00:1]:80",
+            "[fe80::1]:80",
+            "[fd00:2::3]:80",
+            "[fd00:1:2::3]:81",
+            "[ff02::1]:80",
+            "[2001:db8::1]:80",
+            "[2001::1]:80",
+            "[2002:7f00:1::]:80",
+            "[3fff::1]:80",
+            "127.0.0.1:80",
+        ] {
+            assert!(!policy.permits(to(address)), "{address}");
+        }
+    }
+
+    #[test]
     fn what_is_no_rule_is_refused() {
-        for text in ["", "localhost", "10.0.0.0/33", "10.0.0.1:x", "10.0.0.1:70000", "10.0.0.0/x", "1.2.3"] {
+        for text in [
+            "",
+            "localhost",
+            "10.0.0.0/33",
+            "10.0.0.1:x",
+            "10.0.0.1:70000",
+            "10.0.0.0/x",
+            "1.2.3",
+            "::1",
+            "[::1",
+            "[::1]80",
+            "[::1]/129",
+            "[1.2.3.4]",
+        ] {
             assert!(text.parse::<Destinations>().is_err(), "{text}");
         }
     }

@@ -22,9 +22,9 @@ use super::subnet;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::{Duration, Instant};
-use smoltcp::wire::{HardwareAddress, IpCidr, IpListenEndpoint, Ipv4Cidr, TcpPacket};
+use smoltcp::wire::{HardwareAddress, IpCidr, IpListenEndpoint, Ipv4Cidr, Ipv6Cidr, TcpPacket};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::task::Poll;
 
 /// Most connections at a time; further ones are refused. With [`BUFFERS_MANY`] they take some 130 MB.
@@ -47,8 +47,8 @@ const INCOMING_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 /// Both ends of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Ends {
-    guest: SocketAddrV4,
-    outside: SocketAddrV4,
+    guest: SocketAddr,
+    outside: SocketAddr,
 }
 
 enum Stage {
@@ -106,9 +106,14 @@ impl TcpConnections {
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut Cable { incoming: None, link }, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
-            let own = IpCidr::Ipv4(Ipv4Cidr::new(subnet::GATEWAY, subnet::PREFIX_BITS));
-            if addresses.push(own).is_err() {
-                log::error!("the gateway's TCP has no room for its address");
+            let own = [
+                IpCidr::Ipv4(Ipv4Cidr::new(subnet::GATEWAY, subnet::PREFIX_BITS)),
+                IpCidr::Ipv6(Ipv6Cidr::new(subnet::GATEWAY_V6, subnet::PREFIX_BITS_V6)),
+            ];
+            for address in own {
+                if addresses.push(address).is_err() {
+                    log::error!("the gateway's TCP has no room for its address {address}");
+                }
             }
         });
         interface.set_any_ip(true);
@@ -138,7 +143,7 @@ impl TcpConnections {
         &mut self,
         packet: &Packet<'_>,
         new_flow: FlowId,
-        destination: impl FnOnce(SocketAddrV4) -> Option<SocketAddrV4>,
+        destination: impl FnOnce(SocketAddr) -> Option<SocketAddr>,
         around: &mut Surroundings<'_>,
     ) -> bool {
         let Ok(segment) = TcpPacket::new_checked(packet.payload) else { return false };
@@ -146,8 +151,8 @@ impl TcpConnections {
             return false;
         }
         let ends = Ends {
-            guest: SocketAddrV4::new(packet.source, segment.src_port()),
-            outside: SocketAddrV4::new(packet.destination, segment.dst_port()),
+            guest: SocketAddr::new(packet.source, segment.src_port()),
+            outside: SocketAddr::new(packet.destination, segment.dst_port()),
         };
         if let Some(flow) = self.by_ends.get(&ends).copied() {
             self.receive_known(flow, packet.bytes, segment.rst(), around);
@@ -194,7 +199,7 @@ impl TcpConnections {
         let Some(connection) = self.connections.get_mut(&flow) else { return };
         let Stage::Opening { syn } = &mut connection.stage else { return };
         let syn = std::mem::take(syn);
-        let (address, port) = (*connection.ends.outside.ip(), connection.ends.outside.port());
+        let (address, port) = (connection.ends.outside.ip(), connection.ends.outside.port());
         let endpoint = IpListenEndpoint { addr: Some(address.into()), port };
         let mut socket = new_socket(self.by_ends.len());
         if let Err(error) = socket.listen(endpoint) {
@@ -235,9 +240,10 @@ impl TcpConnections {
     ) {
         let connected = guest.filter(|_| self.connections.len() < MAX_FLOWS).and_then(|address| {
             let guest = SocketAddrV4::new(address, port);
-            let ends = Ends { guest, outside: SocketAddrV4::new(subnet::HOST, self.free_port(guest)?) };
+            let outside = SocketAddrV4::new(subnet::HOST, self.free_port(guest)?);
+            let ends = Ends { guest: guest.into(), outside: outside.into() };
             let mut socket = new_socket(self.connections.len());
-            let local = (*ends.outside.ip(), ends.outside.port());
+            let local = (*outside.ip(), outside.port());
             socket.connect(self.interface.context(), (address, port), local).ok()?;
             Some(Connection { ends, stage: Stage::Joined(Box::new(Joined::new(socket))), due: None })
         });
@@ -254,7 +260,8 @@ impl TcpConnections {
         for _ in INCOMING_PORTS {
             let port = self.next_port;
             self.next_port = if port == *INCOMING_PORTS.end() { *INCOMING_PORTS.start() } else { port + 1 };
-            let ends = Ends { guest, outside: SocketAddrV4::new(subnet::HOST, port) };
+            let outside = SocketAddrV4::new(subnet::HOST, port).into();
+            let ends = Ends { guest: guest.into(), outside };
             if !self.by_ends.contains_key(&ends) {
                 return Some(port);
             }

@@ -2,11 +2,11 @@
 
 use super::datagram::{self, Datagram};
 use super::flow::{FlowBackend, FlowError, FlowId, Transport};
-use super::icmp;
 use super::link::Link;
-use smoltcp::wire::Icmpv4DstUnreachable;
+use super::{icmp, ipv6};
+use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv6DstUnreachable};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::task::Poll;
 
 /// Most exchanges at a time; the one that was silent longest makes place for a new one.
@@ -19,9 +19,9 @@ const MAX_WAITING: usize = 8;
 const BUFFER: usize = 65_535;
 
 struct Exchange {
-    guest: SocketAddrV4,
+    guest: SocketAddr,
     /// The other end, as the guest knows it.
-    outside: SocketAddrV4,
+    outside: SocketAddr,
     is_open: bool,
     waiting: VecDeque<Vec<u8>>,
     used_ns: u64,
@@ -30,7 +30,7 @@ struct Exchange {
 /// The UDP exchanges of the guest.
 pub struct UdpExchanges {
     exchanges: BTreeMap<FlowId, Exchange>,
-    by_ends: BTreeMap<(SocketAddrV4, SocketAddrV4), FlowId>,
+    by_ends: BTreeMap<(SocketAddr, SocketAddr), FlowId>,
     /// Flows with datagrams for which the link had no room.
     held: BTreeSet<FlowId>,
     buffer: Vec<u8>,
@@ -65,7 +65,7 @@ impl UdpExchanges {
         &mut self,
         datagram: &Datagram<'_>,
         new_flow: FlowId,
-        destination: SocketAddrV4,
+        destination: SocketAddr,
         flows: &mut dyn FlowBackend,
         now_ns: u64,
     ) -> bool {
@@ -116,14 +116,24 @@ impl UdpExchanges {
     /// The outside cannot open or go on with `flow`. The guest learns it for the datagram that began it.
     pub fn failed(&mut self, flow: FlowId, error: FlowError, link: &mut Link) {
         let Some(exchange) = self.remove(flow) else { return };
-        let reason = match error {
-            FlowError::Forbidden => Icmpv4DstUnreachable::HostProhibited,
-            FlowError::Refused | FlowError::Reset => Icmpv4DstUnreachable::PortUnreachable,
-            FlowError::Unreachable | FlowError::TooMany => Icmpv4DstUnreachable::HostUnreachable,
-        };
         // The error quotes the ports; the payload is not needed.
         let original = datagram::packet(exchange.guest, exchange.outside, &[]);
-        if let Some(news) = icmp::unreachable(&original, reason) {
+        let news = if exchange.guest.is_ipv4() {
+            let reason = match error {
+                FlowError::Forbidden => Icmpv4DstUnreachable::HostProhibited,
+                FlowError::Refused | FlowError::Reset => Icmpv4DstUnreachable::PortUnreachable,
+                FlowError::Unreachable | FlowError::TooMany => Icmpv4DstUnreachable::HostUnreachable,
+            };
+            icmp::unreachable(&original, reason)
+        } else {
+            let reason = match error {
+                FlowError::Forbidden => Icmpv6DstUnreachable::AdminProhibit,
+                FlowError::Refused | FlowError::Reset => Icmpv6DstUnreachable::PortUnreachable,
+                FlowError::Unreachable | FlowError::TooMany => Icmpv6DstUnreachable::AddrUnreachable,
+            };
+            ipv6::unreachable(&original, reason)
+        };
+        if let Some(news) = news {
             link.send(&news);
         }
     }
@@ -143,7 +153,7 @@ impl UdpExchanges {
                 Poll::Ready(Ok(length)) => {
                     exchange.used_ns = now_ns;
                     match self.buffer.get(..length) {
-                        Some(payload) if length <= datagram::MAX_PAYLOAD => {
+                        Some(payload) if length <= datagram::max_payload(exchange.guest.ip()) => {
                             link.send(&datagram::packet(exchange.outside, exchange.guest, payload));
                         }
                         _ => log::debug!("a datagram of {length} bytes does not fit the guest's network"),

@@ -5,7 +5,7 @@ use super::options::EngineNetwork;
 use crate::host::Entropy;
 use crate::net::handover::{Command, FlowCarrier, handover};
 use crate::net::{Destinations, FlowError, FlowId, Gateway, Policy, QueryId, Transport};
-use std::net::SocketAddrV4;
+use std::net::{IpAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex};
 
 /// Builds the gateway that an options object's network describes, and the carrier's side of it.
@@ -81,13 +81,17 @@ pub fn encode(command: &Command, into: &mut Vec<u8>) {
                 Transport::Tcp => 1,
                 Transport::Udp => 2,
             };
-            let (address, port) = (destination.ip().octets(), destination.port().to_le_bytes());
-            append(0, number(*flow), &[&[transport], &address, &port]);
+            let port = destination.port().to_le_bytes();
+            match destination.ip() {
+                IpAddr::V4(address) => append(0, number(*flow), &[&[transport], &port, &address.octets()]),
+                IpAddr::V6(address) => append(0, number(*flow), &[&[transport], &port, &address.octets()]),
+            }
         }
         Command::Send { flow, bytes } => append(1, number(*flow), &[bytes]),
         Command::Finish(flow) => append(2, number(*flow), &[]),
         Command::Close { flow, is_reset } => append(3, number(*flow), &[&[u8::from(*is_reset)]]),
         Command::Resume(flow) => append(4, number(*flow), &[]),
         Command::Ask { id: QueryId(id), query } => append(5, *id as f64, &[query]),
+        Command::Packet(packet) => append(6, 0.0, &[packet]),
     }
 }

@@ -5,6 +5,7 @@ use crate::machine::MachineHandle;
 use crate::net::QueryId;
 use crate::net::handover::FlowCarrier;
 use crate::storage::ChunkInbox;
+use std::net::Ipv4Addr;
 use wasm_bindgen::prelude::*;
 
 /// What a port needs of a machine; lives in the shared memory and may be used by any worker on it.
@@ -169,6 +170,18 @@ impl WebPort {
     #[wasm_bindgen(js_name = connectGuest)]
     pub fn connect_guest(&self, port: u16) -> Option<f64> {
         self.progress(None, |carrier| Some(net::number(carrier.connect(port))))
+    }
+
+    /// The machine's address among its peers, as its four bytes, the first one highest; nothing takes it from them.
+    #[wasm_bindgen(js_name = joinPeers)]
+    pub fn join_peers(&self, address: Option<u32>) {
+        self.progress((), |carrier| carrier.join_peers(address.map(Ipv4Addr::from_bits)));
+    }
+
+    /// A packet of a peer.
+    #[wasm_bindgen(js_name = peerPacket)]
+    pub fn peer_packet(&self, packet: Vec<u8>) {
+        self.progress((), |carrier| carrier.deliver_packet(packet));
     }
 
     /// The answer to a question to a name server, or nothing if there is none.

@@ -11,7 +11,7 @@ import { gzipSync } from "node:zlib";
 
 import { serve } from "../lib/node/serve/server.js";
 import { makeImage, TestRegistry } from "../tests/registry-upstream.mjs";
-import { launch, open, waitForPhase, waitForTerminal } from "./browser.mjs";
+import { launch, open, screenshot, waitForPhase, waitForTerminal } from "./browser.mjs";
 
 const BOOT_MS = 600_000;
 const RUN_MS = 300_000;
@@ -82,5 +82,41 @@ test("an image comes by fetch, without a relay, and again from the browser's fil
   });
   assert.equal(blobs.length, 3);
   assert.ok(Math.max(...blobs) > 2_000_000);
+  await page.context().close();
+});
+
+test("an archive of an image that is dropped on the page can be pulled, is pinned, and comes out again", async () => {
+  const { page, run } = await start("relay=none&images=64");
+  const folder = mkdtempSync(join(tmpdir(), "dinghy-dropped-"));
+  const content = execFileSync("tar", ["--create", "--directory", "/etc", "hostname"]);
+  const { config, layer } = makeImage(content);
+  writeFileSync(join(folder, "config.json"), config);
+  writeFileSync(join(folder, "layer.tar"), layer);
+  const manifest = [{ Config: "config.json", RepoTags: ["dropped:1"], Layers: ["layer.tar"] }];
+  writeFileSync(join(folder, "manifest.json"), JSON.stringify(manifest));
+  const archive = execFileSync("tar", ["--create", "--directory", folder, "."]);
+  rmSync(folder, { recursive: true });
+  const transfer = await page.evaluateHandle(
+    (bytes) => {
+      const dropped = new globalThis.DataTransfer();
+      dropped.items.add(new globalThis.File([new Uint8Array(bytes)], "image.tar"));
+      return dropped;
+    },
+    [...archive],
+  );
+  await page.dispatchEvent("body", "drop", { dataTransfer: transfer });
+  await page.locator("#images-hint", { hasText: "library/dropped:1 can be pulled now." }).waitFor();
+  await page.locator("#images-state", { hasText: "of 67.1 MB" }).waitFor();
+  await page.locator("#images-list button", { hasText: "Pin" }).click();
+  await page.locator("#images-list button", { hasText: "Unpin" }).waitFor();
+  const downloading = page.waitForEvent("download");
+  await page.locator("#images-list button", { hasText: "Export" }).click();
+  const exported = execFileSync("tar", ["--list", "--file", await (await downloading).path()], { encoding: "utf8" });
+  assert.deepEqual(exported.split("\n").slice(0, 2), ["oci-layout", "index.json"]);
+  assert.equal(exported.trim().split("\n").length, 5);
+  await screenshot(page, "images");
+  await page.locator("#images-close").click();
+  const pulled = await run("docker pull dropped:1");
+  assert.ok(pulled.isRight, pulled.text);
   await page.context().close();
 });

@@ -1,6 +1,6 @@
 /** Serves the built page, or another folder, as a static host does, on this machine only. */
 
-import { createReadStream, readFileSync, statSync } from "node:fs";
+import { createReadStream, statSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -76,16 +76,4 @@ export async function serve({ isolated, missing = [], replaced = {}, linked = {}
       server.close();
     },
   };
-}
-
-/** The package's modules that name another package: resolved as bundlers do it, since workers have no import maps. */
-export function resolvedModules() {
-  const modules = ["network/web-socket.js", "registry/digest.js"];
-  const text = (module) => readFileSync(fileURLToPath(new URL(`../lib/${module}`, import.meta.url)), "utf8");
-  return Object.fromEntries(
-    modules.map((module) => [
-      `/lib/${module}`,
-      Buffer.from(text(module).replace('from "@noble/', 'from "/node_modules/@noble/')),
-    ]),
-  );
 }

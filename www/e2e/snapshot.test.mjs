@@ -9,7 +9,7 @@ import { fileURLToPath } from "node:url";
 
 import { Machine } from "../lib/node/index.js";
 import { launch, open, timeline, waitForPhase, waitForTerminal } from "./browser.mjs";
-import { resolvedModules, serve } from "./server.mjs";
+import { serve } from "./server.mjs";
 
 /** Far more than it takes on two busy cores, so that only a hang meets it. */
 const PATIENCE_MS = 120_000;
@@ -90,7 +90,7 @@ test("a machine that was saved in a browser goes on in node", async () => {
   const server = await serve({
     isolated: true,
     root: fileURLToPath(new URL("../", import.meta.url)),
-    replaced: { "/saving.html": Buffer.from(SAVING_PAGE), ...resolvedModules() },
+    replaced: { "/saving.html": Buffer.from(SAVING_PAGE) },
     linked: { "/snapshot": image("docker.snapshot"), "/disk": image("guest.ext4") },
   });
   const file = join(tmpdir(), `dinghy-snapshot-${process.pid}`);

@@ -12,7 +12,7 @@ import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
 import { launch, open } from "./browser.mjs";
-import { resolvedModules, serve } from "./server.mjs";
+import { serve } from "./server.mjs";
 
 /** How often the page is asked for what the guest has printed. */
 const POLL_MILLISECONDS = 500;
@@ -62,7 +62,6 @@ const server = await serve({
   isolated: true,
   root: file("../"),
   replaced: {
-    ...resolvedModules(),
     "/yardstick.html": Buffer.from(PAGE),
     "/yardstick/kernel": readFileSync(values.kernel),
     "/yardstick/initrd": readFileSync(values.initrd),

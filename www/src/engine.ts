@@ -310,6 +310,10 @@ export interface EnginePort {
   flowSent(flow: number, count: number): void;
   /** Connects to a TCP port of the guest. Returns the flow's number, or nothing without a network. */
   connectGuest(port: number): number | undefined;
+  /** The machine's address among its peers, as a number of 32 bits, or nothing if it has none any longer. */
+  joinPeers(address: number | undefined): void;
+  /** A packet of a peer. */
+  peerPacket(packet: Uint8Array): void;
   /** The answer to a question, or nothing if there is none. */
   answerName(question: number, answer: Uint8Array | undefined): void;
   /** Gives the handle back. */

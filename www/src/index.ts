@@ -17,6 +17,7 @@
 import { chooseBuild, type Build } from "./features.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
 import { nameAddress } from "./network/relay.js";
+import { answerLink, offerLink, type PeerLink, type PeerOffer } from "./network/web-rtc.js";
 import { GuestHttpError } from "./network/http.js";
 import {
   type BootOptions,
@@ -41,6 +42,9 @@ export { chooseBuild, type Build } from "./features.js";
 export { GuestHttpError };
 export { GuestWebSocket, type WebSocketEvents } from "./network/web-socket.js";
 export type { RegistryEvent } from "./registry/registry.js";
+export type { CachedImage, Images } from "./registry/images.js";
+export type { PeerLink, PeerOffer } from "./network/web-rtc.js";
+export type { PeersState } from "./network/peers.js";
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
 export * from "./options.js";
@@ -49,6 +53,7 @@ export {
   exportOverlay,
   forgetKept,
   imageBytes,
+  images,
   importOverlay,
   isMachineKept,
   overlayBytes,
@@ -87,6 +92,31 @@ export class Machine extends AnyMachine {
    */
   static async resume(options: ResumeOptions): Promise<Machine> {
     return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options.onPhase);
+  }
+
+  /**
+   * Offers a link to a machine in another browser, by WebRTC: its user takes the offer's text to `answerPeer` there, and
+   * the answer's text comes back to `accept`. Both guests then reach each other as `joinPeers` says.
+   *
+   * @param iceServers servers that help to find a way between networks; none if not given
+   */
+  async offerPeer(iceServers: RTCIceServer[] = []): Promise<PeerOffer> {
+    const { port1, port2 } = new MessageChannel();
+    const offer = await offerLink(port1, iceServers);
+    this.linkPeer(port2);
+    return offer;
+  }
+
+  /**
+   * Answers the offer of a machine in another browser.
+   *
+   * @throws DinghyError if it is none
+   */
+  async answerPeer(offer: string, iceServers: RTCIceServer[] = []): Promise<PeerLink> {
+    const { port1, port2 } = new MessageChannel();
+    const link = await answerLink(port1, offer, iceServers);
+    this.linkPeer(port2);
+    return link;
   }
 
   static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {

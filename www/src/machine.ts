@@ -16,6 +16,7 @@ import {
   type Status,
   type TerminalSize,
 } from "./options.js";
+import type { PeersState } from "./network/peers.js";
 import type { RegistryEvent } from "./registry/registry.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
@@ -51,6 +52,8 @@ export interface MachineEvents {
   phase: Phase;
   /** The registry in the emulator fetches, has changed, or has refused something. */
   registry: RegistryEvent;
+  /** A machine has come among the peers, or has gone, or this one has. */
+  peers: PeersState;
   /** The machine was kept, as the option `keep` asks. */
   kept: Kept;
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
@@ -115,6 +118,7 @@ export class Machine {
   #exit: Exit | undefined;
   #ports: readonly number[] = [];
   #published: PublishedPort[] = [];
+  #peers: PeersState = { own: undefined, others: [] };
   #gone: Promise<void> | undefined;
   readonly #http = new GuestHttp((port) => this.connect(port));
 
@@ -238,6 +242,30 @@ export class Machine {
     return this.#ports;
   }
 
+  /**
+   * Lets the guest reach other machines, and these the guest, all its ports: those of this origin (in node: of this process)
+   * that have joined a room of this name. Each machine has an address of its own, in 10.87.0.0/16; the event `peers` tells.
+   */
+  joinPeers(room = "home"): void {
+    this.#send({ type: "join-peers", room });
+  }
+
+  /** Reaches no other machines any more, nor is reached by them. */
+  leavePeers(): void {
+    this.#send({ type: "leave-peers" });
+  }
+
+  /** Joins the machine at the other end of a channel, which carries the messages of `network/peers.ts`. */
+  linkPeer(channel: MessagePort): void {
+    if (this.#exit) channel.close();
+    else this.#backend.send({ type: "link-peer", channel }, [channel]);
+  }
+
+  /** This machine's address among its peers, and theirs. */
+  get peers(): PeersState {
+    return this.#peers;
+  }
+
   /** In node: the ports of this computer that lead to the guest. */
   get published(): readonly PublishedPort[] {
     return this.#published;
@@ -295,6 +323,10 @@ export class Machine {
         break;
       case "registry":
         this.#events.emit("registry", message.event);
+        break;
+      case "peers":
+        this.#peers = message.state;
+        this.#events.emit("peers", message.state);
         break;
       case "snapshot":
         this.#saving?.pieces.push(message.bytes);

@@ -31,6 +31,11 @@ export interface RegistryOptions {
    * images whose names begin with it, and `oci+URL` is an OCI layout on a web server. None if not given.
    */
   registries?: string[];
+  /**
+   * Bytes that the cache should not exceed: images that are not pinned are forgotten, those that were used least recently
+   * first. It grows as it will if not given.
+   */
+  mostBytes?: number;
 }
 
 /** Where the guest's connections go. */
@@ -50,6 +55,8 @@ export type NetworkOptions =
       dns?: string | URL;
       /** Destinations, besides public ones, that the guest may try: `ADDRESS[/BITS][:PORT]`. The relay has its own policy. */
       allow?: string[];
+      /** Names, `NAME` or `*.NAME`, whose servers are asked by the browser's `fetch` instead: plain HTTP. */
+      fetch?: string[];
       registry?: RegistryOptions;
     };
 

@@ -1,5 +1,7 @@
 /** What this page keeps of its machines' disks in the browser: their overlays, by name. */
 
+import { Images } from "./registry/images.js";
+import { openImageCache } from "./worker/image-cache.js";
 import { DinghyError } from "./options.js";
 
 /** The first bytes of an overlay. */
@@ -136,6 +138,11 @@ async function alone<Result>(name: string, action: () => Promise<Result>): Promi
     return { value: await action() };
   });
   return result.value;
+}
+
+/** The images that the registry in the emulator keeps in this browser. */
+export async function images(): Promise<Images> {
+  return new Images(await openImageCache());
 }
 
 /** Bytes of the images that the registry in the emulator keeps in this browser. */

@@ -47,6 +47,17 @@ test("a network has its policy and its ports", () => {
   });
 });
 
+test("a relay is a network too, and the cache of images has a limit", () => {
+  const words = "run --net ws://127.0.0.1:8080/relay/ --net-allow 10.0.0.1 --registry-cache c --registry-most 5";
+  assert.deepEqual(parseCommand(words.split(" ")).network, {
+    to: "relay",
+    relay: "ws://127.0.0.1:8080/relay/",
+    allow: ["10.0.0.1"],
+    publish: [],
+    registry: { cache: "c", mostBytes: 5 * 1024 * 1024 },
+  });
+});
+
 test("a server has its folder, its address and its policy", () => {
   const words =
     "serve dist --port 0 --host 0.0.0.0 --allow public:443 --allow *.example --origin https://a.example --name-server 9.9.9.9";

@@ -3,7 +3,7 @@ import { beforeEach, test } from "node:test";
 
 import { decode, encode } from "dns-packet";
 
-import { fetchCarrier } from "../lib/network/fetch-carrier.js";
+import { fetchCarrier, withFetchFor } from "../lib/network/fetch-carrier.js";
 import { Network } from "../lib/network/flows.js";
 import { TestPort } from "./network-port.mjs";
 
@@ -91,4 +91,24 @@ test("other ports are refused, and every name has an address", async () => {
   };
   assert.deepEqual(await ask("A"), [9, "198.18.0.1"]);
   assert.deepEqual(await ask("AAAA"), [9]);
+});
+
+test("fetch carries what its names say, and another carrier the rest", async () => {
+  const called = [];
+  const carrier = (name) => ({
+    open: (flow, transport, address) => called.push(`${name} opens ${address}`),
+    ask: async () => Buffer.from(name),
+    end: () => called.push(`${name} ends`),
+  });
+  const both = withFetchFor(["one.example", "*.two.example"], carrier("fetch"), carrier("relay"));
+  const ask = async (name) => (await both.ask(encode({ type: "query", questions: [{ type: "A", name }] }))).toString();
+  for (const name of ["one.example", "ONE.example", "a.two.example", "b.a.two.example"])
+    assert.equal(await ask(name), "fetch", name);
+  for (const name of ["a.one.example", "two.example", "atwo.example", "three.example"])
+    assert.equal(await ask(name), "relay", name);
+  assert.equal((await both.ask(Buffer.alloc(3))).toString(), "relay");
+  both.open(undefined, "tcp", "198.18.0.1", 80);
+  both.open(undefined, "tcp", "93.184.216.34", 80);
+  both.end();
+  assert.deepEqual(called, ["fetch opens 198.18.0.1", "relay opens 93.184.216.34", "fetch ends", "relay ends"]);
 });

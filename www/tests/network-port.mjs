@@ -4,11 +4,17 @@ import { EventEmitter, once } from "node:events";
 
 const KINDS = { open: 0, send: 1, finish: 2, close: 3, resume: 4, ask: 5 };
 
+/** The bytes of an IPv4 address, or of an IPv6 address with all its groups. */
+function addressBytes(address) {
+  if (address.includes(".")) return address.split(".").map(Number);
+  return address.split(":").flatMap((group) => [parseInt(group, 16) >> 8, parseInt(group, 16) & 255]);
+}
+
 function encode([name, number, ...rest]) {
   let payload = Buffer.alloc(0);
   if (name === "open") {
     const [transport, address, port] = rest;
-    payload = Buffer.from([transport === "tcp" ? 1 : 2, ...address.split(".").map(Number), port & 255, port >> 8]);
+    payload = Buffer.from([transport === "tcp" ? 1 : 2, port & 255, port >> 8, ...addressBytes(address)]);
   } else if (name === "close") {
     payload = Buffer.from([rest[0] ? 1 : 0]);
   } else if (rest.length > 0) {

@@ -40,7 +40,9 @@ test("public means public addresses, however they are named", async () => {
 
 test("other spellings of loopback are no way around", async () => {
   const open = policy("public");
-  for (const host of ["::1", "::ffff:127.0.0.1", "fe80::1"]) await refused(open.address(host, 80), /no IPv4 address/);
+  for (const host of ["::1", "::ffff:127.0.0.1", "fe80::1", "::", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1"])
+    await refused(open.address(host, 80));
+  await refused(open.address("fe80::1%lo", 80), /names an interface/);
   // What no dotted address is must be a name, and these resolve to nothing here.
   for (const host of ["2130706433", "0x7f.1", "127.1", "0177.0.0.1"]) {
     await assert.rejects(open.address(host, 80), /has no IPv4 address/);
@@ -48,6 +50,19 @@ test("other spellings of loopback are no way around", async () => {
   for (const host of ["", "a b", "127.0.0.1\0.example", "http://x", "[::1]"]) {
     await refused(open.address(host, 80), /no name/);
   }
+});
+
+test("IPv6 is reached by address: what is public, and what a rule names", async () => {
+  assert.equal(await policy("public").address("2600::1", 443), "2600::1");
+  await refused(policy().address("2600::1", 443));
+  const inside = policy("[fd00:1::]/32:80", "[::1]");
+  assert.equal(await inside.address("fd00:1:2::3", 80), "fd00:1:2::3");
+  assert.equal(await inside.address("::1", 9), "::1");
+  await refused(inside.address("fd00:1:2::3", 81));
+  await refused(inside.address("fd00:2::3", 80));
+  await refused(inside.address("127.0.0.1", 80));
+  for (const rule of ["::1", "[::1", "[::1]/129", "[1.2.3.4]", "[fe80::1%lo]", "[::1]80"])
+    assert.throws(() => policy(rule), /names no destinations/);
 });
 
 test("the system's resolver reading numbers as loopback does not help either", async () => {

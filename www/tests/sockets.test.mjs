@@ -28,6 +28,26 @@ async function listening(server) {
   return server.address().port;
 }
 
+test("streams and datagrams go to IPv6 addresses too", async () => {
+  const echo = createServer((socket) => socket.pipe(socket)).listen(0, "::1");
+  await once(echo, "listening");
+  const datagrams = createSocket("udp6");
+  datagrams.on("message", (bytes, from) => datagrams.send(bytes, from.port, from.address));
+  await new Promise((resolve) => datagrams.bind(0, "::1", resolve));
+  const carrier = new SocketCarrier(undefined);
+  const { port, act } = guest(carrier);
+  act("open", 1, "tcp", "0:0:0:0:0:0:0:1", echo.address().port);
+  act("open", 2, "udp", "0:0:0:0:0:0:0:1", datagrams.address().port);
+  for (const flow of [1, 2]) {
+    await port.until(flow, ({ isOpen }) => isOpen);
+    act("send", flow, "hello");
+    await port.until(flow, ({ bytes }) => bytes === 5);
+  }
+  carrier.end();
+  echo.close();
+  datagrams.close();
+});
+
 test("a stream goes both ways, and each way ends by itself", async () => {
   const echo = createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
   const { port, act } = guest(new SocketCarrier(undefined));

@@ -6,7 +6,7 @@ use crate::net::{FlowBackend, FlowError, FlowEvent, FlowId, Policy, Transport};
 use mio::net::{TcpListener, TcpStream, UdpSocket};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -78,23 +78,18 @@ impl HostFlows {
         Ok(address)
     }
 
-    fn open_socket(
-        &mut self,
-        flow: FlowId,
-        transport: Transport,
-        destination: SocketAddrV4,
-    ) -> io::Result<()> {
+    fn open_socket(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr) -> io::Result<()> {
         // Numbers of flows are counted from 0 and from 2^62; this program runs where they are tokens as well.
         let token = flow.0 as usize;
         let socket = match transport {
             Transport::Tcp => {
-                let mut stream = TcpStream::connect(destination.into())?;
+                let mut stream = TcpStream::connect(destination)?;
                 self.poller.watch(&mut stream, token)?;
                 Socket::Connecting(stream)
             }
             Transport::Udp => {
-                let mut datagrams = UdpSocket::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)))?;
-                datagrams.connect(destination.into())?;
+                let mut datagrams = UdpSocket::bind(unspecified(destination))?;
+                datagrams.connect(destination)?;
                 self.poller.watch(&mut datagrams, token)?;
                 self.events.push_back(FlowEvent::Opened(flow));
                 Socket::Datagrams(datagrams)
@@ -193,6 +188,15 @@ fn has_connected(stream: &TcpStream) -> io::Result<bool> {
     }
 }
 
+/// Any address of this computer of the version of `destination`.
+fn unspecified(destination: SocketAddr) -> SocketAddr {
+    let address = match destination {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(address, 0)
+}
+
 /// Repeats what a signal interrupted.
 fn uninterrupted<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -204,8 +208,8 @@ fn uninterrupted<T>(mut operation: impl FnMut() -> io::Result<T>) -> io::Result<
 }
 
 impl FlowBackend for HostFlows {
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
-        let is_name_server = transport == Transport::Tcp && self.name_server == Some(destination.into());
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr) {
+        let is_name_server = transport == Transport::Tcp && self.name_server == Some(destination);
         if !is_name_server && !self.policy.permits(destination) {
             log::info!(
                 "the guest may not connect to {destination}: --net-allow {destination} would allow it"

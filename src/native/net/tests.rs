@@ -6,7 +6,7 @@ use super::resolver::HostResolver;
 use super::{Published, name_server_in};
 use crate::net::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, Policy, QueryId, Transport};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, SocketAddrV4, TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -16,13 +16,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 fn flows(allowed: &str) -> HostFlows {
     let poller = Poller::start(NetworkWaker::default()).unwrap();
     HostFlows::new(poller, Policy::new(vec![allowed.parse().unwrap()]), None)
-}
-
-fn v4(address: SocketAddr) -> SocketAddrV4 {
-    match address {
-        SocketAddr::V4(address) => address,
-        SocketAddr::V6(_) => panic!("{address} is no IPv4 address"),
-    }
 }
 
 /// Asks until there is an answer.
@@ -50,7 +43,7 @@ fn receive(flows: &mut HostFlows, flow: FlowId) -> Vec<u8> {
 fn a_stream_goes_both_ways_and_ends_by_halves() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut flows = flows("127.0.0.1");
-    flows.open(FLOW, Transport::Tcp, v4(listener.local_addr().unwrap()));
+    flows.open(FLOW, Transport::Tcp, listener.local_addr().unwrap());
     let (mut server, _) = listener.accept().unwrap();
     assert_eq!(until(|| flows.next_event()), FlowEvent::Opened(FLOW));
     assert_eq!(flows.send(FLOW, b"question"), Ok(8));
@@ -73,7 +66,7 @@ fn a_stream_goes_both_ways_and_ends_by_halves() {
 fn a_full_stream_says_when_it_has_room_again() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut flows = flows("127.0.0.1");
-    flows.open(FLOW, Transport::Tcp, v4(listener.local_addr().unwrap()));
+    flows.open(FLOW, Transport::Tcp, listener.local_addr().unwrap());
     let (mut server, _) = listener.accept().unwrap();
     assert_eq!(until(|| flows.next_event()), FlowEvent::Opened(FLOW));
     let piece = vec![7; 100_000];
@@ -97,7 +90,7 @@ fn a_full_stream_says_when_it_has_room_again() {
 fn a_reset_is_passed_on_both_ways() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut flows = flows("127.0.0.1");
-    flows.open(FLOW, Transport::Tcp, v4(listener.local_addr().unwrap()));
+    flows.open(FLOW, Transport::Tcp, listener.local_addr().unwrap());
     let (mut server, _) = listener.accept().unwrap();
     assert_eq!(until(|| flows.next_event()), FlowEvent::Opened(FLOW));
     flows.close(FLOW, true);
@@ -110,7 +103,7 @@ fn a_reset_is_passed_on_both_ways() {
 fn where_nobody_listens_the_connection_is_refused() {
     let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut flows = flows("127.0.0.1");
-    flows.open(FLOW, Transport::Tcp, v4(address));
+    flows.open(FLOW, Transport::Tcp, address);
     assert_eq!(until(|| flows.next_event()), FlowEvent::Failed(FLOW, FlowError::Refused));
 }
 
@@ -120,7 +113,7 @@ fn what_the_policy_does_not_allow_is_not_even_tried() {
     listener.set_nonblocking(true).unwrap();
     let mut flows = flows("10.0.0.0/8");
     for transport in [Transport::Tcp, Transport::Udp] {
-        flows.open(FLOW, transport, v4(listener.local_addr().unwrap()));
+        flows.open(FLOW, transport, listener.local_addr().unwrap());
         assert_eq!(flows.next_event(), Some(FlowEvent::Failed(FLOW, FlowError::Forbidden)));
     }
     assert!(listener.accept().is_err());
@@ -132,11 +125,11 @@ fn the_name_server_may_be_asked_over_tcp_and_nothing_else_of_it() {
     let address = server.local_addr().unwrap();
     let poller = Poller::start(NetworkWaker::default()).unwrap();
     let mut flows = HostFlows::new(poller, Policy::default(), Some(address));
-    flows.open(FLOW, Transport::Tcp, v4(address));
+    flows.open(FLOW, Transport::Tcp, address);
     assert_eq!(until(|| flows.next_event()), FlowEvent::Opened(FLOW));
-    let mut other = v4(address);
+    let mut other = address;
     other.set_port(other.port() ^ 1);
-    for (transport, destination) in [(Transport::Udp, v4(address)), (Transport::Tcp, other)] {
+    for (transport, destination) in [(Transport::Udp, address), (Transport::Tcp, other)] {
         flows.open(FlowId(4), transport, destination);
         let refused = FlowEvent::Failed(FlowId(4), FlowError::Forbidden);
         assert_eq!(until(|| flows.next_event().filter(|event| *event == refused)), refused);
@@ -147,7 +140,7 @@ fn the_name_server_may_be_asked_over_tcp_and_nothing_else_of_it() {
 fn datagrams_keep_their_bounds() {
     let server = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut flows = flows("127.0.0.1");
-    flows.open(FLOW, Transport::Udp, v4(server.local_addr().unwrap()));
+    flows.open(FLOW, Transport::Udp, server.local_addr().unwrap());
     assert_eq!(flows.next_event(), Some(FlowEvent::Opened(FLOW)));
     assert_eq!(flows.send(FLOW, b"one"), Ok(3));
     assert_eq!(flows.send(FLOW, b"two"), Ok(3));

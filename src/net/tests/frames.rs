@@ -1,10 +1,10 @@
 //! ARP, and frames that no honest guest sends.
 
 use super::Guest;
-use super::guest::ADDRESS;
+use super::guest::{ADDRESS, ADDRESS_V6};
 use crate::host::NetBackend;
 use crate::net::subnet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 fn arp_request(sender: Ipv4Addr, wanted: Ipv4Addr) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
@@ -34,6 +34,8 @@ fn the_gateway_and_the_host_are_found_and_nobody_else() {
     assert_eq!(guest.gateway.receive(), None);
 }
 
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
 /// Frames of each kind that the gateway looks into.
 fn seeds() -> Vec<Vec<u8>> {
     let ethernet = |packet: &[u8]| {
@@ -52,6 +54,21 @@ fn seeds() -> Vec<Vec<u8>> {
         packet[2..4].copy_from_slice(&length.to_be_bytes());
         ethernet(&packet)
     };
+    let ipv6 = |protocol: u8, to: Ipv6Addr, payload: &[u8]| {
+        let mut packet = vec![0x60, 0, 0, 0];
+        packet.extend((payload.len() as u16).to_be_bytes());
+        packet.extend([protocol, 255]);
+        packet.extend(ADDRESS_V6.octets());
+        packet.extend(to.octets());
+        packet.extend(payload);
+        let mut frame = ethernet(&packet);
+        frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+        frame
+    };
+    let mut neighbor = vec![135, 0, 0, 0, 0, 0, 0, 0];
+    neighbor.extend(subnet::GATEWAY_V6.octets());
+    neighbor.extend([1, 1]);
+    neighbor.extend(subnet::GUEST_HARDWARE);
     let udp = |port: u16, payload: &[u8]| {
         let mut datagram = vec![0x13, 0x88];
         datagram.extend(port.to_be_bytes());
@@ -84,6 +101,12 @@ fn seeds() -> Vec<Vec<u8>> {
         ipv4(6, outside, &tcp(0x10, &[])),
         ipv4(6, outside, &tcp(0x18, &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2])),
         ipv4(99, outside, b"?"),
+        ipv6(58, subnet::GATEWAY_V6, &[128, 0, 0, 0, 0, 1, 0, 1, 1, 2, 3]),
+        ipv6(58, ALL_ROUTERS, &[133, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 0, 0, 0, 0, 9]),
+        ipv6(58, subnet::GATEWAY_V6, &neighbor),
+        ipv6(17, subnet::SERVICES_V6, &udp(53, question)),
+        ipv6(6, subnet::HOST_V6, &tcp(2, &[2, 4, 5, 180, 1, 3, 3, 7])),
+        ipv6(0, ALL_ROUTERS, &[58, 0, 5, 2, 0, 0, 1, 0, 143, 0, 0, 0]),
     ]
 }
 

@@ -7,12 +7,15 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// The address that DHCP gives first.
 pub const ADDRESS: Ipv4Addr = subnet::address(2);
+
+/// What the guest could make of the prefix.
+pub const ADDRESS_V6: Ipv6Addr = Ipv6Addr::new(0xfd86, 0x6469, 0x6e67, 0, 0x5086, 0x64ff, 0xfe00, 2);
 
 const STEP_NS: u64 = 1_000_000;
 
@@ -84,7 +87,9 @@ impl Guest {
         let mut interface = Interface::new(config, &mut card, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
             addresses.push(IpCidr::Ipv4(Ipv4Cidr::new(ADDRESS, subnet::PREFIX_BITS))).unwrap();
+            addresses.push(IpCidr::Ipv6(Ipv6Cidr::new(ADDRESS_V6, subnet::PREFIX_BITS_V6))).unwrap();
         });
+        interface.routes_mut().add_default_ipv6_route(subnet::GATEWAY_V6).unwrap();
         interface.routes_mut().add_default_ipv4_route(subnet::GATEWAY).unwrap();
         let mut guest = Self {
             gateway,
@@ -118,11 +123,11 @@ impl Guest {
         assert_eq!(answer.bytes[..6], [0xff; 6]);
     }
 
-    /// Sends an IPv4 packet.
+    /// Sends an IP packet.
     pub fn send_packet(&mut self, packet: &[u8]) {
         let mut frame = subnet::GATEWAY_HARDWARE.to_vec();
         frame.extend(subnet::GUEST_HARDWARE);
-        frame.extend([8, 0]);
+        frame.extend(if packet[0] >> 4 == 4 { [8, 0] } else { [0x86, 0xdd] });
         frame.extend(packet);
         self.send_frame(&frame);
     }
@@ -133,9 +138,9 @@ impl Guest {
 
     /// Opens a connection to `destination`.
     pub fn connect(&mut self, destination: &str, local_port: u16) -> SocketHandle {
-        let destination: SocketAddrV4 = destination.parse().unwrap();
+        let destination: SocketAddr = destination.parse().unwrap();
         let mut socket = new_socket();
-        let to = (*destination.ip(), destination.port());
+        let to = (destination.ip(), destination.port());
         socket.connect(self.interface.context(), to, local_port).unwrap();
         self.sockets.add(socket)
     }
@@ -219,15 +224,16 @@ impl Guest {
             self.large_frames += 1;
         }
         if let Some(checksum) = frame.offload.checksum {
-            assert_eq!((checksum.start, checksum.offset), (34, 16));
-            let length = (frame.bytes.len() - 34) as u16;
+            let (start, addresses) = if frame.bytes[12..14] == [8, 0] { (34, 26..34) } else { (54, 22..54) };
+            assert_eq!((usize::from(checksum.start), checksum.offset), (start, 16));
+            let length = (frame.bytes.len() - start) as u16;
             let mut sum = 6 + u32::from(length);
-            for pair in frame.bytes[26..34].chunks(2) {
+            for pair in frame.bytes[addresses].chunks(2) {
                 sum += u32::from(pair[0]) << 8 | u32::from(pair[1]);
             }
             let folded = (sum & 0xffff) + (sum >> 16);
             let folded = (folded & 0xffff) + (folded >> 16);
-            assert_eq!(frame.bytes[50..52], (folded as u16).to_be_bytes());
+            assert_eq!(frame.bytes[start + 16..start + 18], (folded as u16).to_be_bytes());
         }
     }
 }

@@ -159,6 +159,33 @@ fn datagrams_stay_whole_and_are_lost_without_room() {
 }
 
 #[test]
+fn packets_of_peers_are_bounded_both_ways_and_need_an_address() {
+    let (mut flows, _, carrier, _) = ends();
+    let packet = vec![0x45; 1000];
+    carrier.deliver_packet(packet.clone());
+    assert_eq!(flows.next_from_peers(), None);
+    let address = "10.87.1.2".parse().unwrap();
+    carrier.join_peers(Some(address));
+    assert_eq!(flows.peer_address(), Some(address));
+    for _ in 0..100_000 {
+        carrier.deliver_packet(packet.clone());
+        carrier.deliver_packet(Vec::new());
+        flows.send_to_peer(packet.clone());
+    }
+    let kept =
+        std::iter::from_fn(|| flows.next_from_peers()).inspect(|kept| assert_eq!(*kept, packet)).count();
+    assert!((1..=2000).contains(&kept), "{kept} packets were kept");
+    let commands = carrier.take_commands();
+    assert!((1..=2000).contains(&commands.len()), "{} commands were kept", commands.len());
+    // There is room again.
+    flows.send_to_peer(packet.clone());
+    carrier.deliver_packet(packet.clone());
+    assert_eq!(carrier.take_commands(), [Command::Packet(packet.clone())]);
+    carrier.join_peers(None);
+    assert_eq!((flows.peer_address(), flows.next_from_peers()), (None, None));
+}
+
+#[test]
 fn the_outside_connects_to_a_port_of_the_guest() {
     let (mut flows, _, carrier, _) = ends();
     let flow = carrier.connect(80);

@@ -4,7 +4,9 @@
 mod frames;
 mod guest;
 mod handover;
+mod ipv6;
 mod outside;
+mod peers;
 mod tcp;
 mod udp;
 

@@ -2,14 +2,14 @@
 
 use crate::net::{FlowBackend, FlowError, FlowEvent, FlowId, NameResolver, QueryId, Transport};
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 
 /// What the outside knows of a flow.
 #[derive(Debug, Default)]
 pub struct Flow {
-    pub destination: Option<(Transport, SocketAddrV4)>,
+    pub destination: Option<(Transport, SocketAddr)>,
     /// What the guest sent: a stream, or the datagrams.
     pub received: Vec<u8>,
     /// How much more of a stream the outside takes.
@@ -33,6 +33,10 @@ pub struct State {
     pub questions: Vec<(QueryId, Vec<u8>)>,
     pub name_server: Option<SocketAddrV4>,
     pub answers: VecDeque<(QueryId, Option<Vec<u8>>)>,
+    pub peer_address: Option<Ipv4Addr>,
+    /// Packets to and from peers.
+    pub leaving: VecDeque<Vec<u8>>,
+    pub arriving: VecDeque<Vec<u8>>,
 }
 
 /// The outside, which the test and the gateway share.
@@ -68,7 +72,7 @@ impl Outside {
 }
 
 impl FlowBackend for Outside {
-    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddrV4) {
+    fn open(&mut self, flow: FlowId, transport: Transport, destination: SocketAddr) {
         let mut state = self.state();
         let destination = Some((transport, destination));
         let closed = state.refusal.map(|_| true);
@@ -129,6 +133,18 @@ impl FlowBackend for Outside {
 
     fn next_event(&mut self) -> Option<FlowEvent> {
         self.state().events.pop_front()
+    }
+
+    fn peer_address(&self) -> Option<Ipv4Addr> {
+        self.state().peer_address
+    }
+
+    fn send_to_peer(&mut self, packet: Vec<u8>) {
+        self.state().leaving.push_back(packet);
+    }
+
+    fn next_from_peers(&mut self) -> Option<Vec<u8>> {
+        self.state().arriving.pop_front()
     }
 }
 

@@ -109,7 +109,7 @@ fn names_are_asked_over_tcp_as_well_if_the_outside_can() {
     let client = guest.connect("10.86.0.1:53", 40_001);
     guest.steps(5);
     assert_eq!(guest.tcp_state(client), State::Established);
-    guest.outside.with_flow(|flow| assert_eq!(flow.destination, Some((Transport::Tcp, server))));
+    guest.outside.with_flow(|flow| assert_eq!(flow.destination, Some((Transport::Tcp, server.into()))));
 }
 
 #[test]

@@ -7,14 +7,14 @@ use crate::net::datagram::{self, Datagram};
 use crate::net::{FlowError, QueryId, Transport, subnet};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, IpProtocol, Ipv4Packet};
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
-fn at(text: &str) -> SocketAddrV4 {
+fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-fn own(port: u16) -> SocketAddrV4 {
-    SocketAddrV4::new(ADDRESS, port)
+fn own(port: u16) -> SocketAddr {
+    SocketAddr::new(ADDRESS.into(), port)
 }
 
 /// The next packet for the guest.
@@ -24,11 +24,12 @@ fn next_packet(guest: &mut Guest) -> Vec<u8> {
 }
 
 /// Its datagram.
-fn next_datagram(guest: &mut Guest) -> (SocketAddrV4, SocketAddrV4, Vec<u8>) {
+fn next_datagram(guest: &mut Guest) -> (SocketAddr, SocketAddr, Vec<u8>) {
     let bytes = next_packet(guest);
     let packet = Ipv4Packet::new_checked(bytes.as_slice()).unwrap();
     assert!(packet.verify_checksum());
-    let datagram = Datagram::parse(packet.src_addr(), packet.dst_addr(), packet.payload()).unwrap();
+    let datagram =
+        Datagram::parse(packet.src_addr().into(), packet.dst_addr().into(), packet.payload()).unwrap();
     (datagram.source, datagram.destination, datagram.payload.to_vec())
 }
 
@@ -98,7 +99,7 @@ fn a_forbidden_destination_is_said_to_be_so() {
 #[test]
 fn names_are_asked_outside_and_own_names_are_not() {
     let mut guest = Guest::new();
-    let server = SocketAddrV4::new(subnet::GATEWAY, 53);
+    let server = SocketAddr::new(subnet::GATEWAY.into(), 53);
     let mut question = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x07gateway\0\0\x01\0\x01".to_vec();
     guest.send_packet(&datagram::packet(own(6000), server, &question));
     let (from, to, answer) = next_datagram(&mut guest);

@@ -5,7 +5,7 @@ import type { RegistryEvent } from "../registry/registry.js";
 import { pageFetch, registryServices } from "../registry/service.js";
 import { openImageCache } from "../worker/image-cache.js";
 import { carrierFetch } from "./carrier-fetch.js";
-import { fetchCarrier } from "./fetch-carrier.js";
+import { fetchCarrier, withFetchFor } from "./fetch-carrier.js";
 import type { Carrier } from "./flows.js";
 import { nowhere } from "./nowhere.js";
 import { RelayCarrier } from "./relay.js";
@@ -20,15 +20,29 @@ export function carrierFor(network: NetworkOptions, tell: (event: RegistryEvent)
   if (network.to === "none") return nowhere;
   const outside = outsideOf(network);
   const fetch = pageFetch(network.to === "relay" ? carrierFetch(outside) : undefined);
-  return withServices(outside, registryServices(openImageCache(), network.registry?.registries ?? [], fetch, tell));
+  const { registries = [], mostBytes } = network.registry ?? {};
+  return withServices(outside, registryServices(openImageCache(), registries, fetch, tell, mostBytes));
 }
 
 function outsideOf(network: NetworkOptions): Carrier {
-  if (network.to === "fetch") {
-    const { host, protocol } = self.location;
-    const fetchFor = (address: string, options: RequestInit): Promise<Response> => fetch(address, options);
-    return fetchCarrier({ fetch: fetchFor, ownHost: host, isEncrypted: protocol === "https:" });
+  switch (network.to) {
+    case "none":
+    case "nowhere":
+      return nowhere;
+    case "fetch":
+      return byFetch();
+    case "relay": {
+      const relay = new RelayCarrier(
+        String(network.relay),
+        network.dns === undefined ? undefined : String(network.dns),
+      );
+      return network.fetch === undefined ? relay : withFetchFor(network.fetch, byFetch(), relay);
+    }
   }
-  if (network.to !== "relay") return nowhere;
-  return new RelayCarrier(String(network.relay), network.dns === undefined ? undefined : String(network.dns));
+}
+
+function byFetch(): Carrier {
+  const { host, protocol } = self.location;
+  const fetchFor = (address: string, options: RequestInit): Promise<Response> => fetch(address, options);
+  return fetchCarrier({ fetch: fetchFor, ownHost: host, isEncrypted: protocol === "https:" });
 }

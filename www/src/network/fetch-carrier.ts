@@ -3,6 +3,7 @@
  * read what they send (CORS), and nothing else: the answers that the guest gets otherwise say so.
  */
 
+import { collect } from "../bytes.js";
 import { reason as reasonOf } from "../worker/download.js";
 import type { Carrier, FlowEnd, FlowUser } from "./flows.js";
 import { serveHttp, type ServedRequest } from "./http-server.js";
@@ -96,24 +97,13 @@ function refusalOf(host: string, ownHost: string): string | undefined {
 }
 
 async function bodyOf({ method, body }: ServedRequest): Promise<Uint8Array<ArrayBuffer> | "too-large" | undefined> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  const reader = body.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    size += value.byteLength;
-    if (size > MOST_BODY_BYTES) return "too-large";
-    parts.push(value);
+  try {
+    const bytes = await collect(body, MOST_BODY_BYTES);
+    return method === "GET" || method === "HEAD" || bytes.byteLength === 0 ? undefined : bytes;
+  } catch (error) {
+    if (error instanceof RangeError) return "too-large";
+    throw error;
   }
-  if (method === "GET" || method === "HEAD" || size === 0) return undefined;
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 /** A response as it can be sent on: `fetch` has taken its encodings off. */
@@ -133,24 +123,52 @@ function failure(status: number, sentence: string): Response {
   return new Response(`dinghy: ${sentence}\n`, { status, headers });
 }
 
-/** Answers a question for a name's IPv4 address with {@link ANY_ADDRESS}, others with nothing (RFC 1035 4.1). */
-function answerName(query: Uint8Array): Uint8Array | undefined {
+/** The name that a DNS message asks for, in lower case, and where the question ends (RFC 1035 4.1). */
+function questionIn(query: Uint8Array): { name: string; end: number } | undefined {
   const view = new DataView(query.buffer, query.byteOffset, query.byteLength);
   if (query.byteLength < 17 || view.getUint16(4) !== 1) return undefined;
+  const labels: string[] = [];
   let at = 12;
   for (let length = query[at]; length !== 0; length = query[at]) {
     if (length === undefined || length > 63) return undefined;
+    labels.push(String.fromCharCode(...query.subarray(at + 1, at + 1 + length)));
     at += length + 1;
   }
   const end = at + 5;
-  if (end > query.byteLength) return undefined;
-  const isAddress = view.getUint16(at + 1) === 1 && view.getUint16(at + 3) === 1;
+  return end > query.byteLength ? undefined : { name: labels.join(".").toLowerCase(), end };
+}
+
+/** Answers a question for a name's IPv4 address with {@link ANY_ADDRESS}, others with nothing. */
+function answerName(query: Uint8Array): Uint8Array | undefined {
+  const question = questionIn(query);
+  if (!question) return undefined;
+  const view = new DataView(query.buffer, query.byteOffset, query.byteLength);
+  const isAddress = view.getUint16(question.end - 4) === 1 && view.getUint16(question.end - 2) === 1;
   const record = [0xc0, 12, 0, 1, 0, 1, 0, 0, 0, NAME_SECONDS, 0, 4, ...ANY_ADDRESS.split(".").map(Number)];
-  const reply = new Uint8Array([...query.subarray(0, end), ...(isAddress ? record : [])]);
+  const reply = new Uint8Array([...query.subarray(0, question.end), ...(isAddress ? record : [])]);
   const header = new DataView(reply.buffer);
   // An answer, recursion was wanted and is there.
   header.setUint16(2, 0x8180);
   header.setUint16(6, isAddress ? 1 : 0);
   header.setUint32(8, 0);
   return reply;
+}
+
+/**
+ * A carrier by `fetch` for servers with some names, and another one for all others.
+ *
+ * @param names `NAME`, or `*.NAME` for all names below it
+ */
+export function withFetchFor(names: readonly string[], byFetch: Carrier, others: Carrier): Carrier {
+  const isNamed = (name: string): boolean =>
+    names.some((rule) => (rule.startsWith("*.") ? name.endsWith(rule.slice(1)) : name === rule));
+  return {
+    open: (flow, transport, address, port) =>
+      (address === ANY_ADDRESS ? byFetch : others).open(flow, transport, address, port),
+    ask: (query) => (isNamed(questionIn(query)?.name ?? "") ? byFetch : others).ask(query),
+    end() {
+      byFetch.end();
+      others.end();
+    },
+  };
 }

@@ -86,11 +86,15 @@ export type NetworkPort = Pick<
 export class Network {
   readonly #ends = new Map<number, FlowEnd>();
 
-  /** @param wake called after something was given to the port */
+  /**
+   * @param wake called after something was given to the port
+   * @param peers what brings packets to other machines
+   */
   constructor(
     private readonly port: NetworkPort,
     private readonly carrier: Carrier,
     private readonly wake: () => void,
+    private readonly peers: { send(packet: Uint8Array): void } = { send: () => undefined },
   ) {}
 
   /** Does what the emulator wants; to be called when it says that there is something. */
@@ -118,6 +122,9 @@ export class Network {
           break;
         case "ask":
           void this.#ask(number, command[2]);
+          break;
+        case "packet":
+          this.peers.send(command[2]);
           break;
       }
     }

@@ -1,5 +1,6 @@
 /** HTTP/1.1 to a web server in the guest, over connections that are kept for further requests. */
 
+import { concatenate } from "../bytes.js";
 import { DinghyError } from "../options.js";
 import type { Connection } from "./channel.js";
 import { ResponseReader, type ResponseHead } from "./http-response.js";
@@ -206,22 +207,12 @@ async function messageOf(request: Request, port: number): Promise<Message> {
       first.push(value);
     }
     if (chunks) lines.push("transfer-encoding: chunked");
-    else whole = joined(first, size);
+    else whole = concatenate(first, size);
   }
   if (whole || (!body && (method === "POST" || method === "PUT"))) {
     lines.push(`content-length: ${whole?.byteLength ?? 0}`);
   }
   return { method, head: `${lines.join("\r\n")}\r\n\r\n`, whole, chunks, first };
-}
-
-function joined(parts: Uint8Array[], size: number): Uint8Array {
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 /** Sends a request and waits for the head of its answer. */
@@ -251,7 +242,7 @@ async function exchange(line: Line, message: Message, port: number): Promise<Res
 async function send(line: Line, { head, whole, chunks, first }: Message): Promise<void> {
   const { writer } = line;
   const bytes = new TextEncoder().encode(head);
-  await writer.write(whole ? joined([bytes, whole], bytes.byteLength + whole.byteLength) : bytes);
+  await writer.write(whole ? concatenate([bytes, whole], bytes.byteLength + whole.byteLength) : bytes);
   if (!chunks) return;
   for (const chunk of first) await sendChunk(writer, chunk);
   for (;;) {

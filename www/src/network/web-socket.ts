@@ -1,6 +1,7 @@
 /** A client of the guest's WebSocket servers (RFC 6455). */
 
-import { sha1 } from "@noble/hashes/legacy.js";
+import { concatenate } from "../bytes.js";
+import { sha1 } from "../hashes.js";
 
 import { Emitter } from "../emitter.js";
 import { DinghyError } from "../options.js";
@@ -146,7 +147,7 @@ export class GuestWebSocket {
           parts.push(payload);
           size += payload.byteLength;
           if (!isLast) break;
-          const whole = joined(parts, size);
+          const whole = concatenate(parts, size);
           this.#events.emit("message", kind === OPCODE.text ? text(whole) : whole);
           parts = [];
           size = 0;
@@ -231,16 +232,6 @@ class FrameReader extends ResponseReader {
     }
     return { opcode, isLast, payload: await this.exactly(size) };
   }
-}
-
-function joined(parts: Uint8Array[], size: number): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 function text(bytes: Uint8Array): string {

@@ -79,7 +79,8 @@ Options:
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
   --cpu NAME           the processor: v1 (SSE2), v2 (SSE4.2, default), v3 (AVX2, FMA, BMI2), or max, all there is
-  --net none|host      the guest's network: none, or connections from this computer (default none)
+  --net none|host|URL  the guest's network: none, connections from this computer, or over the relay at this
+                       address (ws: or wss:), such as that of dinghy serve (default none)
   --publish HOST:GUEST let 127.0.0.1:HOST reach the guest's TCP port GUEST; may be given again
   --net-allow ADDRESS[/BITS][:PORT]
                        let the guest reach these addresses, which are not public; 127.0.0.1 is
@@ -89,7 +90,8 @@ Options:
   --registry [PREFIX=]URL
                        what that registry asks for images that it does not have: a registry, or with oci+ before
                        the URL an OCI layout on a web server; PREFIX is the first part of the images' names;
-                       may be given again (default, with --net host: https://registry-1.docker.io)
+                       may be given again (default, with a network: https://registry-1.docker.io)
+  --registry-most MIB  forget images that were used least recently when the cache takes more than this
   --clock real|icount  guest time from the host's clock, or from the count of instructions,
                        which makes runs repeatable (default real)
   --restore FILE       go on with the machine in this snapshot; kernel, memory and command line are its own
@@ -242,6 +244,7 @@ function optionValues(words: string[]) {
         "net-allow": { type: "string", multiple: true },
         "registry-cache": { type: "string" },
         registry: { type: "string", multiple: true },
+        "registry-most": { type: "string" },
         clock: { type: "string" },
         overlay: { type: "string" },
         until: { type: "string" },
@@ -267,30 +270,38 @@ function diskFile(text: string): DiskFile {
 }
 
 function network(values: ReturnType<typeof optionValues>): NodeNetwork {
-  const to = choice("--net", values.net ?? "none", ["none", "host"]);
+  const relay = /^wss?:/.test(values.net ?? "") ? values.net : undefined;
+  const to = relay === undefined ? choice("--net", values.net ?? "none", ["none", "host", "ws://HOST/"]) : "relay";
   const publish = (values.publish ?? []).map(publishedPort);
   const allow = values["net-allow"] ?? [];
-  if (to === "host") {
-    if (values.clock === "icount") {
-      throw new DinghyError(`--net host needs --clock real: the network does not keep to a time that is counted.`);
-    }
-    return { to, allow, publish, ...registry(values) };
+  if (to !== "none" && values.clock === "icount") {
+    throw new DinghyError(
+      `--net ${values.net} needs --clock real: the network does not keep to a time that is counted.`,
+    );
   }
+  if (relay !== undefined) return { to: "relay", relay, allow, publish, ...registry(values) };
+  if (to === "host") return { to, allow, publish, ...registry(values) };
   if ((values["registry-cache"] ?? values.registry) !== undefined) {
-    throw new DinghyError("--registry-cache and --registry need --net host.");
+    throw new DinghyError("--registry-cache and --registry need --net host or a relay.");
   }
-  if (publish.length > 0 || allow.length > 0) throw new DinghyError("--publish and --net-allow need --net host.");
-  return { to };
+  if (publish.length > 0 || allow.length > 0)
+    throw new DinghyError("--publish and --net-allow need --net host or a relay.");
+  return { to: "none" };
 }
 
 function registry(values: ReturnType<typeof optionValues>): { registry?: NodeRegistry } {
-  const { "registry-cache": cache, registry: registries } = values;
+  const { "registry-cache": cache, registry: registries, "registry-most": most } = values;
   if (cache === undefined) {
-    if (registries) throw new DinghyError("--registry needs a cache; name its folder with --registry-cache DIR.");
+    if ((registries ?? most) !== undefined)
+      throw new DinghyError("--registry and --registry-most need a cache; name its folder with --registry-cache DIR.");
     return {};
   }
   registries?.forEach(checkRegistry);
-  return { registry: { cache, ...(registries ? { registries } : {}) } };
+  if (most !== undefined && !/^[1-9]\d*$/.test(most)) {
+    throw new DinghyError(`--registry-most takes a whole number of MiB, not "${most}"; use for example 4096.`);
+  }
+  const mostBytes = most === undefined ? {} : { mostBytes: Number(most) * 1024 * 1024 };
+  return { registry: { cache, ...(registries ? { registries } : {}), ...mostBytes } };
 }
 
 function publishedPort(text: string): PublishedPort {

@@ -14,6 +14,7 @@ import { existsSync } from "node:fs";
 import { type MessagePort as NodePort, Worker } from "node:worker_threads";
 
 import { checkedSize, Machine as AnyMachine, type Backend } from "../machine.js";
+import { nameAddress } from "../network/relay.js";
 import {
   type BootOptions,
   checkCpu,
@@ -35,6 +36,9 @@ export * from "../options.js";
 export { GuestHttpError } from "../network/http.js";
 export { GuestWebSocket, type WebSocketEvents } from "../network/web-socket.js";
 export type { RegistryEvent } from "../registry/registry.js";
+export { type CachedImage, Images } from "../registry/images.js";
+export { openCacheFolder } from "./cache-files.js";
+export type { PeersState } from "../network/peers.js";
 export type { Connection } from "../network/channel.js";
 export type { DiskFile, NodeNetwork } from "./protocol.js";
 
@@ -121,7 +125,7 @@ function common(
   options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "shares" | "size">,
 ): Boot {
   const clock = options.clock ?? "real";
-  const network = options.network ?? { to: clock === "icount" ? "none" : "nowhere" };
+  const network = checkedNetwork(options.network) ?? { to: clock === "icount" ? "none" : "nowhere" };
   return {
     snapshot: undefined,
     kernel: new Uint8Array(),
@@ -138,6 +142,16 @@ function common(
     nameServer: network.to === "host" ? configuredNameServer() : undefined,
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
   };
+}
+
+/** The network of the options, with the place where names are asked for. */
+function checkedNetwork(network: NodeNetwork | undefined): NodeNetwork | undefined {
+  if (network?.to !== "relay") return network;
+  const relay = URL.canParse(network.relay) ? new URL(network.relay) : undefined;
+  if (!relay || !/^wss?:$/.test(relay.protocol)) {
+    throw new DinghyError(`"${network.relay}" is no address of a relay; use one that begins with wss: or ws:.`);
+  }
+  return { ...network, dns: network.dns ?? nameAddress(relay).href };
 }
 
 function checkBuilt(): void {

@@ -5,10 +5,15 @@
 
 import { parentPort, workerData } from "node:worker_threads";
 
-import { joinChannel } from "../network/channel.js";
-import { Network } from "../network/flows.js";
+import { WebSocket } from "ws";
+
+import { type Carrier, Network } from "../network/flows.js";
 import { nowhere } from "../network/nowhere.js";
+import { Peers } from "../network/peers.js";
+import { type OpenSocket, RelayCarrier } from "../network/relay.js";
+import { takeRequest } from "../network/requests.js";
 import { type Service, withServices } from "../network/services.js";
+import type { RegistryEvent } from "../registry/registry.js";
 import { DEFAULT_REGISTRIES, registryServices } from "../registry/service.js";
 import { callAttention } from "../worker/attention.js";
 import { engine } from "../worker/engine-shared.js";
@@ -39,13 +44,10 @@ function attach({ module, memory, portHandle, attentionAddress }: Attachment): v
   engine.initSync({ module, memory, thread_stack_size: THREAD_STACK_BYTES });
   const port = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
-  const outside = io.network.to === "host" ? new SocketCarrier(io.nameServer) : nowhere;
-  const network = new Network(port, withServices(outside, services), wake);
+  const peers = new Peers(port, wake, (state) => send({ type: "peers", state }));
+  const network = new Network(port, withServices(outside(), services), wake, peers);
   take = (message) => {
-    if (message.type === "connect-guest") {
-      joinChannel(network, message.port, message.channel);
-      return;
-    }
+    if (takeRequest(message, network, peers)) return;
     deliver(port, message);
     wake();
   };
@@ -55,14 +57,31 @@ function attach({ module, memory, portHandle, attentionAddress }: Attachment): v
   network.work();
 }
 
+/** node has WebSockets of its own from version 22 on. */
+const openSocket: OpenSocket = (address, protocols) =>
+  new WebSocket(address, protocols) as unknown as ReturnType<OpenSocket>;
+
+/** Who carries the guest's flows. */
+function outside(): Carrier {
+  const { network } = io;
+  switch (network.to) {
+    case "host":
+      return new SocketCarrier(io.nameServer);
+    case "relay":
+      return new RelayCarrier(network.relay, network.dns, openSocket);
+    case "nowhere":
+    case "none":
+      return nowhere;
+  }
+}
+
 /** What the emulator serves to the guest by itself. */
 async function openServices(): Promise<ReadonlyMap<number, Service>> {
   if (io.network.to === "none" || !io.network.registry) return new Map();
-  const { cache, registries = io.network.to === "host" ? DEFAULT_REGISTRIES : [] } = io.network.registry;
+  const { cache, mostBytes, registries = io.network.to === "nowhere" ? [] : DEFAULT_REGISTRIES } = io.network.registry;
   const files = await openCacheFolder(cache);
-  return registryServices(Promise.resolve(files), registries, registryFetch(registries), (event) =>
-    send({ type: "registry", event }),
-  );
+  const tell = (event: RegistryEvent): void => send({ type: "registry", event });
+  return registryServices(Promise.resolve(files), registries, registryFetch(registries), tell, mostBytes);
 }
 
 let services: ReadonlyMap<number, Service> = new Map();

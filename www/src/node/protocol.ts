@@ -26,6 +26,8 @@ export interface NodeRegistry {
   cache: string;
   /** The registries that may be asked: `[PREFIX=]URL`; Docker's own with `to: "host"` if not given, else none. */
   registries?: string[];
+  /** Bytes that the cache should not exceed; it grows as it will if not given. */
+  mostBytes?: number;
 }
 
 /** The guest's network in node. */
@@ -40,6 +42,18 @@ export type NodeNetwork =
       /** Destinations, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
       allow?: string[];
       /** Ports of 127.0.0.1 behind which ports of the guest are found. */
+      publish?: PublishedPort[];
+      registry?: NodeRegistry;
+    }
+  /** Over a relay that speaks Wisp on a WebSocket, such as that of `dinghy serve`. */
+  | {
+      to: "relay";
+      /** The relay's address, `wss:` or `ws:`. */
+      relay: string;
+      /** Where names are asked for, by DNS over HTTPS; the relay's own `dns-query` if not given. */
+      dns?: string;
+      /** Destinations, besides public ones, that the guest may try. The relay has its own policy. */
+      allow?: string[];
       publish?: PublishedPort[];
       registry?: NodeRegistry;
     };

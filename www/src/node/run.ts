@@ -77,7 +77,7 @@ async function runOnce(
   const { network } = parsed;
   machine.published.forEach(({ hostPort, guestPort }, place) => {
     // Where no port was chosen, nobody knows which one it is.
-    const chosen = network.to === "host" && network.publish?.[place]?.hostPort !== 0;
+    const chosen = network.to !== "none" && network.publish?.[place]?.hostPort !== 0;
     if (!chosen) process.stderr.write(`dinghy: 127.0.0.1:${hostPort} leads to the guest's port ${guestPort}\n`);
   });
   // Saves the machine first, where that is wanted; a machine that cannot be saved ends as well.
@@ -208,7 +208,7 @@ const DOCKER_PORT = 2375;
 
 /** What tells the guest to serve Docker's API where its port is published. */
 function dockerPort(network: NodeNetwork): string {
-  const ports = network.to === "host" ? (network.publish ?? []) : [];
+  const ports = network.to === "none" ? [] : (network.publish ?? []);
   return ports.some(({ guestPort }) => guestPort === DOCKER_PORT) ? ` dinghy.docker-port=${DOCKER_PORT}` : "";
 }
 

@@ -69,7 +69,7 @@ export class SocketCarrier implements Carrier {
   }
 
   #openDatagrams(flow: FlowUser, address: string, port: number): FlowEnd {
-    const socket = createSocket("udp4");
+    const socket = createSocket(isIPv4(address) ? "udp4" : "udp6");
     let isOpen = true;
     const close = (): void => {
       if (isOpen) socket.close();

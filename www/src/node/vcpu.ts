@@ -50,7 +50,7 @@ function run(boot: NodeBoot): void {
       boot.network.to === "none"
         ? undefined
         : {
-            allowed: boot.network.to === "host" ? (boot.network.allow ?? []) : [],
+            allowed: boot.network.to === "nowhere" ? [] : (boot.network.allow ?? []),
             nameServer: boot.nameServer,
             onWork: () => boot.io.postMessage(null),
           },

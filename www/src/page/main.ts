@@ -20,9 +20,11 @@ import {
 
 import { DiskPanel } from "./disk.js";
 import * as format from "./format.js";
+import { ImagesDialog } from "./images.js";
 import { isolate } from "./isolation.js";
+import { PeersDialog } from "./peers.js";
 import { openPreview, type Preview } from "./preview.js";
-import { network } from "./relay.js";
+import { imageCacheBytes, network, registries } from "./relay.js";
 import { openTerminal } from "./terminal.js";
 import { View } from "./view.js";
 
@@ -84,6 +86,13 @@ const diskPanel = new DiskPanel(view, OVERLAY, () => machine !== undefined && !m
   start: () => void boot(),
   closed: () => terminal.focus(),
 });
+const peersDialog = new PeersDialog(
+  () => machine,
+  () => terminal.focus(),
+);
+const imagesDialog = new ImagesDialog(registries(), imageCacheBytes(), () => terminal.focus());
+view.imagesButton.onclick = () => void imagesDialog.open();
+view.peersButton.onclick = () => peersDialog.open();
 view.diskButton.onclick = () => void diskPanel.toggle();
 
 // Most pages are not told that they are closed, but all that they are hidden.
@@ -251,6 +260,7 @@ function attach(started: Machine): void {
     view.showNotice("error", message);
   });
   started.on("registry", (event) => {
+    if (event.kind === "changed" || event.kind === "forgotten") imagesDialog.changed();
     if (event.kind === "failed") {
       view.showNotice("error", event.message);
     } else if (event.kind === "progress") {
@@ -260,6 +270,9 @@ function attach(started: Machine): void {
       view.showNotice("info", isOver ? "" : `Pulling ${image}: ${format.megabytes(bytes)}${whole}`);
     }
   });
+  started.on("peers", () => peersDialog.show());
+  const room = parameters.get("peers");
+  if (room !== null) started.joinPeers(room === "" ? undefined : room);
   started.on("ports", (ports) => {
     // What answers no more is not shown any longer.
     if (openPort !== undefined && !ports.includes(openPort)) void showPreview(undefined);

@@ -27,7 +27,7 @@ export interface PanelAction {
 }
 
 /** Finds an element that index.html has. */
-function element(id: string): HTMLElement {
+export function element(id: string): HTMLElement {
   const found = document.getElementById(id);
   if (!found) throw new Error(`index.html has no element #${id}`);
   return found;
@@ -45,6 +45,8 @@ export class View {
   readonly terminal = element("terminal");
   readonly logButton = button("log-button");
   readonly diskButton = button("disk-button");
+  readonly imagesButton = button("images-button");
+  readonly peersButton = button("peers-button");
   readonly powerButton = button("power-button");
   readonly previewFrame = element("preview-frame");
   readonly previewReload = button("preview-reload");

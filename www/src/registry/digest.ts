@@ -1,6 +1,6 @@
 /** Digests of contents (OCI image specification, "Digests"): here always SHA-256, which every registry has. */
 
-import { sha256 } from "@noble/hashes/sha2.js";
+import { sha256 } from "../hashes.js";
 
 /** What a digest looks like. */
 const DIGEST = /^sha256:[0-9a-f]{64}$/;

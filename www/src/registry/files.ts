@@ -1,5 +1,7 @@
 /** Where the cache of images keeps its files. Names are paths with `/`, made of letters, digits and `%-_.`. */
 
+import { collect } from "../bytes.js";
+
 /** Files that are whole or not there. */
 export interface CacheFiles {
   /** The size of a file in bytes; nothing where there is none. */
@@ -37,31 +39,6 @@ export async function writeWhole(files: CacheFiles, name: string, bytes: Uint8Ar
   const file = await files.create();
   await file.write(bytes);
   await file.keep(name);
-}
-
-/** All bytes of a stream.
- * @throws RangeError if there are more than `most` */
-export async function collect(stream: ReadableStream<Uint8Array>, most = Infinity): Promise<Uint8Array> {
-  const parts: Uint8Array[] = [];
-  let size = 0;
-  const reader = stream.getReader();
-  for (;;) {
-    const { done, value } = await reader.read();
-    if (done) break;
-    size += value.byteLength;
-    if (size > most) {
-      await reader.cancel();
-      throw new RangeError(`more than ${most} bytes`);
-    }
-    parts.push(value);
-  }
-  const whole = new Uint8Array(size);
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.byteLength;
-  }
-  return whole;
 }
 
 /** Files in memory, for where none are kept. */

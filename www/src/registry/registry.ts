@@ -3,11 +3,13 @@
  * the cache, and what it pushes is kept there.
  */
 
+import { collect } from "../bytes.js";
 import { DinghyError } from "../options.js";
 import type { ServedRequest } from "../network/http-server.js";
 import { reason } from "../worker/download.js";
 import { Digester, digestOf, isDigest } from "./digest.js";
-import { type CacheFiles, collect, type NewFile } from "./files.js";
+import { type CacheFiles, type NewFile } from "./files.js";
+import { Images } from "./images.js";
 import { DigestError, ImageStore, type Manifest, mediaTypeOf, MOST_MANIFEST_BYTES, namedBy } from "./store.js";
 import type { Route, Upstream } from "./upstream.js";
 
@@ -17,6 +19,8 @@ export type RegistryEvent =
   | { kind: "progress"; image: string; digest: string; bytes: number; totalBytes: number | undefined }
   /** The cache has changed. */
   | { kind: "changed" }
+  /** Images were forgotten, because the cache had become too large. */
+  | { kind: "forgotten"; images: string[] }
   /** Contents were refused, or a registry could not be asked: one sentence. */
   | { kind: "failed"; message: string };
 
@@ -63,6 +67,8 @@ class Refusal extends Error {
 /** The registry. */
 export class Registry {
   readonly store: ImageStore;
+  readonly #images: Images;
+  #trimming = Promise.resolve();
   readonly #uploads = new Map<string, Upload>();
   /** Blobs that are on their way: two that want the same one cost one download. */
   readonly #coming = new Map<string, Promise<void>>();
@@ -70,17 +76,20 @@ export class Registry {
   /**
    * @param routes the registries that may be asked, in this order
    * @param tell told what happens
+   * @param mostBytes what the cache should not exceed; it grows as it will if not given
    */
   constructor(
     files: CacheFiles,
     private readonly routes: readonly Route[],
     private readonly tell: (event: RegistryEvent) => void,
+    private readonly mostBytes?: number,
   ) {
     this.store = new ImageStore(files, (digest) =>
       this.#failed(
         `The cached contents of ${digest} were damaged; they were removed, and are fetched again when asked for.`,
       ),
     );
+    this.#images = new Images(files, this.store);
   }
 
   /** Answers a request. */
@@ -177,18 +186,42 @@ export class Registry {
   ): Promise<Manifest | undefined> {
     if (!TAG.test(tag)) throw new Refusal(400, "TAG_INVALID", `"${tag}" is no tag.`);
     const pushed = isByName ? await this.store.reference(`${OWN_NAME}/${repository}`, tag) : undefined;
-    if (pushed) return this.#manifestByDigest(repository, pushed.digest);
+    if (pushed) {
+      await this.store.touch(`${OWN_NAME}/${repository}`, tag);
+      return this.#manifestByDigest(repository, pushed.digest);
+    }
     for (const { upstream, name } of this.#upstreams(repository)) {
       const bytes = await this.#asking(upstream, () => upstream.manifest(name, tag, accept));
       if (!bytes) continue;
       const digest = await this.store.keepManifest(bytes);
-      await this.store.refer(repository, tag, { digest });
-      this.tell({ kind: "changed" });
+      await this.#refer(repository, tag, digest);
       return { bytes, digest, mediaType: mediaTypeOf(bytes) };
     }
     // Nobody has it, or nobody can be asked now: what it last was will do.
     const known = await this.store.reference(repository, tag);
-    return known ? this.#manifestByDigest(repository, known.digest) : undefined;
+    if (!known) return undefined;
+    await this.store.touch(repository, tag);
+    return this.#manifestByDigest(repository, known.digest);
+  }
+
+  /** Lets a tag stand for a manifest from now on; it stays pinned if it is. */
+  async #refer(repository: string, tag: string, digest: string): Promise<void> {
+    const known = await this.store.reference(repository, tag);
+    await this.store.refer(repository, tag, { ...known, digest, usedAt: Date.now() });
+    this.#changed();
+  }
+
+  /** Tells that the cache has changed, and lets it not become too large. */
+  #changed(): void {
+    this.tell({ kind: "changed" });
+    if (this.mostBytes === undefined) return;
+    const trim = this.#trimming.then(() => this.#images.trim(this.mostBytes ?? Infinity));
+    this.#trimming = trim.then(
+      (names) => {
+        if (names.length > 0) this.tell({ kind: "forgotten", images: names });
+      },
+      (error: unknown) => this.#failed(`The cache of images cannot be made smaller: ${reason(error)}.`),
+    );
   }
 
   async #putManifest(
@@ -215,9 +248,8 @@ export class Registry {
     }
     const digest = await this.store.keepManifest(bytes);
     if (!isDigest(reference)) {
-      await this.store.refer(`${OWN_NAME}/${repository}`, reference, { digest });
+      await this.#refer(`${OWN_NAME}/${repository}`, reference, digest);
     }
-    this.tell({ kind: "changed" });
     return new Response(null, {
       status: 201,
       headers: { location: `/v2/${path}/manifests/${digest}`, "docker-content-digest": digest },
@@ -290,7 +322,7 @@ export class Registry {
         if (error instanceof DigestError) this.#mismatch(upstream, `the layer ${digest} of ${repository}`);
         else if (error !== undefined)
           this.#failed(`${upstream.name} did not send all of ${repository}: ${reason(error)}.`);
-        else this.tell({ kind: "changed" });
+        else this.#changed();
       };
       const unkept = (error: unknown): void =>
         this.#failed(`There is no room to keep ${repository} (${reason(error)}); it is passed on without.`);

@@ -12,15 +12,16 @@ export const REGISTRY_PORT = 80;
 /** The registries that may be asked where none are named. */
 export const DEFAULT_REGISTRIES: readonly string[] = ["https://registry-1.docker.io"];
 
-/** The services with a registry whose cache is in `files`. */
+/** The services with a registry whose cache is in `files`, and keeps below `mostBytes` by forgetting images. */
 export function registryServices(
   files: Promise<CacheFiles>,
   registries: readonly string[],
   fetch: Fetch,
   tell: (event: RegistryEvent) => void,
+  mostBytes?: number,
 ): Map<number, Service> {
   const routes = registries.map((text) => routeOf(text, fetch));
-  const registry = files.then((files) => new Registry(files, routes, tell));
+  const registry = files.then((files) => new Registry(files, routes, tell, mostBytes));
   // Whoever asks it is told what is wrong.
   registry.catch(() => undefined);
   return new Map([[REGISTRY_PORT, (flow) => serveHttp(flow, async (request) => (await registry).answer(request))]]);

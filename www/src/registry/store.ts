@@ -3,9 +3,10 @@
  * well, so that other tools take images out of it.
  */
 
+import { collect } from "../bytes.js";
 import { DinghyError } from "../options.js";
-import { Digester, digestOf } from "./digest.js";
-import { type CacheFiles, collect, type NewFile, readWhole, writeWhole } from "./files.js";
+import { Digester, digestOf, isDigest } from "./digest.js";
+import { type CacheFiles, type NewFile, readWhole, writeWhole } from "./files.js";
 
 /** Largest manifest, as in other registries. */
 export const MOST_MANIFEST_BYTES = 4 * 1024 * 1024;
@@ -14,6 +15,10 @@ export const MOST_MANIFEST_BYTES = 4 * 1024 * 1024;
 export interface Reference {
   /** Of the manifest. */
   digest: string;
+  /** When it was asked for last, in milliseconds since 1970. */
+  usedAt?: number;
+  /** Whether it stays when the cache becomes too large. */
+  isPinned?: boolean;
 }
 
 /** A manifest. */
@@ -28,11 +33,16 @@ export class DigestError extends DinghyError {
   override name = "DigestError";
 }
 
+/** How exactly it is known when an image was used. */
+const USE_MS = 60_000;
+
 const blobFile = (digest: string): string => `blobs/sha256/${digest.slice("sha256:".length)}`;
 const referenceFile = (repository: string, tag: string): string => `refs/${encodeURIComponent(`${repository}:${tag}`)}`;
 
 /** Blobs and references in files. */
 export class ImageStore {
+  /** Blobs that were kept since the start and that no tag may stand for yet: those of a pull or push that goes on. */
+  readonly #coming = new Set<string>();
   /** Blobs that were read whole since the start, and were what they are to be. */
   readonly #verified = new Set<string>();
 
@@ -70,9 +80,20 @@ export class ImageStore {
     });
   }
 
+  /** The digests of all blobs. */
+  async blobs(): Promise<string[]> {
+    return (await this.files.list("blobs/sha256")).map((name) => `sha256:${name}`).filter(isDigest);
+  }
+
+  /** Whether a blob was kept since the start: it may belong to what is not named yet. */
+  isComing(digest: string): boolean {
+    return this.#coming.has(digest);
+  }
+
   /** Removes a blob. */
   async remove(digest: string): Promise<void> {
     this.#verified.delete(digest);
+    this.#coming.delete(digest);
     await this.files.remove(blobFile(digest));
   }
 
@@ -124,7 +145,7 @@ export class ImageStore {
         attempt(async (file) => {
           if (outcome !== "right") return file.discard();
           await file.keep(blobFile(digest));
-          this.#verified.add(digest);
+          this.#noteKept(digest);
         }),
     });
   }
@@ -136,8 +157,13 @@ export class ImageStore {
       return false;
     }
     await file.keep(blobFile(digest));
-    this.#verified.add(digest);
+    this.#noteKept(digest);
     return true;
+  }
+
+  #noteKept(digest: string): void {
+    this.#verified.add(digest);
+    this.#coming.add(digest);
   }
 
   /** A cached manifest.
@@ -153,7 +179,7 @@ export class ImageStore {
   async keepManifest(bytes: Uint8Array): Promise<string> {
     const digest = digestOf(bytes);
     await writeWhole(this.files, blobFile(digest), bytes);
-    this.#verified.add(digest);
+    this.#noteKept(digest);
     return digest;
   }
 
@@ -174,6 +200,15 @@ export class ImageStore {
     const bytes = new TextEncoder().encode(JSON.stringify(reference));
     await writeWhole(this.files, referenceFile(repository, tag), bytes);
     await this.#writeIndex();
+  }
+
+  /** Notes that what a tag stands for is used. */
+  async touch(repository: string, tag: string): Promise<void> {
+    const reference = await this.reference(repository, tag);
+    const now = Date.now();
+    if (!reference || (reference.usedAt ?? 0) > now - USE_MS) return;
+    const bytes = new TextEncoder().encode(JSON.stringify({ ...reference, usedAt: now }));
+    await writeWhole(this.files, referenceFile(repository, tag), bytes);
   }
 
   /** Lets a tag stand for nothing. */

@@ -2,7 +2,7 @@
 
 import { DinghyError } from "../options.js";
 import { isDigest } from "./digest.js";
-import { collect } from "./files.js";
+import { collect } from "../bytes.js";
 import { MOST_MANIFEST_BYTES, namedBy } from "./store.js";
 
 /** Makes a request outside. It may follow redirects, and does not send `authorization` to another origin when it does. */

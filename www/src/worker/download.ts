@@ -1,5 +1,6 @@
 /** Downloads of whole files: the kernel, the initial RAM file system, a snapshot. */
 
+import { concatenate } from "../bytes.js";
 import { DinghyError } from "../options.js";
 
 /** Told after each piece: bytes so far, and all there are where the server says so. */
@@ -106,17 +107,6 @@ async function readPieces(
     progress(loaded);
     take(piece);
   }
-}
-
-/** Joins `pieces`, which hold `length` bytes together. */
-export function concatenate(pieces: readonly Uint8Array[], length: number): Uint8Array<ArrayBuffer> {
-  const whole = new Uint8Array(length);
-  let offset = 0;
-  for (const piece of pieces) {
-    whole.set(piece, offset);
-    offset += piece.byteLength;
-  }
-  return whole;
 }
 
 function isGzip(bytes: Uint8Array): boolean {

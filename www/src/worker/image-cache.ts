@@ -85,6 +85,8 @@ async function create(
 ): Promise<NewFile> {
   const temporary = crypto.randomUUID();
   const handle = (await folder.getFileHandle(temporary, { create: true })) as MovableFile;
+  // Only workers have files that are written at once.
+  if (!("createSyncAccessHandle" in handle)) return stream(folder, handle, place);
   const access: SyncAccessHandle = await handle.createSyncAccessHandle();
   let size = 0;
   return {
@@ -107,6 +109,33 @@ async function create(
     async discard() {
       access.close();
       await folder.removeEntry(temporary);
+    },
+  };
+}
+
+/** The same in a page. */
+async function stream(
+  folder: FileSystemDirectoryHandle,
+  handle: FileSystemFileHandle & Pick<MovableFile, "move">,
+  place: (path: string) => [FileSystemDirectoryHandle, string],
+): Promise<NewFile> {
+  const writable = await handle.createWritable();
+  let size = 0;
+  return {
+    get size() {
+      return size;
+    },
+    async write(bytes) {
+      await writable.write(bytes as Uint8Array<ArrayBuffer>);
+      size += bytes.byteLength;
+    },
+    async keep(path) {
+      await writable.close();
+      await handle.move(...place(path));
+    },
+    async discard() {
+      await writable.abort();
+      await folder.removeEntry(handle.name);
     },
   };
 }

@@ -2,8 +2,9 @@
 
 import type { EnginePort } from "../engine.js";
 import { carrierFor } from "../network/carrier.js";
-import { joinChannel } from "../network/channel.js";
 import { Network } from "../network/flows.js";
+import { Peers } from "../network/peers.js";
+import { takeRequest } from "../network/requests.js";
 import { callAttention } from "./attention.js";
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
@@ -77,17 +78,16 @@ async function attach({
   instantiate(module, memory);
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
+  const peers = new Peers(port, wake, (state) => post({ type: "peers", state }));
   const attached = new Network(
     port,
     carrierFor(options, (event) => post({ type: "registry", event })),
     wake,
+    peers,
   );
   network = attached;
   take = (message) => {
-    if (message.type === "connect-guest") {
-      joinChannel(attached, message.port, message.channel);
-      return;
-    }
+    if (takeRequest(message, attached, peers)) return;
     deliver(port, message);
     wake();
   };

@@ -1,6 +1,8 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
 import type { ClockSource, CpuChoice, EngineChoice, EngineShare } from "../engine.js";
+import type { PeersState } from "../network/peers.js";
+import type { NetworkRequest } from "../network/requests.js";
 import type { RegistryEvent } from "../registry/registry.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
 
@@ -47,8 +49,7 @@ export type InputMessage =
   | { type: "save" }
   /** Keeps the machine now, if it is kept at all. */
   | { type: "keep" }
-  /** Opens a connection to a port of the guest over a channel (see network/channel.ts). */
-  | { type: "connect-guest"; port: number; channel: MessagePort };
+  | NetworkRequest;
 
 /** From the vCPU's worker to the page. */
 export type MachineMessage =
@@ -63,6 +64,7 @@ export type MachineMessage =
   /** In node: the ports that are published, where they were not chosen as well. */
   | { type: "published"; ports: PublishedPort[] }
   | { type: "registry"; event: RegistryEvent }
+  | { type: "peers"; state: PeersState }
   | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
   /** The last piece has come, or what went wrong. */
   | { type: "saved"; failure: string | undefined }

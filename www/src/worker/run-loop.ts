@@ -5,7 +5,8 @@
 
 import type { ClockSource, EngineMachine, RunOutcome } from "../engine.js";
 import { waitForAttention } from "./attention.js";
-import { concatenate, reason } from "./download.js";
+import { concatenate } from "../bytes.js";
+import { reason } from "./download.js";
 import type { Keeping } from "./keeping.js";
 import type { MachineMessage } from "./protocol.js";
 

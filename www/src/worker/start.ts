@@ -137,7 +137,8 @@ export async function start(
 function engineNetwork(network: NetworkOptions, onWork: () => void): EngineNetwork | undefined {
   if (network.to === "none") return undefined;
   const allowed = network.to === "relay" ? [...(network.allow ?? [])] : [];
-  if (network.to === "fetch") allowed.push(`${ANY_ADDRESS}:80`);
+  if (network.to === "fetch" || (network.to === "relay" && network.fetch !== undefined))
+    allowed.push(`${ANY_ADDRESS}:80`);
   return { allowed, onWork };
 }
 

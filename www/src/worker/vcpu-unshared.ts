@@ -1,8 +1,9 @@
 /** The one worker of a machine where memory cannot be shared: it runs the vCPU in slices, and does the I/O between them. */
 
 import { carrierFor } from "../network/carrier.js";
-import { joinChannel } from "../network/channel.js";
 import { Network } from "../network/flows.js";
+import { Peers } from "../network/peers.js";
+import { takeRequest } from "../network/requests.js";
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
@@ -53,16 +54,15 @@ async function run(boot: BootMessage): Promise<void> {
   const chunks = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });
   // A restored machine has in its memory what a boot reads.
   if (boots) chunks.prefetch();
+  const peers = new Peers(port, wake, (state) => post({ type: "peers", state }));
   const network = new Network(
     port,
     carrierFor(boot.network, (event) => post({ type: "registry", event })),
     wake,
+    peers,
   );
   take = (message) => {
-    if (message.type === "connect-guest") {
-      joinChannel(network, message.port, message.channel);
-      return;
-    }
+    if (takeRequest(message, network, peers)) return;
     deliver(port, message);
     loop.wake();
   };

@@ -1,7 +1,7 @@
 /** Where a relay may connect to: nothing but what its rules name. */
 
 import { lookup } from "node:dns/promises";
-import { BlockList, isIP, isIPv4 } from "node:net";
+import { BlockList, isIP, isIPv4, isIPv6 } from "node:net";
 
 import { DinghyError } from "../../options.js";
 
@@ -23,12 +23,25 @@ const SPECIAL: readonly (readonly [network: string, bits: number])[] = [
   ["224.0.0.0", 3],
 ];
 
+/** Of IPv6, what is given to hosts at all, and within it what is not, or has an IPv4 address in it. */
+const GLOBAL_V6 = ["2000::", 3] as const;
+const SPECIAL_V6: readonly (readonly [network: string, bits: number])[] = [
+  ["2001::", 23],
+  ["2001:db8::", 32],
+  ["2002::", 16],
+  ["3fff::", 20],
+];
+
 const special = new BlockList();
 for (const [network, bits] of SPECIAL) special.addSubnet(network, bits, "ipv4");
+for (const [network, bits] of SPECIAL_V6) special.addSubnet(network, bits, "ipv6");
+const global = new BlockList();
+global.addSubnet(...GLOBAL_V6, "ipv6");
 
-/** Whether an IPv4 address belongs to one host of the public internet. */
+/** Whether an address belongs to one host of the public internet. */
 export function isPublic(address: string): boolean {
-  return isIPv4(address) && !special.check(address, "ipv4");
+  if (isIPv4(address)) return !special.check(address, "ipv4");
+  return isIPv6(address) && global.check(address, "ipv6") && !special.check(address, "ipv6");
 }
 
 /** Why a destination is refused. */
@@ -59,14 +72,15 @@ async function systemResolve(name: string): Promise<string[]> {
   return found.map(({ address }) => address);
 }
 
-/** Rules for destinations. Only IPv4 is reached, as the guest has no other. */
+/** Rules for destinations. Names stand for their IPv4 addresses; IPv6 is reached by address. */
 export class RelayPolicy {
   readonly #rules: Rule[];
   /** Until when addresses are permitted that were given as answers for permitted names, and for which of the rules. */
   readonly #answers = new Map<string, { until: number; rules: Set<Rule> }>();
 
   /**
-   * @param rules `public`, `ADDRESS[/BITS]`, `NAME` or `*.NAME`, each with `:PORT` or for all ports
+   * @param rules `public`, `ADDRESS[/BITS]`, `NAME` or `*.NAME`, each with `:PORT` or for all ports; an IPv6 address stands
+   *   in brackets
    * @throws DinghyError if one is none of these
    */
   constructor(
@@ -91,7 +105,8 @@ export class RelayPolicy {
   async address(host: string, port: number): Promise<string> {
     const name = host.toLowerCase().replace(/\.$/, "");
     if (isIP(name) !== 0) {
-      if (!isIPv4(name)) throw new Refusal(`${host} is no IPv4 address`, "blocked");
+      // With a zone, it would be an address of this computer's own network.
+      if (name.includes("%")) throw new Refusal(`${host} names an interface`, "blocked");
       if (this.#permitsAddress(name, port)) return name;
       throw new Refusal(`the policy does not allow ${host}:${port}`, "blocked");
     }
@@ -143,7 +158,7 @@ export class RelayPolicy {
         case "public":
           return isPublic(address);
         case "block":
-          return rule.block.check(address, "ipv4");
+          return rule.block.check(address, isIPv4(address) ? "ipv4" : "ipv6");
         case "name":
           return isAnswer(rule);
       }
@@ -165,7 +180,7 @@ function matchesName(rule: Rule, name: string, port: number | undefined): boolea
 }
 
 function parseRule(text: string): Rule {
-  const [, destination = "", portText] = /^([^:]*)(?::(\d+))?$/.exec(text) ?? [];
+  const [, destination = "", portText] = /^((?:\[[^\]]*\])?[^:]*)(?::(\d+))?$/.exec(text) ?? [];
   const port = portText === undefined ? undefined : Number(portText);
   const wrong = (): DinghyError =>
     new DinghyError(
@@ -173,11 +188,13 @@ function parseRule(text: string): Rule {
     );
   if (port !== undefined && (port < 1 || port > 0xffff)) throw wrong();
   if (destination === "public") return { kind: "public", port };
-  const [address = "", bits = "32", ...others] = destination.split("/");
-  if (isIPv4(address)) {
-    if (!/^\d{1,2}$/.test(bits) || Number(bits) > 32 || others.length > 0) throw wrong();
+  const [address = "", bits = destination.startsWith("[") ? "128" : "32", ...others] = destination.split("/");
+  const inBrackets = /^\[([^%]*)\]$/.exec(address)?.[1];
+  if (isIPv4(address) || (inBrackets !== undefined && isIPv6(inBrackets))) {
+    const most = inBrackets === undefined ? 32 : 128;
+    if (!/^\d{1,3}$/.test(bits) || Number(bits) > most || others.length > 0) throw wrong();
     const block = new BlockList();
-    block.addSubnet(address, Number(bits), "ipv4");
+    block.addSubnet(inBrackets ?? address, Number(bits), inBrackets === undefined ? "ipv4" : "ipv6");
     return { kind: "block", block, port };
   }
   const isWhole = !destination.startsWith("*.");

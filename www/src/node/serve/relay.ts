@@ -1,7 +1,7 @@
 /** The relay: Wisp streams of a WebSocket as sockets of this computer, under a policy and within limits. */
 
 import { createSocket, type Socket as DatagramSocket } from "node:dgram";
-import { connect, type Socket } from "node:net";
+import { connect, isIPv4, type Socket } from "node:net";
 import type { WebSocket } from "ws";
 
 import {
@@ -230,7 +230,7 @@ class Client {
   }
 
   #openUdp(id: number, address: string, port: number): Stream {
-    const socket: DatagramSocket = createSocket("udp4");
+    const socket: DatagramSocket = createSocket(isIPv4(address) ? "udp4" : "udp6");
     let isOpen = true;
     const end = (): void => {
       clearTimeout(timer);
