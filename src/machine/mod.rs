@@ -155,6 +155,9 @@ pub struct Machine {
 /// The smallest and the largest RAM in bytes. The PCI window begins where the largest ends.
 const MEMORY_RANGE: std::ops::RangeInclusive<u64> = 64 << 20..=3 << 30;
 
+/// Ends of waiting in one run, which counted time skips at once: an hour of a guest's ticks.
+const MOST_SKIPS: u32 = 360_000;
+
 /// Instructions between two looks at timers and input: about 0.5 ms. With 10 times fewer, the looks took 2 %
 /// of the time; with 10 times more, timers are late by more than a guest's tick resolution.
 const SLICE: u64 = 100_000;
@@ -237,6 +240,7 @@ impl Machine {
     /// Runs until about `limit` more instructions are retired, or until something happens.
     pub fn run(&mut self, limit: u64) -> RunOutcome {
         let end = self.vcpu.instructions.saturating_add(limit);
+        let mut skips = 0;
         loop {
             let attention = self.handle.attention.swap(0, Ordering::SeqCst);
             if attention != 0 || self.platform.has_backlog() {
@@ -272,11 +276,15 @@ impl Machine {
                     self.look_at = 0;
                     let now_ns = self.time.now_ns(self.vcpu.instructions);
                     let deadline_ns = self.advance_devices(now_ns);
-                    let is_woken = self.handle.attention.load(Ordering::SeqCst) != 0
-                        || self.vcpu.bus.is_interrupt_pending();
+                    let is_woken = self.handle.attention.load(Ordering::SeqCst) != 0 || self.vcpu.can_wake();
                     let is_skipped = || deadline_ns.is_some_and(|deadline| self.time.skip_to(deadline));
                     if !is_woken && !is_skipped() {
                         return self.power_outcome().unwrap_or(RunOutcome::Idle { deadline_ns });
+                    }
+                    // A timer that goes on for a processor that takes no interrupts would keep this call forever.
+                    skips += 1;
+                    if skips == MOST_SKIPS {
+                        return RunOutcome::LimitReached;
                     }
                 }
             }

@@ -97,6 +97,11 @@ impl Vcpu {
         is_open && is_awake && self.bus.is_interrupt_pending()
     }
 
+    /// Whether something is pending that ends the processor's halt.
+    pub fn can_wake(&mut self) -> bool {
+        self.has_open_interrupt() || (self.bus.has_nmi() && !self.msr.is_nmi_blocked)
+    }
+
     fn take_nmi(&mut self) {
         let is_awake = matches!(self.activity, Activity::Running | Activity::Halted);
         if is_awake && !self.interrupt_shadow && !self.msr.is_nmi_blocked && self.bus.take_nmi() {
