@@ -5,6 +5,7 @@ mod float;
 mod fused;
 mod integer;
 mod permute;
+mod plain;
 mod shuffle;
 mod strings;
 
@@ -13,6 +14,7 @@ use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operati
 use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
+use plain::Plain;
 use wasm_encoder::MemArg;
 
 /// Behind the numbers of the registers and their upper halves: locals of 128 bits that no register has.
@@ -93,8 +95,17 @@ impl Direct {
 pub struct VectorLocals {
     /// Registers in the order of their locals.
     order: Vec<u8>,
-    /// Registers whose local is right, here.
+    /// What is known, here.
+    known: Known,
+}
+
+/// What is known of vector registers at a place of the code.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Registers whose local is right.
     valid: u64,
+    /// Registers whose lanes are plain.
+    plain: Plain,
 }
 
 impl VectorLocals {
@@ -103,24 +114,36 @@ impl VectorLocals {
         self.order.len() as u32
     }
 
-    /// Registers whose local is right, here.
-    pub fn valid(&self) -> u64 {
-        self.valid
+    /// What is known here.
+    pub fn known(&self) -> Known {
+        self.known
     }
 
-    /// From here on only the locals of `valid` are right.
+    /// From here on that is known which was known at another place.
+    pub fn return_to(&mut self, known: Known) {
+        self.known = known;
+    }
+
+    /// From here on only the locals of `valid` are right, and nothing else is known.
     pub fn keep(&mut self, valid: u64) {
-        self.valid = valid;
+        self.known = Known { valid, ..Known::default() };
     }
 
     /// From here on the locals of upper halves are not right.
     pub fn forget_upper_halves(&mut self) {
-        self.valid &= (1 << UPPER) - 1;
+        self.keep(self.known.valid & ((1 << UPPER) - 1));
     }
 
     /// From here on the local of this half is not right.
     fn forget(&mut self, number: u8) {
-        self.valid &= !(1 << number);
+        self.known.valid &= !(1 << number);
+        self.known.plain.forget(number);
+    }
+
+    /// From here on the local of this half is right, and has another value.
+    fn know(&mut self, number: u8) {
+        self.known.valid |= 1 << number;
+        self.known.plain.forget(number);
     }
 
     fn place(&mut self, number: u8) -> u32 {
@@ -176,7 +199,7 @@ impl Emitter<'_> {
     /// The local of a vector register, made right. Code that only some ways run must not be the first to ask.
     pub(super) fn cached_vector(&mut self, number: u8) -> u32 {
         let local = self.vector_local(number);
-        if self.vectors.valid & 1 << number == 0 {
+        if self.vectors.known.valid & 1 << number == 0 {
             self.reload_vector(number);
         }
         local
@@ -186,7 +209,7 @@ impl Emitter<'_> {
     fn reload_vector(&mut self, number: u8) {
         let local = self.vector_local(number);
         self.wasm().local_get(VCPU).v128_load(at(vector_offset(number))).local_set(local);
-        self.vectors.valid |= 1 << number;
+        self.vectors.know(number);
     }
 
     /// Takes a vector register's low 128 bits from the stack.
@@ -194,14 +217,14 @@ impl Emitter<'_> {
         let local = self.vector_local(number);
         let mut wasm = self.wasm();
         wasm.local_set(local).local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
-        self.vectors.valid |= 1 << number;
+        self.vectors.know(number);
     }
 
     /// Makes the locals right of those vector registers that a loop's head works on, and of no others: on every way to
     /// the loop, for a sum not to go through memory on its way to the next round.
     pub(super) fn carry_vectors(&mut self, head: usize) {
         let carried = self.region.nodes[head].block.ops().iter().fold(0, |all, op| all | operands(op));
-        let missing = carried & !self.vectors.valid;
+        let missing = carried & !self.vectors.known.valid;
         for number in (0..64).filter(|number| missing & 1 << number != 0) {
             self.reload_vector(number);
         }
@@ -236,21 +259,32 @@ impl Emitter<'_> {
                 self.set_vector(op.a | UPPER);
             }
             Shape::VectorMove { bytes: 32 } => {
-                self.get_vector(op.b);
-                self.set_vector(op.a);
-                self.get_vector(op.b | UPPER);
-                self.set_vector(op.a | UPPER);
+                self.copy_vector(op.a, op.b);
+                self.copy_vector(op.a | UPPER, op.b | UPPER);
             }
             Shape::VectorStore { bytes, .. } => {
                 self.get_vector(op.a);
                 self.wasm().i64x2_extract_lane(0).local_set(VALUE);
                 self.store(op, if bytes == 4 { Width::W32 } else { Width::W64 });
             }
-            _ => {
-                self.get_vector(op.b);
-                self.set_vector(op.a);
-            }
+            _ => self.copy_vector(op.a, op.b),
         }
+    }
+
+    /// Takes a vector register from the stack that an integer operation has made.
+    fn set_blended(&mut self, op: &Op) {
+        let before = self.vectors.known.plain;
+        self.set_vector(op.a);
+        let formats = plain::blended(IntegerOperation::from_number(op.imm));
+        self.vectors.known.plain.blend(op.a, [op.b, op.c], formats, &before);
+    }
+
+    fn copy_vector(&mut self, to: u8, from: u8) {
+        self.get_vector(from);
+        let plain = self.vectors.known.plain;
+        self.set_vector(to);
+        self.vectors.known.plain = plain;
+        self.vectors.known.plain.copy(to, from);
     }
 
     /// An operation that is emitted directly; whether it is one.
@@ -262,8 +296,7 @@ impl Emitter<'_> {
             Some(Direct::WideFloat(direct)) => self.float_halves(&direct, op),
             Some(Direct::Permute(direct)) => self.permute(&direct, op),
             Some(Direct::Slow) => {
-                self.vector_slowly(op);
-                self.reload_vector(op.a);
+                self.vector_always_slowly(op);
                 self.vectors.forget(op.a | UPPER);
             }
             None => return false,
