@@ -3,7 +3,7 @@
 
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, SITE, VCPU, at, halves, types};
-use super::{UPPER, VectorEffects};
+use super::{Known, UPPER, VectorEffects};
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK, Operation};
 use crate::ir::{Op, Width};
 use crate::jit::abi::offset;
@@ -667,8 +667,8 @@ impl Emitter<'_> {
     /// Runs an operation that is never emitted; what it does to MXCSR is not known.
     pub(super) fn vector_always_slowly(&mut self, op: &Op) {
         self.call_vector_helper(op);
-        let valid = self.vectors.known.valid;
-        self.vectors.keep(valid);
+        let Known { valid, unstored, .. } = self.vectors.known;
+        self.vectors.known = Known { valid, unstored, ..Known::default() };
         self.reload_vector(op.a);
     }
 
@@ -680,6 +680,7 @@ impl Emitter<'_> {
     }
 
     fn call_vector_helper(&mut self, op: &Op) {
+        self.store_temporaries();
         let halves = halves(op);
         let (site, slot) = (self.site(), self.slots.vector);
         let mut wasm = self.wasm();

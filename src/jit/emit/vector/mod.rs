@@ -104,6 +104,8 @@ pub struct VectorLocals {
 pub struct Known {
     /// Registers whose local is right.
     valid: u64,
+    /// Temporaries whose local alone is right.
+    unstored: u64,
     /// Registers whose lanes are plain.
     plain: Plain,
 }
@@ -143,6 +145,7 @@ impl VectorLocals {
     /// From here on the local of this half is right, and has another value.
     fn know(&mut self, number: u8) {
         self.known.valid |= 1 << number;
+        self.known.unstored &= !(1 << number);
         self.known.plain.forget(number);
     }
 
@@ -215,9 +218,49 @@ impl Emitter<'_> {
     /// Takes a vector register's low 128 bits from the stack.
     fn set_vector(&mut self, number: u8) {
         let local = self.vector_local(number);
-        let mut wasm = self.wasm();
-        wasm.local_set(local).local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
+        self.wasm().local_set(local);
         self.vectors.know(number);
+        if usize::from(number & !UPPER) >= usize::from(VectorReg::T0.0) && self.stays_in_locals() {
+            self.vectors.known.unstored |= 1 << number;
+        } else {
+            self.store_vector_local(number);
+        }
+    }
+
+    /// Makes memory hold what the local of a vector register does.
+    fn store_vector_local(&mut self, number: u8) {
+        let local = self.vector_local(number);
+        self.wasm().local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
+    }
+
+    /// The current operation and those behind it in its instruction.
+    fn rest_of_instruction(&self) -> &[Op] {
+        let ops = self.region.nodes[self.node].block.ops();
+        let rest = ops.get(self.place..).unwrap_or_default();
+        let is_same = |op: &&Op| Some(op.pc) == rest.first().map(|first| first.pc);
+        &rest[..rest.iter().take_while(is_same).count()]
+    }
+
+    /// Whether nothing that follows in this instruction needs temporaries in memory, but for operations that go the slow
+    /// way, which store them.
+    fn stays_in_locals(&self) -> bool {
+        self.rest_of_instruction().iter().skip(1).all(|op| match op.code.shape() {
+            Shape::Vector | Shape::Vector256 => Direct::of(op).is_some(),
+            Shape::VectorMove { .. } => true,
+            _ => false,
+        })
+    }
+
+    /// Stores the temporaries that memory does not hold yet and the rest of the instruction works on.
+    fn store_temporaries(&mut self) {
+        let rest = self.rest_of_instruction().iter().flat_map(|op| [op.a, op.b, op.c, op.d]);
+        let numbers: Vec<u8> = rest.collect();
+        let unstored = self.vectors.known.unstored;
+        for number in (0..64).filter(|number| unstored & 1 << number != 0) {
+            if numbers.contains(&(number & !UPPER)) {
+                self.store_vector_local(number);
+            }
+        }
     }
 
     /// Makes the locals right of those vector registers that a loop's head works on, and of no others: on every way to
