@@ -72,6 +72,8 @@ pub enum Onward {
         place: usize,
         /// What it looks up, if that is more than its own access.
         window: Option<Window>,
+        /// It is a floating-point operation whose operands or results are no normal numbers.
+        is_special: bool,
     },
 }
 
@@ -396,12 +398,21 @@ impl Emitter<'_> {
     /// Notes a way out that has the interpreter run the current operation, which looks up a window or its own bytes,
     /// and the rest of its block.
     fn redo_site(&mut self, window: Option<Window>) -> i32 {
+        self.redo_site_because(window, false)
+    }
+
+    /// As [`redo_site`](Self::redo_site), for a floating-point operation on what is no normal number.
+    fn special_site(&mut self) -> i32 {
+        self.redo_site_because(None, true)
+    }
+
+    fn redo_site_because(&mut self, window: Option<Window>, is_special: bool) -> i32 {
         let node = &self.region.nodes[self.node];
         let Effects { reads, writes, .. } = effects(&node.block.ops()[self.place]);
         // What this operation and those behind it read.
         let temporaries = (self.live_after() & !writes | reads) & TEMPORARIES;
         let distance = node.distance;
-        let onward = Onward::Redo { node: self.node, place: self.place, window };
+        let onward = Onward::Redo { node: self.node, place: self.place, window, is_special };
         self.note_site(distance, self.dirty | temporaries, onward)
     }
 

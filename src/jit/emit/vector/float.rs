@@ -347,6 +347,15 @@ impl Emitter<'_> {
                 self.attempt(direct, &upper, 1);
                 self.wasm().v128_and();
                 self.and_quick(direct);
+                if !self.expects_special_numbers() {
+                    self.go_on_if(direct.format(), Lanes::All);
+                    for (half, number) in [(0, op.a), (1, upper.a)] {
+                        let result = self.scratch(half);
+                        self.wasm().local_get(result);
+                        self.set_vector(number);
+                    }
+                    return;
+                }
                 self.holds(direct.format(), Lanes::All);
             }
         }
@@ -395,6 +404,12 @@ impl Emitter<'_> {
             }
         }
 
+        if !self.expects_special_numbers() {
+            self.are_normal(format, &operands, &unknown);
+            self.and_quick_lanes();
+            self.go_on_if(format, lanes);
+            return self.put_results(op, halves, &operands, (format, lanes));
+        }
         // Two blocks: out of the inner one with the result, out of the outer one behind the slow way.
         self.wasm().block(BlockType::Empty).block(BlockType::Empty);
         self.depth += 2;
@@ -417,7 +432,20 @@ impl Emitter<'_> {
         }
         self.wasm().br(1).end();
         self.depth -= 1;
-        for (half, &(x, _, result)) in halves.iter().zip(&operands) {
+        self.put_results(op, halves, &operands, (format, lanes));
+        self.wasm().end();
+        self.depth -= 1;
+    }
+
+    /// Puts down the halves of a result that is plain, as its operands are.
+    fn put_results(
+        &mut self,
+        op: &Op,
+        halves: &[u8],
+        operands: &[(u32, u32, u32)],
+        (format, lanes): (Format, Lanes),
+    ) {
+        for (half, &(x, _, result)) in halves.iter().zip(operands) {
             let (target, source) = (op.a | half, op.c | half);
             let before = self.vectors.known.plain;
             let learnt = if before.holds(target, format, Lanes::All) { Lanes::All } else { lanes };
@@ -427,8 +455,6 @@ impl Emitter<'_> {
             self.put_lanes(target, x, result, format, lanes);
             self.vectors.known.plain.learn(target, format, learnt);
         }
-        self.wasm().end();
-        self.depth -= 1;
     }
 
     /// Puts lanes on the stack that are all set only if the results and these operands are normal: finite, and larger than the
@@ -436,8 +462,7 @@ impl Emitter<'_> {
     fn are_normal(&mut self, format: Format, results: &[(u32, u32, u32)], operands: &[u32]) {
         let magnitudes: Vec<u32> = (2..).take(results.len()).map(|place| self.scratch(place)).collect();
         for (place, (&(_, _, result), &magnitude)) in results.iter().zip(&magnitudes).enumerate() {
-            self.wasm().local_get(result);
-            self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+            self.magnitude(format, result);
             self.wasm().local_tee(magnitude);
             if place > 0 {
                 self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
@@ -445,8 +470,7 @@ impl Emitter<'_> {
         }
         // A minimum may lose NaNs, but with one of these among the operands there is one in the sum of results.
         for &operand in operands {
-            self.wasm().local_get(operand);
-            self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+            self.magnitude(format, operand);
             self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
         }
         self.wasm().v128_const(format.smallest());
@@ -589,10 +613,15 @@ impl Emitter<'_> {
         wasm.i32_const(MXCSR_QUICK as i32).i32_eq();
     }
 
+    /// Puts lanes without their signs on the stack: by a mask, since engines make three instructions of WebAssembly's own.
+    fn magnitude(&mut self, format: Format, vector: u32) {
+        let signs = format.splat(-0.0);
+        self.wasm().local_get(vector).v128_const(!signs).v128_and();
+    }
+
     /// Puts on the stack the lanes that are no NaNs and not denormal.
     pub(super) fn plain(&mut self, format: Format, vector: u32) {
-        self.wasm().local_get(vector);
-        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.magnitude(format, vector);
         self.wasm().v128_const(format.smallest());
         self.by_format(format, emits!(f32x4_ge), emits!(f64x2_ge));
         self.is_zero(format, vector);
@@ -608,8 +637,7 @@ impl Emitter<'_> {
     /// Puts on the stack the lanes that are finite and larger than the smallest normal number, which may have
     /// been rounded up from a tiny one.
     pub(super) fn normal(&mut self, format: Format, vector: u32) {
-        self.wasm().local_get(vector);
-        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.magnitude(format, vector);
         self.wasm().v128_const(format.smallest());
         self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
         self.finite(format, vector);
@@ -618,8 +646,7 @@ impl Emitter<'_> {
 
     /// Puts on the stack the lanes that are neither infinite nor NaNs.
     pub(super) fn finite(&mut self, format: Format, vector: u32) {
-        self.wasm().local_get(vector);
-        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.magnitude(format, vector);
         self.wasm().v128_const(format.splat(f64::INFINITY));
         self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
     }
@@ -642,6 +669,12 @@ impl Emitter<'_> {
             Lanes::Low => self.cached_vector(op.a),
             Lanes::All => self.vector_local(op.a),
         };
+        if !self.expects_special_numbers() {
+            let site = self.special_site();
+            self.wasm().i32_eqz();
+            self.leave_when(site);
+            return self.put_lanes(op.a, target, result, format, lanes);
+        }
         self.wasm().if_(BlockType::Empty);
         self.depth += 1;
         self.put_lanes(op.a, target, result, format, lanes);
@@ -697,9 +730,13 @@ impl Emitter<'_> {
         if self.vectors.known.plain.has_looked() {
             self.and_quick_lanes();
         }
-        self.holds(format, Lanes::Low);
-        self.wasm().if_(BlockType::Empty);
-        self.depth += 1;
+        if self.expects_special_numbers() {
+            self.holds(format, Lanes::Low);
+            self.wasm().if_(BlockType::Empty);
+            self.depth += 1;
+        } else {
+            self.go_on_if(format, Lanes::Low);
+        }
         for is_equal in [false, true] {
             let mut wasm = self.wasm();
             for local in [x, y] {
@@ -716,12 +753,14 @@ impl Emitter<'_> {
                 (Format::Double, true) => wasm.f64_eq(),
             };
         }
-        let mut wasm = self.wasm();
-        wasm.i32_const(6).i32_shl().i32_or().i64_extend_i32_u().local_set(FLAGS_SOURCE).else_();
-        self.vector_slowly(op);
-        let mut wasm = self.wasm();
-        wasm.local_get(VCPU).i64_load(at(offset::LAZY_SOURCE)).local_set(FLAGS_SOURCE).end();
-        self.depth -= 1;
+        self.wasm().i32_const(6).i32_shl().i32_or().i64_extend_i32_u().local_set(FLAGS_SOURCE);
+        if self.expects_special_numbers() {
+            self.wasm().else_();
+            self.vector_slowly(op);
+            let mut wasm = self.wasm();
+            wasm.local_get(VCPU).i64_load(at(offset::LAZY_SOURCE)).local_set(FLAGS_SOURCE).end();
+            self.depth -= 1;
+        }
         self.define_flags(Pending::Explicit, Width::W64);
     }
 

@@ -1,17 +1,20 @@
 //! What is known of lanes without looking: that they are plain, neither denormal nor NaNs, because an operation before
 //! in the same stretch of code has looked at them or has made them so.
 //!
+//! Code is first made for normal numbers alone: whatever else an operation meets has the interpreter go on from there. Where
+//! that happens often, the block is compiled again, with code that tells zeroes apart, and else goes the slow way.
+//!
 //! A stretch looks at MXCSR once. What it finds stands in a local, as ones or zeroes in all bits, which every condition
 //! that rests on it, or on what is known, includes. An operation that went the slow way clears that local: then
 //! neither MXCSR nor what the emitter knows is what it takes them for, until code looks again.
 
-use super::super::{Emitter, VCPU, at};
+use super::super::{Emitter, SITE, VCPU, at};
 use super::float::{Format, Lanes};
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK};
 use crate::cpu::sse::integer::Operation;
 use crate::ir::VectorReg;
 use crate::jit::abi::offset;
-use wasm_encoder::MemArg;
+use wasm_encoder::{BlockType, MemArg};
 
 /// The scratch local of what MXCSR was found to be.
 const QUICK: u32 = 15;
@@ -130,6 +133,43 @@ impl Emitter<'_> {
     pub(super) fn and_quick_lanes(&mut self) {
         let quick = self.scratch(QUICK);
         self.wasm().local_get(quick).v128_and();
+    }
+
+    /// Whether the block is one whose operations meet more than normal numbers.
+    pub(super) fn expects_special_numbers(&self) -> bool {
+        self.region.nodes[self.node].block.compiled.has_special_numbers.get()
+    }
+
+    /// Takes lanes from the stack; leaves unless all are set that the operation works on.
+    pub(super) fn go_on_if(&mut self, format: Format, lanes: Lanes) {
+        let site = self.special_site();
+        self.fail(format, lanes);
+        self.leave_when(site);
+    }
+
+    /// Takes a condition from the stack, and leaves at a site for the interpreter to run the operation if it holds.
+    pub(super) fn leave_when(&mut self, site: i32) {
+        self.wasm().if_(BlockType::Empty);
+        self.depth += 1;
+        self.store_temporaries();
+        self.wasm().i32_const(site).local_set(SITE).i32_const(1);
+        self.leave_if();
+        self.wasm().end();
+        self.depth -= 1;
+    }
+
+    /// Takes lanes from the stack; leaves whether one is clear that the operation works on.
+    fn fail(&mut self, format: Format, lanes: Lanes) {
+        let all = 16 / i32::from(format.bytes());
+        let mut wasm = self.wasm();
+        match format {
+            Format::Single => wasm.i32x4_bitmask(),
+            Format::Double => wasm.i64x2_bitmask(),
+        };
+        match lanes {
+            Lanes::All => wasm.i32_const((1 << all) - 1).i32_ne(),
+            Lanes::Low => wasm.i32_const(1).i32_and().i32_eqz(),
+        };
     }
 
     /// Behind an operation that went the slow way: nothing holds that is known.
