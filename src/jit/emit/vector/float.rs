@@ -261,6 +261,12 @@ impl Emitter<'_> {
             | Direct::Round(format, lanes, _)
             | Direct::Fused(format, lanes) => {
                 self.attempt(direct, op, 0);
+                if self.vectors.current.is_some() {
+                    self.narrow_quick_lanes();
+                    let result = self.scratch(0);
+                    self.wasm().local_get(result);
+                    return self.set_vector(op.a);
+                }
                 self.and_quick(direct);
                 self.holds(format, lanes);
                 self.result_or_slowly(op, format, lanes);
@@ -346,32 +352,36 @@ impl Emitter<'_> {
                 self.attempt(direct, op, 0);
                 self.attempt(direct, &upper, 1);
                 self.wasm().v128_and();
+                if self.vectors.current.is_some() {
+                    self.narrow_quick_lanes();
+                    return self.put_halves(op);
+                }
                 self.and_quick(direct);
                 if !self.expects_special_numbers() {
                     self.go_on_if(direct.format(), Lanes::All);
-                    for (half, number) in [(0, op.a), (1, upper.a)] {
-                        let result = self.scratch(half);
-                        self.wasm().local_get(result);
-                        self.set_vector(number);
-                    }
-                    return;
+                    return self.put_halves(op);
                 }
                 self.holds(direct.format(), Lanes::All);
             }
         }
         self.wasm().if_(BlockType::Empty);
         self.depth += 1;
-        for (half, number) in [(0, op.a), (1, upper.a)] {
-            let result = self.scratch(half);
-            self.wasm().local_get(result);
-            self.set_vector(number);
-        }
+        self.put_halves(op);
         self.wasm().else_();
         self.vector_slowly(op);
         self.reload_vector(op.a);
         self.reload_vector(upper.a);
         self.wasm().end();
         self.depth -= 1;
+    }
+
+    /// Makes a register of the halves of a result in their locals.
+    fn put_halves(&mut self, op: &Op) {
+        for (half, number) in [(0, op.a), (1, op.a | UPPER)] {
+            let result = self.scratch(half);
+            self.wasm().local_get(result);
+            self.set_vector(number);
+        }
     }
 
     /// Emits a sum, difference, product or quotient. First it asks whether all that code does not know yet is normal, the
@@ -404,6 +414,17 @@ impl Emitter<'_> {
             }
         }
 
+        if self.vectors.current.is_some() {
+            for (&half, &(x, y, result)) in halves.iter().zip(&operands) {
+                for operand in [x, y] {
+                    if unknown.contains(&operand) {
+                        self.remember(format, half, operand, false);
+                    }
+                }
+                self.remember(format, half, result, true);
+            }
+            return self.put_results(op, halves, &operands, (format, lanes));
+        }
         if !self.expects_special_numbers() {
             self.are_normal(format, &operands, &unknown);
             self.and_quick_lanes();
@@ -465,25 +486,45 @@ impl Emitter<'_> {
             self.magnitude(format, result);
             self.wasm().local_tee(magnitude);
             if place > 0 {
-                self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
+                self.least(format);
             }
         }
         // A minimum may lose NaNs, but with one of these among the operands there is one in the sum of results.
         for &operand in operands {
             self.magnitude(format, operand);
-            self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
+            self.least(format);
         }
-        self.wasm().v128_const(format.smallest());
-        self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
+        self.are_larger_than_tiny(format);
         for (place, &magnitude) in magnitudes.iter().enumerate() {
             self.wasm().local_get(magnitude);
             if place > 0 {
-                self.by_format(format, emits!(f32x4_add), emits!(f64x2_add));
+                self.sum(format);
             }
         }
+        self.are_less_than_infinite(format);
+        self.wasm().v128_and();
+    }
+
+    /// The lesser of the lanes of two vectors on the stack, which are magnitudes.
+    pub(super) fn least(&mut self, format: Format) {
+        self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
+    }
+
+    /// The sum of two vectors on the stack.
+    pub(super) fn sum(&mut self, format: Format) {
+        self.by_format(format, emits!(f32x4_add), emits!(f64x2_add));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are larger than the smallest normal number.
+    pub(super) fn are_larger_than_tiny(&mut self, format: Format) {
+        self.wasm().v128_const(format.smallest());
+        self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are finite.
+    pub(super) fn are_less_than_infinite(&mut self, format: Format) {
         self.wasm().v128_const(format.splat(f64::INFINITY));
         self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
-        self.wasm().v128_and();
     }
 
     /// Puts the lanes on the stack where operands are plain, and the result too and such that only PE can come of it.
@@ -614,7 +655,7 @@ impl Emitter<'_> {
     }
 
     /// Puts lanes without their signs on the stack: by a mask, since engines make three instructions of WebAssembly's own.
-    fn magnitude(&mut self, format: Format, vector: u32) {
+    pub(super) fn magnitude(&mut self, format: Format, vector: u32) {
         let signs = format.splat(-0.0);
         self.wasm().local_get(vector).v128_const(!signs).v128_and();
     }

@@ -7,6 +7,7 @@ mod integer;
 mod permute;
 mod plain;
 mod shuffle;
+mod stretch;
 mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
@@ -15,6 +16,7 @@ use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
 use plain::Plain;
+use stretch::{Current, Stretch};
 use wasm_encoder::MemArg;
 
 /// Behind the numbers of the registers and their upper halves: locals of 128 bits that no register has.
@@ -97,6 +99,10 @@ pub struct VectorLocals {
     order: Vec<u8>,
     /// What is known, here.
     known: Known,
+    /// The stretches of the block.
+    stretches: Vec<Stretch>,
+    /// The stretch that the current operation belongs to.
+    current: Option<Current>,
 }
 
 /// What is known of vector registers at a place of the code.
@@ -114,6 +120,16 @@ impl VectorLocals {
     /// How many locals of 128 bits the function needs.
     pub fn count(&self) -> u32 {
         self.order.len() as u32
+    }
+
+    /// Begins with the operations of a block; `has_stretches` tells whether what they meet may be looked at late.
+    pub fn begin(&mut self, ops: &[Op], has_stretches: bool) {
+        self.stretches = if has_stretches { stretch::stretches(ops) } else { Vec::new() };
+    }
+
+    /// Where the interpreter goes on if the operation at a place cannot be run.
+    pub fn redone_from(&self, place: usize) -> usize {
+        self.current.as_ref().map_or(place, Current::start)
     }
 
     /// What is known here.
@@ -220,6 +236,9 @@ impl Emitter<'_> {
         let local = self.vector_local(number);
         self.wasm().local_set(local);
         self.vectors.know(number);
+        if let Some(current) = &mut self.vectors.current {
+            return current.change(number);
+        }
         if usize::from(number & !UPPER) >= usize::from(VectorReg::T0.0) && self.stays_in_locals() {
             self.vectors.known.unstored |= 1 << number;
         } else {

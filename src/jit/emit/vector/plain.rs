@@ -128,6 +128,18 @@ impl Emitter<'_> {
         }
     }
 
+    /// Puts lanes on the stack that are all set, or all clear, as MXCSR is.
+    pub(super) fn quick_lanes(&mut self) {
+        let quick = self.scratch(QUICK);
+        self.wasm().local_get(quick);
+    }
+
+    /// Has what was found of MXCSR hold in those lanes only that are on the stack.
+    pub(super) fn narrow_quick_lanes(&mut self) {
+        let quick = self.scratch(QUICK);
+        self.wasm().local_get(quick).v128_and().local_set(quick);
+    }
+
     /// Takes lanes from the stack; leaves those of them where results of plain operands leave MXCSR alone, which are
     /// all or none.
     pub(super) fn and_quick_lanes(&mut self) {
@@ -151,7 +163,9 @@ impl Emitter<'_> {
     pub(super) fn leave_when(&mut self, site: i32) {
         self.wasm().if_(BlockType::Empty);
         self.depth += 1;
-        self.store_temporaries();
+        if self.vectors.current.is_none() {
+            self.store_temporaries();
+        }
         self.wasm().i32_const(site).local_set(SITE).i32_const(1);
         self.leave_if();
         self.wasm().end();
