@@ -82,7 +82,8 @@ impl Regions {
                 Onward::Block | Onward::Helper(_) => Some((&*site, None)),
             }
         });
-        if let (CompiledExit::Resume { block, .. }, Some((slot, number, (window, place)))) = (exit, looked_up) {
+        if let (CompiledExit::Resume { block, .. }, Some((slot, number, (window, place)))) = (exit, looked_up)
+        {
             self.note_window(vcpu, (block, place), (slot, number), window);
         }
         if let CompiledExit::Resume { block: start, .. } = exit

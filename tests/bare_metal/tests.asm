@@ -395,6 +395,23 @@ bits 64
     ENDTEST
     mov rax, 0xffff0ff0
     mov dr6, rax
+    TEST "INT1 behind a watched read by MOV SS is told with it"
+    mov rax, 0x700408
+    mov dr7, rax
+    mov ss, [abs SYSTEM_PAGE + 16]
+    int1
+.behind_int1:
+    nop
+    ENDTEST
+    TEST "… DR6, and how far from INT1"
+    SHOW [seen_dr6]
+    mov rax, [seen_rip]
+    mov rcx, tests.behind_int1
+    sub rax, rcx
+    call print_number
+    ENDTEST
+    mov rax, 0xffff0ff0
+    mov dr6, rax
     mov rax, 0x400
     mov dr7, rax
     TEST "INT1"

@@ -414,8 +414,12 @@ impl Emitter<'_> {
         let live_after = self.flow.nodes[self.node].live_after[place];
         let temporaries = (live_after & !writes | reads) & TEMPORARIES;
         let distance = node.distance;
-        let onward =
-            Onward::Redo { node: self.node, place, window: window.map(|window| (window, self.place)), is_special };
+        let onward = Onward::Redo {
+            node: self.node,
+            place,
+            window: window.map(|window| (window, self.place)),
+            is_special,
+        };
         self.note_site(distance, self.dirty | temporaries, onward)
     }
 

@@ -161,7 +161,9 @@ impl Emitter<'_> {
             return;
         };
         let (format, lanes) = stretch.lanes;
-        let of = |has: [bool; 2], first: u32| (0..2).filter(move |&half| has[half]).map(move |half| first + half as u32);
+        let of = |has: [bool; 2], first: u32| {
+            (0..2).filter(move |&half| has[half]).map(move |half| first + half as u32)
+        };
         self.quick_lanes();
         let (mut least, mut sums) = (of(has_least, LEAST), of(has_sum, SUM));
         if let Some(first) = least.next() {
