@@ -62,7 +62,7 @@ impl Case {
     /// The flags that are undefined when the sequence ends, or faults at an offset.
     pub fn undefined_flags_at(&self, offset: Option<u64>) -> u64 {
         let place = offset.and_then(|offset| {
-            self.instructions.iter().position(|instruction| instruction.ip() == CODE + offset)
+            self.instructions.iter().position(|instruction| instruction.ip() == CODE.wrapping_add(offset))
         });
         self.undefined_flags[place.unwrap_or(self.instructions.len())]
     }
