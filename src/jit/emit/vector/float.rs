@@ -161,6 +161,14 @@ impl Direct {
         has_lanes.then_some(direct)
     }
 
+    /// When a zero is exact, of a sum, product or quotient.
+    pub fn arithmetic(&self) -> Option<Zero> {
+        match *self {
+            Self::Arithmetic(_, _, zero, _) => Some(zero),
+            _ => None,
+        }
+    }
+
     /// The format of the lanes whose result is tested.
     fn format(&self) -> Format {
         match *self {
@@ -418,10 +426,10 @@ impl Emitter<'_> {
             for (&half, &(x, y, result)) in halves.iter().zip(&operands) {
                 for operand in [x, y] {
                     if unknown.contains(&operand) {
-                        self.remember(format, half, operand, false);
+                        self.remember(format, half, operand, None);
                     }
                 }
-                self.remember(format, half, result, true);
+                self.remember(format, half, result, Some(op.a));
             }
             return self.put_results(op, halves, &operands, (format, lanes));
         }

@@ -2,7 +2,7 @@
 //! behind the last. Until then memory holds the registers from before the first, and whatever leaves the stretch has the
 //! interpreter begin there.
 
-use super::float::{self, Format, Lanes};
+use super::float::{self, Format, Lanes, Zero};
 use super::{Direct, UPPER};
 use crate::ir::{Op, Shape, VectorReg};
 use crate::jit::emit::{Emitter, TEMPORARIES};
@@ -99,6 +99,33 @@ pub fn stretches(ops: &[Op]) -> Vec<Stretch> {
     found
 }
 
+/// Whether a result in a register goes into a sum, difference or product of the operations behind: these are infinite or
+/// NaNs if it is, and are looked at in its place.
+fn is_looked_at_later(register: u8, behind: &[Op]) -> bool {
+    let mut holders = 1_u64 << register;
+    for op in behind {
+        let [a, b, c] = [op.a, op.b, op.c].map(|number| 1_u64 << (number & 31));
+        let direct = match op.code.shape() {
+            Shape::Vector | Shape::Vector256 => Direct::of(op),
+            _ => None,
+        };
+        let arithmetic = match direct {
+            Some(Direct::Float(direct) | Direct::WideFloat(direct)) => direct.arithmetic(),
+            _ => None,
+        };
+        match (op.code.shape(), arithmetic) {
+            (_, Some(Zero::Sum | Zero::Product)) if holders & (a | c) != 0 => return true,
+            (Shape::VectorMove { .. }, _) if holders & b != 0 => holders |= a,
+            (Shape::Lea(_) | Shape::Move(_) | Shape::MoveImmediate(_) | Shape::MoveImmediateWide, _) => {}
+            _ => holders &= !a,
+        }
+        if holders == 0 {
+            break;
+        }
+    }
+    false
+}
+
 impl Current {
     /// Where whatever leaves the stretch begins again.
     pub fn start(&self) -> usize {
@@ -128,10 +155,13 @@ impl Emitter<'_> {
         }
     }
 
-    /// Has the look behind the stretch take in an operand, and a result if it is one.
-    pub(super) fn remember(&mut self, format: Format, half: u8, local: u32, is_result: bool) {
+    /// Has the look behind the stretch take in an operand, or the result that goes into a register.
+    pub(super) fn remember(&mut self, format: Format, half: u8, local: u32, register: Option<u8>) {
         let half = usize::from(half != 0);
+        let ops = self.region.nodes[self.node].block.ops();
         let Some(current) = &mut self.vectors.current else { return };
+        let behind = ops.get(self.place + 1..current.stretch.places.end).unwrap_or_default();
+        let is_result = register.is_some_and(|register| !is_looked_at_later(register, behind));
         let has_least = std::mem::replace(&mut current.has_least[half], true);
         let has_sum = is_result && std::mem::replace(&mut current.has_sum[half], true);
         let (least, sum) = (self.scratch(LEAST + half as u32), self.scratch(SUM + half as u32));
