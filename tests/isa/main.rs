@@ -135,9 +135,15 @@ fn compiled_avx_instructions_agree_with_the_host() {
 }
 
 #[test]
+fn compiled_arithmetic_agrees_with_the_host() {
+    agree(Family::Arithmetic, 6_000, COMPILED);
+}
+
+#[test]
 fn instructions_compiled_for_all_numbers_agree_with_the_host() {
     agree(Family::Vector, 1_000, COMPILED_FOR_ALL_NUMBERS);
     agree(Family::Avx, 1_000, COMPILED_FOR_ALL_NUMBERS);
+    agree(Family::Arithmetic, 1_000, COMPILED_FOR_ALL_NUMBERS);
 }
 
 #[test]
