@@ -55,8 +55,11 @@ impl Vcpu {
             _ => 0,
         };
         let has_prefix = matches!(instruction.segment_prefix(), Register::FS | Register::GS);
-        if !instruction.is_vsib() && !matches!(base, Register::RIP | Register::EIP) {
-            let index = register(instruction.memory_index());
+        let index = instruction.memory_index();
+        // Addresses of 32 bits are all canonical.
+        let is_wide = base.is_gpr64() || base == Register::None && index.is_gpr64();
+        if is_wide && !instruction.is_vsib() {
+            let index = register(index);
             let address = register(base)
                 .wrapping_add(index.wrapping_mul(instruction.memory_index_scale().into()))
                 .wrapping_add(instruction.memory_displacement64())
