@@ -23,6 +23,9 @@ pub struct EngineOptions {
     pub most_bytes: u64,
     /// Whether functions carry names that tell a profiler what guest code they are.
     pub has_names: bool,
+    /// Whether floating-point code is compiled for zeroes, denormal numbers and the like at once, not only when it has
+    /// met many.
+    pub expects_special_numbers: bool,
 }
 
 /// [`EngineOptions::most_bytes`] of machines: Docker's start and two `docker run` come to 9 MiB.
@@ -32,11 +35,16 @@ impl EngineOptions {
     /// For speed. The yardstick's shell programs, cold and warm: with 300, 1,000, 3,000 executions 16.8 s, 14.7 s, 16.2 s.
     /// Docker's start and two `docker run` in node, where hardly anything runs often: 17.9 s with 1,000, 17.1 s with 3,000. With batches of 64 after 2 million instructions at the
     /// latest, installing modules took 5.3 % of that time; of 128 after 10 million, 2.3 %.
-    pub const AUTO: Self =
-        Self { threshold: 2_000, batch: 128, patience: 4_000_000, most_bytes: MOST_BYTES, has_names: false };
+    pub const AUTO: Self = Self {
+        threshold: 2_000,
+        batch: 128,
+        patience: 4_000_000,
+        most_bytes: MOST_BYTES,
+        has_names: false,
+        expects_special_numbers: false,
+    };
     /// Everything is compiled when it is first seen: for tests.
-    pub const AT_FIRST_SIGHT: Self =
-        Self { threshold: 0, batch: 1, patience: 0, most_bytes: MOST_BYTES, has_names: false };
+    pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0, ..Self::AUTO };
 }
 
 /// What the engine has done.
@@ -187,6 +195,9 @@ impl Engine {
                 continue;
             }
             let region = Region::discover(cache, block);
+            if self.options.expects_special_numbers {
+                region.nodes.iter().for_each(|node| node.block.compiled.has_special_numbers.set(true));
+            }
             let function = emit::function(&region, &self.slots);
             let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();
             covered.extend(blocks.iter().copied());

@@ -34,6 +34,10 @@ const TAKEN_OFTEN: u32 = 10_000;
 /// How often a window runs over a page's end until its region is compiled again: each time costs some 0.4 µs.
 const SPLIT_OFTEN: u32 = 1_000;
 
+/// How often a floating-point operation meets what is no normal number until its region is compiled again, for the same
+/// price each time.
+const SPECIAL_OFTEN: u32 = 1_000;
+
 /// What is known of the installed regions.
 #[derive(Default)]
 pub struct Regions {
@@ -50,6 +54,7 @@ impl Regions {
     pub fn leave(&mut self, vcpu: &mut Vcpu, rip: u64) -> CompiledExit {
         let (regions, outgrown) = (&mut self.installed, &mut self.outgrown);
         let mut looked_up = None;
+        let mut is_often_special = false;
         let now = vcpu.instructions;
         let exit = abi::leave(vcpu, rip, |slot, number| {
             let region = regions.get_mut(&slot)?;
@@ -63,15 +68,29 @@ impl Regions {
                     }
                     Some((&*site, None))
                 }
-                Onward::Redo { node, window, .. } => {
+                Onward::Redo { node, window, is_special, .. } => {
+                    if is_special {
+                        site.taken += 1;
+                        is_often_special = site.taken == SPECIAL_OFTEN;
+                        if is_often_special {
+                            outgrown.push(slot);
+                        }
+                    }
                     looked_up = window.map(|window| (slot, number, window));
                     Some((&*site, region.blocks.get(node).copied()))
                 }
                 Onward::Block | Onward::Helper(_) => Some((&*site, None)),
             }
         });
-        if let (CompiledExit::Resume { block, place }, Some((slot, number, window))) = (exit, looked_up) {
+        if let (CompiledExit::Resume { block, .. }, Some((slot, number, (window, place)))) = (exit, looked_up)
+        {
             self.note_window(vcpu, (block, place), (slot, number), window);
+        }
+        if let CompiledExit::Resume { block: start, .. } = exit
+            && is_often_special
+            && let Some(block) = vcpu.code_cache().get(start.address, start.mode_bits)
+        {
+            block.compiled.has_special_numbers.set(true);
         }
         exit
     }

@@ -52,6 +52,7 @@ const DIFFERENCES: &[(&str, &str)] = &[
     ("a software interrupt whose gate is not present", "vol. 3A 6.13, as above"),
     ("… DR6, RF and how far", "vol. 3B 17.3.1.1: RF is set in the frame of a breakpoint on execution"),
     ("… how far from there", "vol. 3A 6.8.3: a load of SS holds debug traps back for one instruction"),
+    ("… DR6, and how far from INT1", "vol. 2A INT1: RIP is behind it"),
     ("INT1", "vol. 2A INT1: #DB"),
     ("general detect", "vol. 3B 17.2.4: #DB when a debug register is accessed"),
     ("… DR6, and DR7 after it", "vol. 3B 17.2.3 and 17.2.4: BD is set, GD is cleared"),

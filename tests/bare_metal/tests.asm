@@ -356,6 +356,33 @@ bits 64
     ENDTEST
     mov rax, 0xffff0ff0
     mov dr6, rax
+    TEST "IRET with RF passes a breakpoint once"
+    mov rax, .resumed
+    mov dr0, rax
+    mov rax, 0x402
+    mov dr7, rax
+    mov rcx, rsp
+    push qword KERNEL_DS
+    push rcx
+    pushfq
+    or qword [rsp], 1 << 16
+    push qword KERNEL_CS
+    push rax
+    mov rax, .resumed
+    mov [rsp], rax
+    xor ebx, ebx
+    iretq
+.resumed:
+    inc ebx
+    cmp ebx, 2
+    jb .resumed
+    ENDTEST
+    TEST "… passed"
+    mov eax, ebx
+    call print_number
+    ENDTEST
+    mov rax, 0xffff0ff0
+    mov dr6, rax
     TEST "a watched write of four bytes"
     mov rax, SYSTEM_PAGE + 16
     mov dr1, rax
@@ -390,6 +417,23 @@ bits 64
     TEST "… how far from there"
     mov rax, [seen_rip]
     mov rcx, tests.behind_shadow_of_ss
+    sub rax, rcx
+    call print_number
+    ENDTEST
+    mov rax, 0xffff0ff0
+    mov dr6, rax
+    TEST "INT1 behind a watched read by MOV SS is told with it"
+    mov rax, 0x700408
+    mov dr7, rax
+    mov ss, [abs SYSTEM_PAGE + 16]
+    int1
+.behind_int1:
+    nop
+    ENDTEST
+    TEST "… DR6, and how far from INT1"
+    SHOW [seen_dr6]
+    mov rax, [seen_rip]
+    mov rcx, tests.behind_int1
     sub rax, rcx
     call print_number
     ENDTEST

@@ -15,6 +15,8 @@ pub enum Family {
     X87,
     /// VEX forms on XMM and YMM registers.
     Avx,
+    /// VEX forms of floating-point arithmetic and moves, mostly on normal numbers, mostly of one format.
+    Arithmetic,
     /// One gather each.
     Gather,
 }
@@ -62,7 +64,7 @@ impl Case {
     /// The flags that are undefined when the sequence ends, or faults at an offset.
     pub fn undefined_flags_at(&self, offset: Option<u64>) -> u64 {
         let place = offset.and_then(|offset| {
-            self.instructions.iter().position(|instruction| instruction.ip() == CODE + offset)
+            self.instructions.iter().position(|instruction| instruction.ip() == CODE.wrapping_add(offset))
         });
         self.undefined_flags[place.unwrap_or(self.instructions.len())]
     }
@@ -89,7 +91,11 @@ pub fn case(random: &mut Random, family: Family) -> Case {
         code: sequence.code,
         instructions: sequence.instructions,
         registers: registers(random, family, uses_strings),
-        scratch: scratch(random),
+        scratch: if family == Family::Arithmetic && !random.one_in(8) {
+            (0..SCRATCH_BYTES / 16).flat_map(|_| normal_numbers(random).to_le_bytes()).collect()
+        } else {
+            scratch(random)
+        },
         is_narrow: false,
         undefined_flags: sequence.undefined_flags,
     }
@@ -141,6 +147,16 @@ pub fn registers(random: &mut Random, family: Family, uses_strings: bool) -> Reg
         for index in 0..16 {
             registers.set_upper_half(index, random.vector());
         }
+    }
+    if family == Family::Arithmetic && !random.one_in(8) {
+        for index in 0..16 {
+            registers.set_vector(index, normal_numbers(random));
+            registers.set_upper_half(index, normal_numbers(random));
+        }
+        if random.one_in(4) {
+            registers.set_vector(random.below(4) as usize, random.vector());
+        }
+        registers.extended[24..28].copy_from_slice(&0x1fa0_u32.to_le_bytes());
     }
     if family == Family::Gather {
         for index in 0..16 {
@@ -200,6 +216,11 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
         gather(random, &mut bytes);
         return bytes;
     }
+    if family == Family::Arithmetic {
+        arithmetic_opcode(random, &mut bytes);
+        operands(random, &mut bytes);
+        return bytes;
+    }
     if family == Family::Avx || family == Family::Integer && random.one_in(4) {
         vex_opcode(random, family, &mut bytes);
         operands(random, &mut bytes);
@@ -216,7 +237,7 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
     let prefixes: &[u8] = match family {
         Family::Integer => &[0x66, 0xf0, 0xf2, 0xf3, 0x66],
         Family::Vector => &[0x66, 0xf2, 0xf3, 0x66, 0xf2, 0xf3],
-        Family::X87 | Family::Avx | Family::Gather => &[0x66],
+        Family::X87 | Family::Avx | Family::Arithmetic | Family::Gather => &[0x66],
     };
     let prefix_odds = if family == Family::Vector { 4 } else { 1 };
     if random.below(5) < prefix_odds {
@@ -236,7 +257,7 @@ fn encoding(random: &mut Random, family: Family) -> Vec<u8> {
             1 => bytes.extend([0x0f, 0x3a, random.next() as u8]),
             _ => bytes.extend([0x0f, random.next() as u8]),
         },
-        Family::X87 | Family::Avx | Family::Gather => match random.below(4) {
+        Family::X87 | Family::Avx | Family::Arithmetic | Family::Gather => match random.below(4) {
             0 => bytes.extend([0x0f, random.next() as u8]),
             _ => bytes.push(0xd8 | random.below(8) as u8),
         },
@@ -254,6 +275,26 @@ fn gather(random: &mut Random, bytes: &mut Vec<u8>) {
     let scale_and_index = (random.next() as u8) & 0xf8 | 3;
     let displacement = random.next() as u8;
     bytes.extend([0xc4, extensions | 2, shape, opcode, 0x44 | register, scale_and_index, displacement]);
+}
+
+/// A VEX prefix of two bytes, and addition, multiplication, subtraction, minimum, division, maximum, comparison, a move or
+/// a logical operation.
+fn arithmetic_opcode(random: &mut Random, bytes: &mut Vec<u8>) {
+    let opcode =
+        random.pick(&[0x58, 0x59, 0x5c, 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f, 0xc2, 0x10, 0x28, 0x29, 0x54]);
+    let format = random.pick(&[0, 1, 1, 1, 1, 1, 2, 3]);
+    let is_wide = random.pick(&[0, 4, 4]);
+    let has_no_first = matches!(opcode, 0x10 | 0x28 | 0x29);
+    let first = if has_no_first { 0x78 } else { 0x60 | (random.next() as u8) & 0x18 };
+    bytes.extend([0xc5, 0x80 | first | is_wide | format, opcode]);
+}
+
+/// Numbers that are normal as singles and as doubles, and near enough to each other.
+fn normal_numbers(random: &mut Random) -> u128 {
+    (0..4).fold(0, |numbers, _| {
+        let number = random.next() as u32 & 0x807f_ffff | (100 + random.below(56) as u32) << 23;
+        numbers << 32 | u128::from(number)
+    })
 }
 
 /// A VEX prefix, mostly of three bytes, and an opcode.
@@ -364,7 +405,7 @@ pub fn forms(family: Family) -> impl Iterator<Item = Code> {
             Family::Avx => is_vector && !is_gather,
             Family::Gather => is_gather,
             Family::Integer => !is_vector,
-            Family::Vector | Family::X87 => false,
+            Family::Vector | Family::Arithmetic | Family::X87 => false,
         };
         code.encoding() == EncodingKind::VEX && is_known && is_family
     })
@@ -450,7 +491,7 @@ impl Sequence {
                 || matches!(instruction.mnemonic(), Mnemonic::Emms | Mnemonic::Cvtpi2ps | Mnemonic::Cvtpi2pd);
             match self.family {
                 Family::Integer => !is_vector && !is_x87,
-                Family::Vector | Family::Avx | Family::Gather => is_vector && !is_x87,
+                Family::Vector | Family::Avx | Family::Arithmetic | Family::Gather => is_vector && !is_x87,
                 Family::X87 => is_x87,
             }
         };

@@ -77,8 +77,8 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// Interprets, or runs everything as compiled code.
-    pub fn new(is_compiled: bool) -> Self {
+    /// Runs everything as code that is compiled so, or interprets.
+    pub fn new(compiled: Option<EngineOptions>) -> Self {
         let memory = GuestMemory::new(1 << 20).unwrap();
         let put = |address: u64, value: u64| {
             memory.write(GuestPhysAddr(address), &value.to_le_bytes()).unwrap();
@@ -112,9 +112,9 @@ impl Processor {
         }
         let vcpu = Vcpu::new(memory.clone(), Box::new(NoDevices), 0);
         let mut vcpu = memory.place(vcpu);
-        if is_compiled {
+        if let Some(options) = compiled {
             let host = Box::new(WasmtimeHost::new(&memory));
-            let engine = Engine::new(host, EngineOptions::AT_FIRST_SIGHT).unwrap();
+            let engine = Engine::new(host, options).unwrap();
             let threshold = engine.threshold();
             vcpu.set_compiled_code(Box::new(engine), threshold);
         }

@@ -19,22 +19,29 @@ mod single;
 mod state;
 mod table;
 
+use dinghy::jit::EngineOptions;
 use generate::Family;
 use iced_x86::Code;
 use random::Random;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// As compiled code, which is made for normal numbers first.
+const COMPILED: Option<EngineOptions> = Some(EngineOptions::AT_FIRST_SIGHT);
+/// As code of blocks that have met zeroes, denormal numbers and the like often.
+const COMPILED_FOR_ALL_NUMBERS: Option<EngineOptions> =
+    Some(EngineOptions { expects_special_numbers: true, ..EngineOptions::AT_FIRST_SIGHT });
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
 }
 
 /// Runs `cases` sequences of a family and compares what both processors made of them.
-fn agree(family: Family, cases: u64, is_compiled: bool) {
+fn agree(family: Family, cases: u64, compiled: Option<EngineOptions>) {
     let seed = setting("DINGHY_ORACLE_SEED", 0x5eed);
     let cases = setting("DINGHY_ORACLE_CASES", cases);
     let mut random = Random::new(seed);
     let mut native = native::Processor::claim();
-    let mut guest = guest::Processor::new(is_compiled);
+    let mut guest = guest::Processor::new(compiled);
     let mut counts: BTreeMap<String, u64> = BTreeMap::new();
     let mut forms: BTreeSet<Code> = BTreeSet::new();
     let mut faults = 0;
@@ -72,57 +79,74 @@ fn agree(family: Family, cases: u64, is_compiled: bool) {
 
 #[test]
 fn every_form_agrees_with_the_host() {
-    table::every_form_agrees(false);
+    table::every_form_agrees(None);
 }
 
 #[test]
 fn every_compiled_form_agrees_with_the_host() {
-    table::every_form_agrees(true);
+    table::every_form_agrees(COMPILED);
+}
+
+#[test]
+fn every_form_compiled_for_all_numbers_agrees_with_the_host() {
+    table::every_form_agrees(COMPILED_FOR_ALL_NUMBERS);
 }
 
 #[test]
 fn integer_instructions_agree_with_the_host() {
-    agree(Family::Integer, 30_000, false);
+    agree(Family::Integer, 30_000, None);
 }
 
 #[test]
 fn vector_instructions_agree_with_the_host() {
-    agree(Family::Vector, 30_000, false);
+    agree(Family::Vector, 30_000, None);
 }
 
 #[test]
 fn avx_instructions_agree_with_the_host() {
-    agree(Family::Avx, 30_000, false);
+    agree(Family::Avx, 30_000, None);
 }
 
 #[test]
 fn gathers_agree_with_the_host() {
     if is_x86_feature_detected!("avx2") {
-        agree(Family::Gather, 20_000, false);
+        agree(Family::Gather, 20_000, None);
     }
 }
 
 #[test]
 fn x87_and_mmx_instructions_agree_with_the_host() {
-    agree(Family::X87, 20_000, false);
+    agree(Family::X87, 20_000, None);
 }
 
 #[test]
 fn compiled_integer_instructions_agree_with_the_host() {
-    agree(Family::Integer, 2_000, true);
+    agree(Family::Integer, 2_000, COMPILED);
 }
 
 #[test]
 fn compiled_vector_instructions_agree_with_the_host() {
-    agree(Family::Vector, 2_000, true);
+    agree(Family::Vector, 2_000, COMPILED);
 }
 
 #[test]
 fn compiled_avx_instructions_agree_with_the_host() {
-    agree(Family::Avx, 2_000, true);
+    agree(Family::Avx, 2_000, COMPILED);
+}
+
+#[test]
+fn compiled_arithmetic_agrees_with_the_host() {
+    agree(Family::Arithmetic, 6_000, COMPILED);
+}
+
+#[test]
+fn instructions_compiled_for_all_numbers_agree_with_the_host() {
+    agree(Family::Vector, 1_000, COMPILED_FOR_ALL_NUMBERS);
+    agree(Family::Avx, 1_000, COMPILED_FOR_ALL_NUMBERS);
+    agree(Family::Arithmetic, 1_000, COMPILED_FOR_ALL_NUMBERS);
 }
 
 #[test]
 fn compiled_x87_and_mmx_instructions_agree_with_the_host() {
-    agree(Family::X87, 1_000, true);
+    agree(Family::X87, 1_000, COMPILED);
 }

@@ -1,11 +1,11 @@
-"""compare.py NATIVE GUEST: tells how the results of the suites differ, and fails if they do."""
+"""compare.py NATIVE GUEST RUNS: tells how the results of the suites differ, of so many runs each, and fails if they do."""
 
 import sys
 
 
 def results(path):
-    """The results by what they are of, and whether the run came to its end."""
-    found, is_done = {}, False
+    """The results by what they are of, and how many runs came to their end."""
+    found, ends = {}, 0
     with open(path, encoding="utf-8", errors="replace") as file:
         for line in file:
             words = line.strip().split()
@@ -17,12 +17,13 @@ def results(path):
             elif words[:1] == ["SSL"]:
                 found[("openssl", words[1])] = " ".join(words[2:])
             elif words == ["SUITES", "END"]:
-                is_done = True
-    return found, is_done
+                ends += 1
+    return found, ends
 
 
 def main():
-    (native, native_done), (guest, guest_done) = (results(path) for path in sys.argv[1:3])
+    (native, native_ends), (guest, guest_ends) = (results(path) for path in sys.argv[1:3])
+    runs = int(sys.argv[3])
     differing = 0
     for name in sorted(native.keys() | guest.keys()):
         mine, others = native.get(name, "not run"), guest.get(name, "not run")
@@ -35,10 +36,10 @@ def main():
         f"{count('module')} modules ({passed} passed), {count('test')} tests and {count('openssl')} results of OpenSSL "
         f"compared; {differing} differ"
     )
-    for place, is_done in (("here", native_done), ("in the guest", guest_done)):
-        if not is_done:
-            print(f"the run {place} did not come to its end")
-    sys.exit(differing != 0 or not (native_done and guest_done))
+    for place, ends in (("here", native_ends), ("in the guest", guest_ends)):
+        if ends != runs:
+            print(f"{runs - ends} of {runs} runs {place} did not come to their end")
+    sys.exit(differing != 0 or native_ends != runs or guest_ends != runs)
 
 
 main()

@@ -82,6 +82,9 @@ pub struct Compiled {
     /// Whether a window of accesses in the block was found to run over a page's end: compiled again, the block has
     /// none.
     pub has_split_windows: Cell<bool>,
+    /// Whether floating-point operations in the block were found to work often on what is no normal number: compiled
+    /// again, the block has code for that.
+    pub has_special_numbers: Cell<bool>,
     /// Executions until the block counts as hot; below zero the interpreter leaves before running it.
     pub heat: Cell<i32>,
 }
@@ -111,6 +114,7 @@ impl Compiled {
             function: Cell::new(0),
             needs: Cell::new(0),
             has_split_windows: Cell::new(false),
+            has_special_numbers: Cell::new(false),
             heat: Cell::new(heat),
         }
     }

@@ -137,6 +137,10 @@ impl Vcpu {
         if is_in_shadow || mode.is_single_step {
             // The shadow is one instruction long.
             mode.is_single_step |= self.system_flags & flags::IF != 0 && self.bus.is_interrupt_pending();
+            if mode.is_single_step {
+                // It holds for one instruction, and IRET sets it for the next.
+                self.system_flags &= !flags::RF;
+            }
             self.run_one_block(mode)?;
         } else {
             let mut start = Start::Rip;
@@ -160,9 +164,6 @@ impl Vcpu {
                     Some(CompiledExit::Continue | CompiledExit::Look) => break,
                 };
             }
-        }
-        if mode.is_single_step {
-            self.system_flags &= !flags::RF;
         }
         if self.interrupt_shadow && self.watch_hits != 0 {
             // Behind a load of SS the trap waits for one instruction, and is lost when that faults (SDM vol. 3A 6.8.3).

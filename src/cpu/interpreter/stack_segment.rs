@@ -1,9 +1,9 @@
 //! Which exception an address that is not canonical raises: #SS(0) in the stack segment, else #GP(0).
 
 use crate::cpu::system::is_canonical;
-use crate::cpu::{Exception, Vcpu};
+use crate::cpu::{Exception, SegmentIndex, Vcpu};
 use crate::ir::Reg;
-use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, Register};
+use iced_x86::{Decoder, DecoderOptions, Instruction, Mnemonic, OpKind, Register};
 
 const LONGEST_INSTRUCTION: usize = 15;
 
@@ -49,16 +49,30 @@ impl Vcpu {
             other => self.reg(Reg(other.full_register().number() as u8 & 15)),
         };
         let base = instruction.memory_base();
-        if matches!(base, Register::RSP | Register::RBP)
-            && !matches!(instruction.segment_prefix(), Register::FS | Register::GS)
-            && !instruction.is_vsib()
-        {
-            let index = register(instruction.memory_index());
+        let segment = match instruction.segment_prefix() {
+            Register::FS => self.segment_base(SegmentIndex::Fs),
+            Register::GS => self.segment_base(SegmentIndex::Gs),
+            _ => 0,
+        };
+        let has_prefix = matches!(instruction.segment_prefix(), Register::FS | Register::GS);
+        let index = instruction.memory_index();
+        // Addresses of 32 bits are all canonical.
+        let is_wide = base.is_gpr64() || base == Register::None && index.is_gpr64();
+        if is_wide && !instruction.is_vsib() {
+            let index = register(index);
             let address = register(base)
                 .wrapping_add(index.wrapping_mul(instruction.memory_index_scale().into()))
-                .wrapping_add(instruction.memory_displacement64());
-            if is_outside(address, instruction.memory_size().size()) {
-                return true;
+                .wrapping_add(instruction.memory_displacement64())
+                .wrapping_add(segment);
+            let is_memory = instruction.op_kinds().any(|kind| kind == OpKind::Memory);
+            if is_memory && is_outside(address, instruction.memory_size().size()) {
+                if matches!(base, Register::RSP | Register::RBP) && !has_prefix {
+                    return true;
+                }
+                // What is pushed is read first.
+                if instruction.stack_pointer_increment() < 0 {
+                    return false;
+                }
             }
         }
         let top = match instruction.mnemonic() {

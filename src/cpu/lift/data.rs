@@ -86,10 +86,12 @@ pub fn lift(builder: &mut Builder, instruction: &Instruction) -> Option<Lifted> 
         M::Bound => {
             let size = width(instruction, 0)?;
             let address = builder.address(instruction);
+            let index = Builder::reg(instruction.op_register(0));
+            // An index below the lower bound raises #BR before the upper one is read.
             builder.load(size, Reg::T1, address);
+            builder.call(integer::CHECK_BOUND, [index.0, Reg::T1.0, index.0, size as u8]);
             let upper = builder.offset_address(address, i32::from(size.bytes()));
             builder.load(size, Reg::T2, upper);
-            let index = Builder::reg(instruction.op_register(0));
             builder.call(integer::CHECK_BOUND, [index.0, Reg::T1.0, Reg::T2.0, size as u8]);
         }
         _ => return conditional(builder, instruction),

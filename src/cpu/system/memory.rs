@@ -1,5 +1,6 @@
 //! Accesses to linear addresses: the fast path through the TLB, and everything else.
 
+use super::is_canonical;
 use super::mmu::{Access, Privilege};
 use crate::cpu::{Exception, Vcpu};
 use crate::mem::{GuestPhysAddr, PAGE_SIZE};
@@ -144,6 +145,7 @@ impl Vcpu {
         access: Access,
         privilege: Privilege,
     ) -> Result<(), Exception> {
+        self.check_last_byte(address, bytes)?;
         self.translate(address, access, privilege)?;
         let last = address.wrapping_add(bytes.saturating_sub(1));
         if last & PAGE_MASK != address & PAGE_MASK {
@@ -167,6 +169,15 @@ impl Vcpu {
         Ok(self.writable_pointer(address, bytes))
     }
 
+    /// #GP(0) for an access that runs over the end of the canonical addresses, before the page that it begins in is looked up.
+    fn check_last_byte(&self, address: u64, bytes: u64) -> Result<(), Exception> {
+        let last = address.wrapping_add(bytes.saturating_sub(1));
+        if last & PAGE_MASK != address & PAGE_MASK && self.is_long_mode() && !is_canonical(last) {
+            return Err(Exception::GeneralProtection(0));
+        }
+        Ok(())
+    }
+
     /// #AC, when alignment is checked (SDM vol. 3A 6.15, vector 17).
     fn check_alignment(&self, address: u64, bytes: u64, privilege: Privilege) -> Result<(), Exception> {
         let is_checked = privilege == Privilege::User && self.tlbs[Privilege::User as usize].checks_alignment;
@@ -183,6 +194,7 @@ impl Vcpu {
     #[cold]
     #[inline(never)]
     pub fn load_slow(&mut self, address: u64, bytes: u64, privilege: Privilege) -> Result<u64, Exception> {
+        self.check_last_byte(address, bytes)?;
         self.check_alignment(address, bytes, privilege)?;
         let first = self.translate(address, Access::Read, privilege)?;
         self.note_access(address, bytes, false);
@@ -209,6 +221,7 @@ impl Vcpu {
         value: u64,
         privilege: Privilege,
     ) -> Result<(), Exception> {
+        self.check_last_byte(address, bytes)?;
         self.check_alignment(address, bytes, privilege)?;
         let first = self.translate(address, Access::Write, privilege)?;
         self.note_access(address, bytes, true);

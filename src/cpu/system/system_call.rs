@@ -124,8 +124,10 @@ pub fn software_interrupt(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     interrupt(vcpu, op, op.a, InterruptKind::Software)
 }
 
-/// `INT1`: #DB without the privilege check; ends the block.
+/// `INT1`: #DB without the privilege check; ends the block. What a load of SS before it has held back is told with it: a
+/// second #DB would find the first one's handler on its stack.
 pub fn debug_interrupt(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
+    vcpu.debug[6] |= std::mem::take(&mut vcpu.watch_hits);
     interrupt(vcpu, op, 1, InterruptKind::Exception)
 }
 

@@ -172,14 +172,14 @@ impl Emitter<'_> {
                     _ => self.condition(Condition::from_code(op.c)),
                 }
                 let before = (self.flags, self.overlay, self.dirty, self.rip_stored);
-                let vectors = self.vectors.valid();
+                let vectors = self.vectors.known();
                 self.wasm().if_(BlockType::Empty);
                 self.depth += 1;
                 self.go(node, first);
                 self.wasm().end();
                 self.depth -= 1;
                 (self.flags, self.overlay, self.dirty, self.rip_stored) = before;
-                self.vectors.keep(vectors);
+                self.vectors.return_to(vectors);
                 (self.node, self.place) = (node, region.nodes[node].block.ops().len() - 1);
                 self.go(node, second);
             }

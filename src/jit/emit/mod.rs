@@ -70,8 +70,10 @@ pub enum Onward {
         node: usize,
         /// The operation's place in it.
         place: usize,
-        /// What it looks up, if that is more than its own access.
-        window: Option<Window>,
+        /// What is looked up, if that is more than one access, and the operation that does.
+        window: Option<(Window, usize)>,
+        /// It is a floating-point operation whose operands or results are no normal numbers.
+        is_special: bool,
     },
 }
 
@@ -396,12 +398,28 @@ impl Emitter<'_> {
     /// Notes a way out that has the interpreter run the current operation, which looks up a window or its own bytes,
     /// and the rest of its block.
     fn redo_site(&mut self, window: Option<Window>) -> i32 {
+        self.redo_site_because(window, false)
+    }
+
+    /// As [`redo_site`](Self::redo_site), for a floating-point operation on what is no normal number.
+    fn special_site(&mut self) -> i32 {
+        self.redo_site_because(None, true)
+    }
+
+    fn redo_site_because(&mut self, window: Option<Window>, is_special: bool) -> i32 {
         let node = &self.region.nodes[self.node];
-        let Effects { reads, writes, .. } = effects(&node.block.ops()[self.place]);
+        let place = self.vectors.redone_from(self.place);
+        let Effects { reads, writes, .. } = effects(&node.block.ops()[place]);
         // What this operation and those behind it read.
-        let temporaries = (self.live_after() & !writes | reads) & TEMPORARIES;
+        let live_after = self.flow.nodes[self.node].live_after[place];
+        let temporaries = (live_after & !writes | reads) & TEMPORARIES;
         let distance = node.distance;
-        let onward = Onward::Redo { node: self.node, place: self.place, window };
+        let onward = Onward::Redo {
+            node: self.node,
+            place,
+            window: window.map(|window| (window, self.place)),
+            is_special,
+        };
         self.note_site(distance, self.dirty | temporaries, onward)
     }
 
@@ -428,14 +446,18 @@ impl Emitter<'_> {
             false => accesses(ops),
             true => vec![Access::Alone; ops.len()],
         };
+        let has_special_numbers = region.nodes[node].block.compiled.has_special_numbers.get();
+        self.vectors.begin(ops, !has_special_numbers);
         let count = region.nodes[node].block.instruction_count();
         self.wasm().local_get(BUDGET).i32_const(count as i32).i32_sub().local_set(BUDGET);
         for (place, op) in ops.iter().enumerate().take(ops.len() - 1) {
             self.place = place;
+            self.enter_or_leave_stretch();
             self.operation(op);
             self.dirty = dirty_behind(self.dirty, &effects(op));
         }
         self.place = ops.len() - 1;
+        self.enter_or_leave_stretch();
     }
 
     fn live_after(&self) -> RegSet {

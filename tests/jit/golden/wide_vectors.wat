@@ -1,4 +1,4 @@
-;; a module of 1015 bytes for 28 bytes of code
+;; a module of 994 bytes for 28 bytes of code
 ;;   vmovups ymm1,[rbx]
 ;;   vpaddd ymm2,ymm1,ymm0
 ;;   vaddps ymm1,ymm1,ymm0
@@ -7,7 +7,7 @@
 ;;   vmovups [rsi],ymm1
 ;;   hlt
   (func (;0;) (type 0) (param i32 i32 i64) (result i64)
-    (local i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128)
+    (local i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128 v128)
     block ;; label = @1
       block ;; label = @2
         local.get 0
@@ -90,122 +90,119 @@
         local.get 0
         local.get 27
         v128.store offset=784 align=1
-        local.get 23
-        local.get 24
-        f32x4.add
+        local.get 0
+        v128.load32_splat offset=1344
+        v128.const i32x4 0x0000ffe0 0x0000ffe0 0x0000ffe0 0x0000ffe0
+        v128.and
+        v128.const i32x4 0x00001fa0 0x00001fa0 0x00001fa0 0x00001fa0
+        i32x4.eq
         local.set 28
         local.get 23
-        f32x4.abs
-        v128.const i32x4 0x00800000 0x00800000 0x00800000 0x00800000
-        f32x4.ge
-        local.get 23
-        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
-        f32x4.eq
-        v128.or
         local.get 24
-        f32x4.abs
-        v128.const i32x4 0x00800000 0x00800000 0x00800000 0x00800000
-        f32x4.ge
-        local.get 24
-        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
-        f32x4.eq
-        v128.or
-        v128.and
-        local.get 28
-        f32x4.abs
-        v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000
-        f32x4.lt
-        v128.and
-        local.get 22
-        local.get 26
         f32x4.add
         local.set 29
         local.get 22
-        f32x4.abs
-        v128.const i32x4 0x00800000 0x00800000 0x00800000 0x00800000
-        f32x4.ge
-        local.get 22
-        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
-        f32x4.eq
-        v128.or
         local.get 26
-        f32x4.abs
-        v128.const i32x4 0x00800000 0x00800000 0x00800000 0x00800000
-        f32x4.ge
-        local.get 26
-        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
-        f32x4.eq
-        v128.or
+        f32x4.add
+        local.set 30
+        local.get 23
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
         v128.and
+        local.set 31
+        local.get 24
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
+        v128.and
+        local.get 31
+        f32x4.pmin
+        local.set 31
         local.get 29
-        f32x4.abs
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
+        v128.and
+        local.tee 33
+        local.get 31
+        f32x4.pmin
+        local.set 31
+        local.get 33
+        local.set 32
+        local.get 22
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
+        v128.and
+        local.set 34
+        local.get 26
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
+        v128.and
+        local.get 34
+        f32x4.pmin
+        local.set 34
+        local.get 30
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
+        v128.and
+        local.tee 33
+        local.get 34
+        f32x4.pmin
+        local.set 34
+        local.get 33
+        local.set 35
+        local.get 29
+        local.set 23
+        local.get 30
+        local.set 22
+        local.get 28
+        local.get 31
+        local.get 34
+        f32x4.pmin
+        v128.const i32x4 0x00800000 0x00800000 0x00800000 0x00800000
+        f32x4.gt
+        v128.and
+        local.get 32
+        local.get 35
+        f32x4.add
         v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000
         f32x4.lt
         v128.and
-        v128.and
-        i32x4.all_true
-        local.get 0
-        i32.load offset=1344 align=1
-        i32.const 65504
-        i32.and
-        i32.const 8096
-        i32.eq
-        i32.and
+        i32x4.bitmask
+        i32.const 15
+        i32.ne
         if ;; label = @3
-          local.get 28
-          local.set 23
-          local.get 0
-          local.get 23
-          v128.store offset=736 align=1
-          local.get 29
-          local.set 22
-          local.get 0
-          local.get 22
-          v128.store offset=752 align=1
-        else
           i32.const 2
           local.set 6
-          local.get 0
-          i64.const 4295491805
-          i64.const 1108101562368
-          i32.const 5
-          call_indirect (type 1)
+          i32.const 1
           br_if 2 (;@1;)
-          local.get 0
-          v128.load offset=736 align=1
-          local.set 23
-          local.get 0
-          v128.load offset=752 align=1
-          local.set 22
         end
+        local.get 0
+        local.get 23
+        v128.store offset=736 align=1
+        local.get 0
+        local.get 22
+        v128.store offset=752 align=1
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         local.get 27
-        local.set 30
+        local.set 36
         local.get 0
-        local.get 30
+        local.get 36
         v128.store offset=800 align=1
-        local.set 31
+        local.set 37
         local.get 0
-        local.get 31
+        local.get 37
         v128.store offset=816 align=1
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
-        local.set 31
+        local.set 37
         local.get 0
-        local.get 31
+        local.get 37
         v128.store offset=816 align=1
-        local.get 30
-        local.get 30
+        local.get 36
+        local.get 36
         i8x16.shuffle 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23
         i16x8.extend_low_i8x16_u
-        local.get 30
+        local.get 36
         i16x8.extend_low_i8x16_u
-        local.set 32
+        local.set 38
         local.get 0
-        local.get 32
+        local.get 38
         v128.store offset=832 align=1
-        local.set 33
+        local.set 39
         local.get 0
-        local.get 33
+        local.get 39
         v128.store offset=848 align=1
         local.get 21
         local.set 13

@@ -3,7 +3,7 @@
 
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, SITE, VCPU, at, halves, types};
-use super::{UPPER, VectorEffects};
+use super::{Known, UPPER, VectorEffects};
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK, Operation};
 use crate::ir::{Op, Width};
 use crate::jit::abi::offset;
@@ -161,6 +161,14 @@ impl Direct {
         has_lanes.then_some(direct)
     }
 
+    /// When a zero is exact, of a sum, product or quotient.
+    pub fn arithmetic(&self) -> Option<Zero> {
+        match *self {
+            Self::Arithmetic(_, _, zero, _) => Some(zero),
+            _ => None,
+        }
+    }
+
     /// The format of the lanes whose result is tested.
     fn format(&self) -> Format {
         match *self {
@@ -253,20 +261,28 @@ impl Emitter<'_> {
     /// Emits an operation on the low 128 bits.
     pub(super) fn float_lanes(&mut self, direct: &Direct, op: &Op) {
         match *direct {
-            Direct::Arithmetic(format, lanes, ..)
-            | Direct::Exact(format, lanes, _)
+            Direct::Arithmetic(format, lanes, zero, emit) => {
+                self.float_arithmetic(op, false, (format, lanes), zero, emit);
+            }
+            Direct::Exact(format, lanes, _)
             | Direct::Root(format, lanes, _)
             | Direct::Round(format, lanes, _)
             | Direct::Fused(format, lanes) => {
                 self.attempt(direct, op, 0);
-                self.holds(format, lanes);
+                if self.vectors.current.is_some() {
+                    self.narrow_quick_lanes();
+                    let result = self.scratch(0);
+                    self.wasm().local_get(result);
+                    return self.set_vector(op.a);
+                }
                 self.and_quick(direct);
+                self.holds(format, lanes);
                 self.result_or_slowly(op, format, lanes);
             }
             Direct::ToLanes(_) => {
                 self.attempt(direct, op, 0);
-                self.holds(Format::Single, Lanes::All);
                 self.and_quick(direct);
+                self.holds(Format::Single, Lanes::All);
                 self.result_or_slowly(op, Format::Single, Lanes::All);
             }
             Direct::Widen => {
@@ -303,10 +319,7 @@ impl Emitter<'_> {
                 self.is_quick();
                 self.result_or_slowly(op, Format::Single, Lanes::All);
             }
-            Direct::Slow => {
-                self.vector_slowly(op);
-                self.reload_vector(op.a);
-            }
+            Direct::Slow => self.vector_always_slowly(op),
             Direct::Flags(format) => self.float_flags(op, format),
             Direct::FromInteger(format, width) => self.float_from_integer(op, format, width),
             Direct::ToInteger(format, width, is_truncated) => {
@@ -323,6 +336,9 @@ impl Emitter<'_> {
             (upper.b, upper.d) = (op.b | UPPER, op.d | UPPER);
         }
         match *direct {
+            Direct::Arithmetic(format, lanes, zero, emit) => {
+                return self.float_arithmetic(op, true, (format, lanes), zero, emit);
+            }
             Direct::FromLanes(Format::Double) => {
                 let y = self.cached_vector(op.c);
                 let low = self.scratch(0);
@@ -344,23 +360,212 @@ impl Emitter<'_> {
                 self.attempt(direct, op, 0);
                 self.attempt(direct, &upper, 1);
                 self.wasm().v128_and();
-                self.holds(direct.format(), Lanes::All);
+                if self.vectors.current.is_some() {
+                    self.narrow_quick_lanes();
+                    return self.put_halves(op);
+                }
                 self.and_quick(direct);
+                if !self.expects_special_numbers() {
+                    self.go_on_if(direct.format(), Lanes::All);
+                    return self.put_halves(op);
+                }
+                self.holds(direct.format(), Lanes::All);
             }
         }
         self.wasm().if_(BlockType::Empty);
         self.depth += 1;
-        for (half, number) in [(0, op.a), (1, upper.a)] {
-            let result = self.scratch(half);
-            self.wasm().local_get(result);
-            self.set_vector(number);
-        }
+        self.put_halves(op);
         self.wasm().else_();
         self.vector_slowly(op);
         self.reload_vector(op.a);
         self.reload_vector(upper.a);
         self.wasm().end();
         self.depth -= 1;
+    }
+
+    /// Makes a register of the halves of a result in their locals.
+    fn put_halves(&mut self, op: &Op) {
+        for (half, number) in [(0, op.a), (1, op.a | UPPER)] {
+            let result = self.scratch(half);
+            self.wasm().local_get(result);
+            self.set_vector(number);
+        }
+    }
+
+    /// Emits a sum, difference, product or quotient. First it asks whether all that code does not know yet is normal, the
+    /// result included: one comparison of the least magnitude, one of the largest. Only if not, zeroes are told apart.
+    fn float_arithmetic(
+        &mut self,
+        op: &Op,
+        is_wide: bool,
+        (format, lanes): (Format, Lanes),
+        zero: Zero,
+        emit: Emit,
+    ) {
+        let halves: &[u8] = if is_wide { &[0, UPPER] } else { &[0] };
+        self.look_at_mxcsr();
+        let mut operands = Vec::new();
+        for (place, half) in halves.iter().enumerate() {
+            let (x, y) = (self.cached_vector(op.a | half), self.cached_vector(op.c | half));
+            let result = self.scratch(place as u32);
+            self.wasm().local_get(x).local_get(y);
+            emit(&mut self.wasm());
+            self.wasm().local_set(result);
+            operands.push((x, y, result));
+        }
+        let mut unknown = Vec::new();
+        for (half, &(x, y, _)) in halves.iter().zip(&operands) {
+            for (number, local) in [(op.a | half, x), (op.c | half, y)] {
+                if !self.vectors.known.plain.holds(number, format, lanes) && !unknown.contains(&local) {
+                    unknown.push(local);
+                }
+            }
+        }
+
+        if self.vectors.current.is_some() {
+            for (&half, &(x, y, result)) in halves.iter().zip(&operands) {
+                for operand in [x, y] {
+                    if unknown.contains(&operand) {
+                        self.remember(format, half, operand, None);
+                    }
+                }
+                self.remember(format, half, result, Some(op.a));
+            }
+            return self.put_results(op, halves, &operands, (format, lanes));
+        }
+        if !self.expects_special_numbers() {
+            self.are_normal(format, &operands, &unknown);
+            self.and_quick_lanes();
+            self.go_on_if(format, lanes);
+            return self.put_results(op, halves, &operands, (format, lanes));
+        }
+        // Two blocks: out of the inner one with the result, out of the outer one behind the slow way.
+        self.wasm().block(BlockType::Empty).block(BlockType::Empty);
+        self.depth += 2;
+        self.are_normal(format, &operands, &unknown);
+        self.and_quick_lanes();
+        self.holds(format, lanes);
+        self.wasm().br_if(0);
+        for (place, &operands) in operands.iter().enumerate() {
+            self.is_exact(format, zero, operands, &unknown);
+            if place > 0 {
+                self.wasm().v128_and();
+            }
+        }
+        self.and_quick_lanes();
+        self.holds(format, lanes);
+        self.wasm().br_if(0);
+        self.vector_slowly(op);
+        for half in halves {
+            self.reload_vector(op.a | half);
+        }
+        self.wasm().br(1).end();
+        self.depth -= 1;
+        self.put_results(op, halves, &operands, (format, lanes));
+        self.wasm().end();
+        self.depth -= 1;
+    }
+
+    /// Puts down the halves of a result that is plain, as its operands are.
+    fn put_results(
+        &mut self,
+        op: &Op,
+        halves: &[u8],
+        operands: &[(u32, u32, u32)],
+        (format, lanes): (Format, Lanes),
+    ) {
+        for (half, &(x, _, result)) in halves.iter().zip(operands) {
+            let (target, source) = (op.a | half, op.c | half);
+            let before = self.vectors.known.plain;
+            let learnt = if before.holds(target, format, Lanes::All) { Lanes::All } else { lanes };
+            for operand in [target, source] {
+                self.vectors.known.plain.learn(operand, format, lanes);
+            }
+            self.put_lanes(target, x, result, format, lanes);
+            self.vectors.known.plain.learn(target, format, learnt);
+        }
+    }
+
+    /// Puts lanes on the stack that are all set only if the results and these operands are normal: finite, and larger than the
+    /// smallest normal number, which a result may have been rounded up to.
+    fn are_normal(&mut self, format: Format, results: &[(u32, u32, u32)], operands: &[u32]) {
+        let magnitudes: Vec<u32> = (2..).take(results.len()).map(|place| self.scratch(place)).collect();
+        for (place, (&(_, _, result), &magnitude)) in results.iter().zip(&magnitudes).enumerate() {
+            self.magnitude(format, result);
+            self.wasm().local_tee(magnitude);
+            if place > 0 {
+                self.least(format);
+            }
+        }
+        // A minimum may lose NaNs, but with one of these among the operands there is one in the sum of results.
+        for &operand in operands {
+            self.magnitude(format, operand);
+            self.least(format);
+        }
+        self.are_larger_than_tiny(format);
+        for (place, &magnitude) in magnitudes.iter().enumerate() {
+            self.wasm().local_get(magnitude);
+            if place > 0 {
+                self.sum(format);
+            }
+        }
+        self.are_less_than_infinite(format);
+        self.wasm().v128_and();
+    }
+
+    /// The lesser of the lanes of two vectors on the stack, which are magnitudes.
+    pub(super) fn least(&mut self, format: Format) {
+        self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
+    }
+
+    /// The sum of two vectors on the stack.
+    pub(super) fn sum(&mut self, format: Format) {
+        self.by_format(format, emits!(f32x4_add), emits!(f64x2_add));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are larger than the smallest normal number.
+    pub(super) fn are_larger_than_tiny(&mut self, format: Format) {
+        self.wasm().v128_const(format.smallest());
+        self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are finite.
+    pub(super) fn are_less_than_infinite(&mut self, format: Format) {
+        self.wasm().v128_const(format.splat(f64::INFINITY));
+        self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
+    }
+
+    /// Puts the lanes on the stack where operands are plain, and the result too and such that only PE can come of it.
+    fn is_exact(&mut self, format: Format, zero: Zero, (x, y, result): (u32, u32, u32), unknown: &[u32]) {
+        // A tiny sum is exact, but it is denormal.
+        match zero {
+            Zero::Sum => {
+                self.plain(format, result);
+                self.finite(format, result);
+            }
+            Zero::Product => {
+                self.normal(format, result);
+                self.is_zero(format, x);
+                self.is_zero(format, y);
+                self.wasm().v128_or();
+            }
+            Zero::Quotient => {
+                self.normal(format, result);
+                self.is_zero(format, x);
+            }
+        }
+        if zero != Zero::Sum {
+            self.is_zero(format, result);
+            self.wasm().v128_and().v128_or();
+        } else {
+            self.wasm().v128_and();
+        }
+        for operand in [x, y] {
+            if unknown.contains(&operand) {
+                self.plain(format, operand);
+                self.wasm().v128_and();
+            }
+        }
     }
 
     /// Computes 128 bits of the result into a scratch local; leaves the lanes where that is all there is to it,
@@ -372,43 +577,12 @@ impl Emitter<'_> {
         }
         let y = self.cached_vector(op.c);
         match *direct {
-            Direct::Arithmetic(format, _, zero, emit) => {
-                let x = self.cached_vector(op.a);
-                self.wasm().local_get(x).local_get(y);
-                emit(&mut self.wasm());
-                self.wasm().local_set(result);
-                self.plain(format, x);
-                self.plain(format, y);
-                self.wasm().v128_and();
-                match zero {
-                    // A tiny sum is exact.
-                    Zero::Sum => {
-                        self.finite(format, result);
-                        self.wasm().v128_and();
-                        return;
-                    }
-                    Zero::Product => {
-                        self.normal(format, result);
-                        self.is_zero(format, x);
-                        self.is_zero(format, y);
-                        self.wasm().v128_or();
-                    }
-                    Zero::Quotient => {
-                        self.normal(format, result);
-                        self.is_zero(format, x);
-                    }
-                }
-                self.is_zero(format, result);
-                self.wasm().v128_and().v128_or().v128_and();
-            }
-            Direct::Exact(format, _, emit) => {
+            Direct::Exact(format, lanes, emit) => {
                 let x = self.cached_vector(op.a);
                 self.wasm().local_get(y).local_get(x);
                 emit(&mut self.wasm());
                 self.wasm().local_set(result);
-                self.plain(format, x);
-                self.plain(format, y);
-                self.wasm().v128_and();
+                self.are_plain(format, lanes, [op.a, op.c]);
             }
             Direct::Root(format, _, emit) => {
                 self.wasm().local_get(y);
@@ -437,13 +611,41 @@ impl Emitter<'_> {
         }
     }
 
-    /// Takes a condition from the stack; leaves whether it holds and MXCSR is such that the operation's results
-    /// of plain operands leave it alone.
+    /// Takes lanes from the stack; leaves those of them where MXCSR is such that results of plain operands leave it
+    /// alone. Comparisons and the like leave it alone anyhow, unless it is not known whether their operands are plain.
     fn and_quick(&mut self, direct: &Direct) {
-        if !matches!(direct, Direct::Exact(..)) {
-            self.is_quick();
-            self.wasm().i32_and();
+        if !matches!(direct, Direct::Exact(..)) || self.vectors.known.plain.has_looked() {
+            self.look_at_mxcsr();
+            self.and_quick_lanes();
         }
+    }
+
+    /// Puts on the stack the lanes where these registers are plain, as far as that is not known.
+    fn are_plain(&mut self, format: Format, lanes: Lanes, numbers: [u8; 2]) {
+        let unknown: Vec<u8> = numbers
+            .into_iter()
+            .filter(|&number| !self.vectors.known.plain.holds(number, format, lanes))
+            .collect();
+        match unknown[..] {
+            [] => {
+                self.wasm().v128_const(-1);
+            }
+            [number] => self.vector_is_plain(format, number),
+            _ => {
+                for &number in &unknown {
+                    self.vector_is_plain(format, number);
+                }
+                self.wasm().v128_and();
+            }
+        }
+        for number in unknown {
+            self.vectors.known.plain.learn(number, format, lanes);
+        }
+    }
+
+    fn vector_is_plain(&mut self, format: Format, number: u8) {
+        let local = self.cached_vector(number);
+        self.plain(format, local);
     }
 
     fn by_format(&mut self, format: Format, single: Emit, double: Emit) {
@@ -460,10 +662,15 @@ impl Emitter<'_> {
         wasm.i32_const(MXCSR_QUICK as i32).i32_eq();
     }
 
+    /// Puts lanes without their signs on the stack: by a mask, since engines make three instructions of WebAssembly's own.
+    pub(super) fn magnitude(&mut self, format: Format, vector: u32) {
+        let signs = format.splat(-0.0);
+        self.wasm().local_get(vector).v128_const(!signs).v128_and();
+    }
+
     /// Puts on the stack the lanes that are no NaNs and not denormal.
     pub(super) fn plain(&mut self, format: Format, vector: u32) {
-        self.wasm().local_get(vector);
-        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.magnitude(format, vector);
         self.wasm().v128_const(format.smallest());
         self.by_format(format, emits!(f32x4_ge), emits!(f64x2_ge));
         self.is_zero(format, vector);
@@ -479,8 +686,7 @@ impl Emitter<'_> {
     /// Puts on the stack the lanes that are finite and larger than the smallest normal number, which may have
     /// been rounded up from a tiny one.
     pub(super) fn normal(&mut self, format: Format, vector: u32) {
-        self.wasm().local_get(vector);
-        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.magnitude(format, vector);
         self.wasm().v128_const(format.smallest());
         self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
         self.finite(format, vector);
@@ -489,8 +695,7 @@ impl Emitter<'_> {
 
     /// Puts on the stack the lanes that are neither infinite nor NaNs.
     pub(super) fn finite(&mut self, format: Format, vector: u32) {
-        self.wasm().local_get(vector);
-        self.by_format(format, emits!(f32x4_abs), emits!(f64x2_abs));
+        self.magnitude(format, vector);
         self.wasm().v128_const(format.splat(f64::INFINITY));
         self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
     }
@@ -513,16 +718,15 @@ impl Emitter<'_> {
             Lanes::Low => self.cached_vector(op.a),
             Lanes::All => self.vector_local(op.a),
         };
+        if !self.expects_special_numbers() {
+            let site = self.special_site();
+            self.wasm().i32_eqz();
+            self.leave_when(site);
+            return self.put_lanes(op.a, target, result, format, lanes);
+        }
         self.wasm().if_(BlockType::Empty);
         self.depth += 1;
-        if lanes == Lanes::Low {
-            let bytes = format.bytes();
-            let places = std::array::from_fn(|byte| byte as u8 + if (byte as u8) < bytes { 16 } else { 0 });
-            self.wasm().local_get(target).local_get(result).i8x16_shuffle(places);
-        } else {
-            self.wasm().local_get(result);
-        }
-        self.set_vector(op.a);
+        self.put_lanes(op.a, target, result, format, lanes);
         self.wasm().else_();
         self.vector_slowly(op);
         self.reload_vector(op.a);
@@ -530,8 +734,35 @@ impl Emitter<'_> {
         self.depth -= 1;
     }
 
-    /// Runs an operation that touches vector registers and MXCSR only, in the vCPU's memory.
+    /// Makes a register of the result in a local, and of its own other lanes, which stand in `target`.
+    fn put_lanes(&mut self, number: u8, target: u32, result: u32, format: Format, lanes: Lanes) {
+        if lanes == Lanes::Low {
+            let bytes = format.bytes();
+            let places = std::array::from_fn(|byte| byte as u8 + if (byte as u8) < bytes { 16 } else { 0 });
+            self.wasm().local_get(target).local_get(result).i8x16_shuffle(places);
+        } else {
+            self.wasm().local_get(result);
+        }
+        self.set_vector(number);
+    }
+
+    /// Runs an operation that is never emitted; what it does to MXCSR is not known.
+    pub(super) fn vector_always_slowly(&mut self, op: &Op) {
+        self.call_vector_helper(op);
+        let Known { valid, unstored, .. } = self.vectors.known;
+        self.vectors.known = Known { valid, unstored, ..Known::default() };
+        self.reload_vector(op.a);
+    }
+
+    /// Runs an operation that touches vector registers and MXCSR only, in the vCPU's memory, in the place of code that
+    /// has been emitted for it.
     pub(super) fn vector_slowly(&mut self, op: &Op) {
+        self.call_vector_helper(op);
+        self.doubt();
+    }
+
+    fn call_vector_helper(&mut self, op: &Op) {
+        self.store_temporaries();
         let halves = halves(op);
         let (site, slot) = (self.site(), self.slots.vector);
         let mut wasm = self.wasm();
@@ -544,12 +775,17 @@ impl Emitter<'_> {
     fn float_flags(&mut self, op: &Op, format: Format) {
         const _: () = assert!(crate::cpu::flags::ZF == 1 << 6 && crate::cpu::flags::CF == 1);
         let (x, y) = (self.cached_vector(op.a), self.cached_vector(op.c));
-        self.plain(format, x);
-        self.plain(format, y);
-        self.wasm().v128_and();
-        self.holds(format, Lanes::Low);
-        self.wasm().if_(BlockType::Empty);
-        self.depth += 1;
+        self.are_plain(format, Lanes::Low, [op.a, op.c]);
+        if self.vectors.known.plain.has_looked() {
+            self.and_quick_lanes();
+        }
+        if self.expects_special_numbers() {
+            self.holds(format, Lanes::Low);
+            self.wasm().if_(BlockType::Empty);
+            self.depth += 1;
+        } else {
+            self.go_on_if(format, Lanes::Low);
+        }
         for is_equal in [false, true] {
             let mut wasm = self.wasm();
             for local in [x, y] {
@@ -566,12 +802,14 @@ impl Emitter<'_> {
                 (Format::Double, true) => wasm.f64_eq(),
             };
         }
-        let mut wasm = self.wasm();
-        wasm.i32_const(6).i32_shl().i32_or().i64_extend_i32_u().local_set(FLAGS_SOURCE).else_();
-        self.vector_slowly(op);
-        let mut wasm = self.wasm();
-        wasm.local_get(VCPU).i64_load(at(offset::LAZY_SOURCE)).local_set(FLAGS_SOURCE).end();
-        self.depth -= 1;
+        self.wasm().i32_const(6).i32_shl().i32_or().i64_extend_i32_u().local_set(FLAGS_SOURCE);
+        if self.expects_special_numbers() {
+            self.wasm().else_();
+            self.vector_slowly(op);
+            let mut wasm = self.wasm();
+            wasm.local_get(VCPU).i64_load(at(offset::LAZY_SOURCE)).local_set(FLAGS_SOURCE).end();
+            self.depth -= 1;
+        }
         self.define_flags(Pending::Explicit, Width::W64);
     }
 

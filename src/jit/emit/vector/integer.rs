@@ -352,8 +352,7 @@ impl Emitter<'_> {
             Direct::Test => return self.vector_test(op),
             Direct::CompareStrings => return self.compare_strings(op),
             Direct::Slow => {
-                self.vector_slowly(op);
-                return self.reload_vector(op.a);
+                return self.vector_always_slowly(op);
             }
             Direct::Binary(emit) => {
                 self.both(op);
@@ -497,7 +496,7 @@ impl Emitter<'_> {
                 };
             }
         }
-        self.set_vector(op.a);
+        self.set_blended(op);
     }
 
     pub(super) fn both(&mut self, op: &Op) {

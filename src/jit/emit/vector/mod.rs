@@ -5,7 +5,9 @@ mod float;
 mod fused;
 mod integer;
 mod permute;
+mod plain;
 mod shuffle;
+mod stretch;
 mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
@@ -13,6 +15,8 @@ use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operati
 use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
 use crate::jit::flow::RegSet;
+use plain::Plain;
+use stretch::{Current, Stretch};
 use wasm_encoder::MemArg;
 
 /// Behind the numbers of the registers and their upper halves: locals of 128 bits that no register has.
@@ -93,8 +97,23 @@ impl Direct {
 pub struct VectorLocals {
     /// Registers in the order of their locals.
     order: Vec<u8>,
-    /// Registers whose local is right, here.
+    /// What is known, here.
+    known: Known,
+    /// The stretches of the block.
+    stretches: Vec<Stretch>,
+    /// The stretch that the current operation belongs to.
+    current: Option<Current>,
+}
+
+/// What is known of vector registers at a place of the code.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Registers whose local is right.
     valid: u64,
+    /// Temporaries whose local alone is right.
+    unstored: u64,
+    /// Registers whose lanes are plain.
+    plain: Plain,
 }
 
 impl VectorLocals {
@@ -103,24 +122,47 @@ impl VectorLocals {
         self.order.len() as u32
     }
 
-    /// Registers whose local is right, here.
-    pub fn valid(&self) -> u64 {
-        self.valid
+    /// Begins with the operations of a block; `has_stretches` tells whether what they meet may be looked at late.
+    pub fn begin(&mut self, ops: &[Op], has_stretches: bool) {
+        self.stretches = if has_stretches { stretch::stretches(ops) } else { Vec::new() };
     }
 
-    /// From here on only the locals of `valid` are right.
+    /// Where the interpreter goes on if the operation at a place cannot be run.
+    pub fn redone_from(&self, place: usize) -> usize {
+        self.current.as_ref().map_or(place, Current::start)
+    }
+
+    /// What is known here.
+    pub fn known(&self) -> Known {
+        self.known
+    }
+
+    /// From here on that is known which was known at another place.
+    pub fn return_to(&mut self, known: Known) {
+        self.known = known;
+    }
+
+    /// From here on only the locals of `valid` are right, and nothing else is known.
     pub fn keep(&mut self, valid: u64) {
-        self.valid = valid;
+        self.known = Known { valid, ..Known::default() };
     }
 
     /// From here on the locals of upper halves are not right.
     pub fn forget_upper_halves(&mut self) {
-        self.valid &= (1 << UPPER) - 1;
+        self.keep(self.known.valid & ((1 << UPPER) - 1));
     }
 
     /// From here on the local of this half is not right.
     fn forget(&mut self, number: u8) {
-        self.valid &= !(1 << number);
+        self.known.valid &= !(1 << number);
+        self.known.plain.forget(number);
+    }
+
+    /// From here on the local of this half is right, and has another value.
+    fn know(&mut self, number: u8) {
+        self.known.valid |= 1 << number;
+        self.known.unstored &= !(1 << number);
+        self.known.plain.forget(number);
     }
 
     fn place(&mut self, number: u8) -> u32 {
@@ -176,7 +218,7 @@ impl Emitter<'_> {
     /// The local of a vector register, made right. Code that only some ways run must not be the first to ask.
     pub(super) fn cached_vector(&mut self, number: u8) -> u32 {
         let local = self.vector_local(number);
-        if self.vectors.valid & 1 << number == 0 {
+        if self.vectors.known.valid & 1 << number == 0 {
             self.reload_vector(number);
         }
         local
@@ -186,22 +228,65 @@ impl Emitter<'_> {
     fn reload_vector(&mut self, number: u8) {
         let local = self.vector_local(number);
         self.wasm().local_get(VCPU).v128_load(at(vector_offset(number))).local_set(local);
-        self.vectors.valid |= 1 << number;
+        self.vectors.know(number);
     }
 
     /// Takes a vector register's low 128 bits from the stack.
     fn set_vector(&mut self, number: u8) {
         let local = self.vector_local(number);
-        let mut wasm = self.wasm();
-        wasm.local_set(local).local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
-        self.vectors.valid |= 1 << number;
+        self.wasm().local_set(local);
+        self.vectors.know(number);
+        if let Some(current) = &mut self.vectors.current {
+            return current.change(number);
+        }
+        if usize::from(number & !UPPER) >= usize::from(VectorReg::T0.0) && self.stays_in_locals() {
+            self.vectors.known.unstored |= 1 << number;
+        } else {
+            self.store_vector_local(number);
+        }
+    }
+
+    /// Makes memory hold what the local of a vector register does.
+    fn store_vector_local(&mut self, number: u8) {
+        let local = self.vector_local(number);
+        self.wasm().local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
+    }
+
+    /// The current operation and those behind it in its instruction.
+    fn rest_of_instruction(&self) -> &[Op] {
+        let ops = self.region.nodes[self.node].block.ops();
+        let rest = ops.get(self.place..).unwrap_or_default();
+        let is_same = |op: &&Op| Some(op.pc) == rest.first().map(|first| first.pc);
+        &rest[..rest.iter().take_while(is_same).count()]
+    }
+
+    /// Whether nothing that follows in this instruction needs temporaries in memory, but for operations that go the slow
+    /// way, which store them.
+    fn stays_in_locals(&self) -> bool {
+        self.rest_of_instruction().iter().skip(1).all(|op| match op.code.shape() {
+            Shape::Vector | Shape::Vector256 => Direct::of(op).is_some(),
+            Shape::VectorMove { .. } => true,
+            _ => false,
+        })
+    }
+
+    /// Stores the temporaries that memory does not hold yet and the rest of the instruction works on.
+    fn store_temporaries(&mut self) {
+        let rest = self.rest_of_instruction().iter().flat_map(|op| [op.a, op.b, op.c, op.d]);
+        let numbers: Vec<u8> = rest.collect();
+        let unstored = self.vectors.known.unstored;
+        for number in (0..64).filter(|number| unstored & 1 << number != 0) {
+            if numbers.contains(&(number & !UPPER)) {
+                self.store_vector_local(number);
+            }
+        }
     }
 
     /// Makes the locals right of those vector registers that a loop's head works on, and of no others: on every way to
     /// the loop, for a sum not to go through memory on its way to the next round.
     pub(super) fn carry_vectors(&mut self, head: usize) {
         let carried = self.region.nodes[head].block.ops().iter().fold(0, |all, op| all | operands(op));
-        let missing = carried & !self.vectors.valid;
+        let missing = carried & !self.vectors.known.valid;
         for number in (0..64).filter(|number| missing & 1 << number != 0) {
             self.reload_vector(number);
         }
@@ -236,21 +321,32 @@ impl Emitter<'_> {
                 self.set_vector(op.a | UPPER);
             }
             Shape::VectorMove { bytes: 32 } => {
-                self.get_vector(op.b);
-                self.set_vector(op.a);
-                self.get_vector(op.b | UPPER);
-                self.set_vector(op.a | UPPER);
+                self.copy_vector(op.a, op.b);
+                self.copy_vector(op.a | UPPER, op.b | UPPER);
             }
             Shape::VectorStore { bytes, .. } => {
                 self.get_vector(op.a);
                 self.wasm().i64x2_extract_lane(0).local_set(VALUE);
                 self.store(op, if bytes == 4 { Width::W32 } else { Width::W64 });
             }
-            _ => {
-                self.get_vector(op.b);
-                self.set_vector(op.a);
-            }
+            _ => self.copy_vector(op.a, op.b),
         }
+    }
+
+    /// Takes a vector register from the stack that an integer operation has made.
+    fn set_blended(&mut self, op: &Op) {
+        let before = self.vectors.known.plain;
+        self.set_vector(op.a);
+        let formats = plain::blended(IntegerOperation::from_number(op.imm));
+        self.vectors.known.plain.blend(op.a, [op.b, op.c], formats, &before);
+    }
+
+    fn copy_vector(&mut self, to: u8, from: u8) {
+        self.get_vector(from);
+        let plain = self.vectors.known.plain;
+        self.set_vector(to);
+        self.vectors.known.plain = plain;
+        self.vectors.known.plain.copy(to, from);
     }
 
     /// An operation that is emitted directly; whether it is one.
@@ -262,8 +358,7 @@ impl Emitter<'_> {
             Some(Direct::WideFloat(direct)) => self.float_halves(&direct, op),
             Some(Direct::Permute(direct)) => self.permute(&direct, op),
             Some(Direct::Slow) => {
-                self.vector_slowly(op);
-                self.reload_vector(op.a);
+                self.vector_always_slowly(op);
                 self.vectors.forget(op.a | UPPER);
             }
             None => return false,
