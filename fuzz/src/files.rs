@@ -145,11 +145,10 @@ pub fn overlays(data: &[u8]) {
             drop(cache.get(&digest));
         }
     }
-    if let Ok(mut kept) = KeptFile::open(file()) {
-        if kept.state().is_some()
-            && let Ok(mut machine) = Machine::go_on(surroundings(), &mut kept)
-        {
-            machine.run(MOST_INSTRUCTIONS);
-        }
+    if let Ok(mut kept) = KeptFile::open(file())
+        && kept.state().is_some()
+        && let Ok(mut machine) = Machine::go_on(surroundings(), &mut kept)
+    {
+        machine.run(MOST_INSTRUCTIONS);
     }
 }

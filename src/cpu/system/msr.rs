@@ -90,6 +90,7 @@ const IA32_TSC: u32 = 0x10;
 const IA32_PLATFORM_ID: u32 = 0x17;
 const IA32_APIC_BASE: u32 = 0x1b;
 const IA32_FEATURE_CONTROL: u32 = 0x3a;
+const FEATURE_CONTROL_LOCKED: u64 = 1;
 const IA32_TSC_ADJUST: u32 = 0x3b;
 const IA32_SPEC_CTRL: u32 = 0x48;
 const IA32_PRED_CMD: u32 = 0x49;
@@ -177,7 +178,9 @@ impl Vcpu {
             IA32_APIC_BASE | IA32_TSC_DEADLINE | X2APIC_FIRST..=X2APIC_LAST => {
                 return self.bus.apic_read_msr(number).ok_or(REFUSED);
             }
-            IA32_PLATFORM_ID | IA32_FEATURE_CONTROL | MISC_FEATURES_ENABLES => 0,
+            IA32_PLATFORM_ID | MISC_FEATURES_ENABLES => 0,
+            // Locked without VMX, as firmware leaves it: writes are refused (SDM vol. 3C 24.7).
+            IA32_FEATURE_CONTROL => FEATURE_CONTROL_LOCKED,
             IA32_MCG_CAP | IA32_MCG_STATUS | IA32_DEBUGCTL => 0,
             IA32_SPEC_CTRL => self.msr.spec_ctrl,
             IA32_BIOS_SIGN_ID => MICROCODE_REVISION,

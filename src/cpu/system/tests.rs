@@ -269,4 +269,6 @@ fn the_paravirtual_clock_tells_nanoseconds_since_the_start() {
     vcpu.write_msr(0x4b56_4d00, 0x2_0100).unwrap();
     assert_eq!(get(&vcpu, 0x2_0100) >> 32, 1_700_000_000);
     assert!(vcpu.write_msr(0xc000_0082, 1 << 63).is_err(), "LSTAR takes canonical addresses only");
+    assert_eq!(vcpu.read_msr(0x3a), Ok(1), "IA32_FEATURE_CONTROL is locked");
+    assert!(vcpu.write_msr(0x3a, 1).is_err());
 }
