@@ -7,12 +7,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::workspace;
+
+/// How long an entry is kept that nothing asks for. A guest with its chunks and its snapshot takes 300 MB.
+const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The inputs of a cached thing.
 pub struct Key {
@@ -65,11 +68,13 @@ pub fn entry(name: &str, key: Key, make: impl FnOnce(&Path) -> Result<()>) -> Re
     let parent = workspace::cache_folder()?;
     let place = parent.join(format!("{name}-{}", key.digest()));
     if place.is_dir() {
+        note_use(&place)?;
         return Ok(place);
     }
     let started = Instant::now();
     println!("Making {name} (kept in {}) ...", place.display());
     remove_abandoned(&parent)?;
+    remove_unused(&parent, name, SystemTime::now() - KEPT)?;
     let unfinished = parent.join(format!(".{name}-{}", process::id()));
     fs::create_dir_all(&unfinished).with_context(|| format!("cannot create {}", unfinished.display()))?;
     if let Err(error) = make(&unfinished) {
@@ -107,9 +112,59 @@ fn remove_abandoned(parent: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Notes in an entry's own time that it is in use. A cache that belongs to others is theirs to tidy.
+fn note_use(place: &Path) -> Result<()> {
+    use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+    match fs::File::open(place).and_then(|folder| folder.set_modified(SystemTime::now())) {
+        Err(error) if !matches!(error.kind(), PermissionDenied | ReadOnlyFilesystem) => {
+            Err(error).with_context(|| format!("cannot note the use of {}", place.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes the entries of the thing `name` that nothing has asked for since `limit`.
+fn remove_unused(parent: &Path, name: &str, limit: SystemTime) -> Result<()> {
+    if !parent.is_dir() {
+        return Ok(());
+    }
+    for folder in fs::read_dir(parent)? {
+        let folder = folder?;
+        let file_name = folder.file_name();
+        let digest = file_name.to_str().and_then(|other| other.strip_prefix(name)?.strip_prefix('-'));
+        let is_entry = digest.is_some_and(|digest| digest.bytes().all(|byte| byte.is_ascii_hexdigit()));
+        if is_entry && folder.metadata()?.modified()? < limit {
+            println!("Removing {}, which was not used for long.", folder.path().display());
+            fs::remove_dir_all(folder.path())?;
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Key;
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays() {
+        let parent = std::env::temp_dir().join(format!("dinghy-cache-{}", process::id()));
+        let place = |name: &str| parent.join(name);
+        let now = SystemTime::now();
+        for name in ["guest-00ff", "guest-11ff", "guest-image-22ff", "chunks-33ff"] {
+            fs::create_dir_all(place(name)).unwrap();
+            fs::write(place(name).join("file"), "x").unwrap();
+            fs::File::open(place(name)).unwrap().set_modified(now - 2 * KEPT).unwrap();
+        }
+        note_use(&place("guest-11ff")).unwrap();
+        remove_unused(&parent, "guest", now - KEPT).unwrap();
+        let mut left: Vec<_> = fs::read_dir(&parent)
+            .unwrap()
+            .map(|found| found.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        fs::remove_dir_all(&parent).unwrap();
+        assert_eq!(left, ["chunks-33ff", "guest-11ff", "guest-image-22ff"]);
+    }
 
     #[test]
     fn keys_tell_fields_apart() {
