@@ -80,17 +80,17 @@ impl Slots {
     /// # Errors
     /// When the host refuses them.
     pub fn new(host: &mut dyn CodeHost) -> Result<Self, CodeError> {
-        let leave = host.helper(HelperFunction::Region(leave_at_once));
-        let interpret = host.helper(HelperFunction::Interpret(interpret));
+        let leave = host.helper(HelperFunction::Region(leave_at_once))?;
+        let interpret = host.helper(HelperFunction::Interpret(interpret))?;
         let await_return = host.grow(1)?;
         let body = emit::await_return(interpret);
         let module = module::encode([(&*body, "")].into_iter(), types::AWAIT, host.has_shared_memory());
         host.install(&module, await_return)?;
         Ok(Self {
-            call: host.helper(HelperFunction::Call(call)),
-            vector: host.helper(HelperFunction::Call(vector)),
-            condition: host.helper(HelperFunction::Condition(condition)),
-            overlay: host.helper(HelperFunction::Condition(overlay)),
+            call: host.helper(HelperFunction::Call(call))?,
+            vector: host.helper(HelperFunction::Call(vector))?,
+            condition: host.helper(HelperFunction::Condition(condition))?,
+            overlay: host.helper(HelperFunction::Condition(overlay))?,
             leave,
             await_return,
         })

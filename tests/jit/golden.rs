@@ -23,7 +23,7 @@ impl CodeHost for Recorder {
     fn has_shared_memory(&self) -> bool {
         self.inner.has_shared_memory()
     }
-    fn helper(&mut self, function: HelperFunction) -> u32 {
+    fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {
         self.inner.helper(function)
     }
     fn grow(&mut self, count: u32) -> Result<u32, CodeError> {
@@ -35,6 +35,9 @@ impl CodeHost for Recorder {
     }
     fn remove(&mut self, instance: CodeInstance, first_slot: u32, count: u32) {
         self.inner.remove(instance, first_slot, count);
+    }
+    fn settle(&mut self) {
+        self.inner.settle();
     }
     fn seconds(&self) -> f64 {
         self.inner.seconds()
