@@ -12,6 +12,8 @@ pub mod offset {
     use super::{LazyFlags, Linkage, Vcpu};
     use std::mem::offset_of;
 
+    /// The flags but the arithmetic ones.
+    pub const SYSTEM_FLAGS: usize = offset_of!(Vcpu, system_flags);
     /// The integer register file.
     pub const REGS: usize = offset_of!(Vcpu, regs);
     /// The vector file.

@@ -249,6 +249,49 @@ fn multiplications() {
 }
 
 #[test]
+fn divisions() {
+    check("div", |a| {
+        a.mul(rbx)?;
+        a.div(r8)?;
+        a.cdq()?;
+        a.idiv(r9d)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn locked_operations() {
+    check("lock", |a| {
+        a.lock().cmpxchg(qword_ptr(rbx), rcx)?;
+        a.lock().xadd(dword_ptr(rbx + 8), edx)?;
+        a.xchg(qword_ptr(rbx), rsi)?;
+        a.lock().bts(qword_ptr(rbx), rcx)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn bit_manipulation() {
+    check("bmi", |a| {
+        a.tzcnt(eax, edx)?;
+        a.lzcnt(r8, r9)?;
+        a.blsr(rsi, rdx)?;
+        a.bzhi(edi, edx, ecx)?;
+        a.vzeroupper()?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn strings_in_vectors() {
+    check("pcmpistri", |a| {
+        a.pcmpistri(xmm1, xmm2, 0)?;
+        a.pcmpistri(xmm1, xmm2, 0x1a)?;
+        a.hlt()
+    });
+}
+
+#[test]
 fn conditional_moves() {
     check("cmov", |a| {
         a.cmp(rax, rdx)?;
