@@ -16,7 +16,7 @@ mod state;
 mod system;
 mod tlb;
 mod vcpu;
-mod x87;
+pub mod x87;
 
 pub use bus::SystemBus;
 pub use code::{AddressHasher, Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT};

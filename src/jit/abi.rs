@@ -18,6 +18,8 @@ pub mod offset {
     pub const REGS: usize = offset_of!(Vcpu, regs);
     /// The vector file.
     pub const VECTORS: usize = offset_of!(Vcpu, vectors);
+    /// The x87 unit.
+    pub const X87: usize = offset_of!(Vcpu, x87);
     /// MXCSR.
     pub const MXCSR: usize = offset_of!(Vcpu, mxcsr);
     const LINKAGE: usize = offset_of!(Vcpu, linkage);

@@ -13,6 +13,7 @@ mod flags;
 mod string;
 mod vector;
 mod wide;
+mod x87;
 
 use super::abi::{Slots, offset};
 use super::flow::{Effects, Flow, RegSet, TEMPORARIES, dirty_behind, effects, ends_instruction};
@@ -30,6 +31,7 @@ pub use flags::FlagsAt;
 use vector::VectorLocals;
 pub use vector::vector_effects;
 pub use wide::WideInstruction;
+pub use x87::reads as x87_reads;
 
 /// Numbers of the function types that every module begins with.
 pub mod types {
@@ -148,6 +150,7 @@ pub fn await_return(interpret: u32) -> Vec<u8> {
 pub fn function(region: &Region, slots: &Slots) -> Function {
     let graph = Graph::new(region);
     let flow = Flow::new(region, &graph);
+    let has_x87 = region.nodes.iter().flat_map(|node| node.block.ops()).any(|op| x87_reads(op).is_some());
     let mut emitter = Emitter {
         region,
         graph: &graph,
@@ -167,14 +170,17 @@ pub fn function(region: &Region, slots: &Slots) -> Function {
         uses_flags: false,
         number_at: 0,
         vectors: VectorLocals::default(),
+        has_x87,
     };
     emitter.whole();
     let Emitter { code, sites, vectors, number_at, .. } = emitter;
     let registers = flow.used.count_ones();
     let mut body = Vec::with_capacity(code.len() + 16);
+    let has_x87 = u32::from(has_x87);
     let groups = [
         (I32_LOCALS, wasm_encoder::ValType::I32),
-        (I64_LOCALS + registers, wasm_encoder::ValType::I64),
+        (I64_LOCALS + registers + has_x87 * x87::I64_LOCALS, wasm_encoder::ValType::I64),
+        (has_x87 * x87::I32_LOCALS, wasm_encoder::ValType::I32),
         (vectors.count(), wasm_encoder::ValType::V128),
     ];
     use wasm_encoder::Encode;
@@ -230,6 +236,8 @@ struct Emitter<'a> {
     vectors: VectorLocals,
     /// Where the function's number stands.
     number_at: usize,
+    /// Whether there are locals for the x87 unit.
+    has_x87: bool,
 }
 
 /// A function's number in its module, in a constant of fixed length (LEB128 with trailing groups of zero).
@@ -319,7 +327,8 @@ impl Emitter<'_> {
 
     /// The first local of vectors.
     fn first_vector(&self) -> u32 {
-        FIRST_REGISTER + self.flow.used.count_ones()
+        let before = if self.has_x87 { x87::I64_LOCALS + x87::I32_LOCALS } else { 0 };
+        FIRST_REGISTER + self.flow.used.count_ones() + before
     }
 
     /// Puts a register's value on the stack.
@@ -570,7 +579,9 @@ impl Emitter<'_> {
                 } else if vector::clears_upper_halves(op) {
                     self.clear_upper_halves();
                 } else if let Some(known) = helper_effects(op) {
-                    self.call_known(op, &known);
+                    if !self.x87(op) {
+                        self.call_known(op, &known);
+                    }
                 } else {
                     self.call_helper(op);
                 }

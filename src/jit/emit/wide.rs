@@ -221,7 +221,7 @@ impl Emitter<'_> {
     }
 
     /// Calls a helper on one of two ways: what is known of locals and memory stays as it is on the other.
-    fn call_aside(&mut self, op: &Op, known: &HelperEffects) {
+    pub(super) fn call_aside(&mut self, op: &Op, known: &HelperEffects) {
         let before = (self.dirty, self.rip_stored, self.flags);
         self.call_known(op, known);
         (self.dirty, self.rip_stored, self.flags) = before;
