@@ -64,9 +64,11 @@ pub mod offset {
 
     /// R0, 16 bytes before R1: the significand, and 8 bytes behind it sign and exponent.
     pub const REGISTERS: usize = offset_of!(X87, registers);
-    /// TOP, and a byte behind it the registers in use.
+    /// TOP.
     pub const TOP: usize = offset_of!(X87, top);
-    /// The control word, and behind it the status word.
+    /// A bit for each register in use.
+    pub const IN_USE: usize = offset_of!(X87, in_use);
+    /// The control word.
     pub const CONTROL: usize = offset_of!(X87, control);
     /// The status word.
     pub const STATUS: usize = offset_of!(X87, status);
@@ -74,7 +76,6 @@ pub mod offset {
     pub const INSTRUCTION_POINTER: usize = offset_of!(X87, instruction_pointer);
     /// FDP.
     pub const DATA_POINTER: usize = offset_of!(X87, data_pointer);
-    const _: () = assert!(offset_of!(X87, in_use) == TOP + 1 && STATUS == CONTROL + 2);
     const _: () = assert!(size_of::<Float80>() == 16 && offset_of!(Float80, sign_exponent) == 8);
 }
 

@@ -171,6 +171,7 @@ pub fn function(region: &Region, slots: &Slots) -> Function {
         number_at: 0,
         vectors: VectorLocals::default(),
         has_x87,
+        x87_known: x87::Known::default(),
     };
     emitter.whole();
     let Emitter { code, sites, vectors, number_at, .. } = emitter;
@@ -238,6 +239,8 @@ struct Emitter<'a> {
     number_at: usize,
     /// Whether there are locals for the x87 unit.
     has_x87: bool,
+    /// What they hold, here.
+    x87_known: x87::Known,
 }
 
 /// A function's number in its module, in a constant of fixed length (LEB128 with trailing groups of zero).
@@ -462,6 +465,7 @@ impl Emitter<'_> {
         };
         let has_special_numbers = region.nodes[node].block.compiled.has_special_numbers.get();
         self.vectors.begin(ops, !has_special_numbers);
+        self.x87_known = x87::Known::default();
         let count = region.nodes[node].block.instruction_count();
         self.wasm().local_get(BUDGET).i32_const(count as i32).i32_sub().local_set(BUDGET);
         for (place, op) in ops.iter().enumerate().take(ops.len() - 1) {
@@ -581,6 +585,7 @@ impl Emitter<'_> {
                 } else if let Some(known) = helper_effects(op) {
                     if !self.x87(op) {
                         self.call_known(op, &known);
+                        self.x87_known = x87::Known::default();
                     }
                 } else {
                     self.call_helper(op);
@@ -597,6 +602,7 @@ impl Emitter<'_> {
         self.call_written_back(op);
         self.load_registers(self.live_after());
         self.vectors.keep(0);
+        self.x87_known = x87::Known::default();
     }
 
     /// Writes everything back that helpers work on.

@@ -12,7 +12,7 @@ use wasm_encoder::{BlockType, MemArg};
 /// Locals of 64 bits that functions with x87 instructions have beside.
 pub const I64_LOCALS: u32 = 4;
 /// Locals of 32 bits likewise.
-pub const I32_LOCALS: u32 = 8;
+pub const I32_LOCALS: u32 = 9;
 
 /// An instruction that is emitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +111,6 @@ pub fn reads(op: &Op) -> Option<RegSet> {
 }
 
 const INTEGER_BIT: i64 = i64::MIN;
-const STATUS_SHIFT: i32 = 16;
 /// RC, PC and the masks of the control word.
 const MODE: i32 = 0xf3f;
 /// To the nearest, 64 bits, all masked.
@@ -121,6 +120,30 @@ const PRECISION_BIT: i32 = 5;
 const C1_BIT: i32 = 9;
 const SIGN: i32 = 0x8000;
 const BIAS: i32 = 0x3fff;
+
+/// What is known of the register stack, from place to place within a block.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// Whether the locals of TOP and of the registers in use are right.
+    is_loaded: bool,
+    /// What TOP is now, less what its local holds, modulo 8.
+    moved: u8,
+    /// By its number less what TOP's local holds, modulo 8: whether a register is in use, as what an instruction has
+    /// written or popped. Its helper leaves it so too, or an exception pending.
+    tags: [Option<bool>; 8],
+}
+
+impl Known {
+    /// The number of ST(`index`), less what TOP's local holds.
+    fn number(&self, index: u8) -> u8 {
+        self.moved.wrapping_add(index) & 7
+    }
+
+    fn tag(&mut self, index: u8) -> &mut Option<bool> {
+        let number = self.number(index);
+        &mut self.tags[usize::from(number)]
+    }
+}
 
 /// The locals.
 #[derive(Clone, Copy)]
@@ -142,11 +165,11 @@ impl Locals {
     const fn result(self) -> [u32; 2] {
         [self.first_64 + 2, self.first_64 + 3]
     }
-    /// Control word, and above it the status word.
-    const fn words(self) -> u32 {
+    /// The status word, as it was.
+    const fn status(self) -> u32 {
         self.first_32 + 2
     }
-    /// TOP, and above it a bit for each register in use.
+    /// TOP as it was when it was loaded.
     const fn top(self) -> u32 {
         self.first_32 + 3
     }
@@ -162,6 +185,10 @@ impl Locals {
     }
     const fn count(self) -> u32 {
         self.first_32 + 7
+    }
+    /// A bit for each register in use.
+    const fn in_use(self) -> u32 {
+        self.first_32 + 8
     }
 }
 
@@ -185,47 +212,48 @@ impl Emitter<'_> {
             return false;
         };
         let locals = self.x87_locals();
+        if !self.x87_known.is_loaded {
+            self.load_top(locals, 0);
+            self.x87_known = Known { is_loaded: true, ..Known::default() };
+        }
         // Within these constructs a branch by one level goes to the helper.
         self.wasm().block(BlockType::Empty).block(BlockType::Empty);
         self.depth += 2;
         let is_rounded = matches!(instruction, Instruction::Combine { .. });
-        let (mask, expected) = if is_rounded { (MODE, USUAL_MODE) } else { (0, 0) };
         let mut wasm = self.wasm();
-        wasm.local_get(VCPU).i32_load(at(X87 + x87::offset::CONTROL)).local_tee(locals.words());
-        wasm.i32_const(mask | SUMMARY << STATUS_SHIFT).i32_and().i32_const(expected).i32_ne().br_if(0);
-        wasm.local_get(VCPU).i32_load16_u(at(X87 + x87::offset::TOP)).local_set(locals.top());
+        // Two loads: one of both words would wait for the store of the status word.
+        if is_rounded {
+            wasm.local_get(VCPU).i32_load16_u(at(X87 + x87::offset::CONTROL));
+            wasm.i32_const(MODE).i32_and().i32_const(USUAL_MODE).i32_ne().br_if(0);
+        }
+        wasm.local_get(VCPU).i32_load16_u(at(X87 + x87::offset::STATUS)).local_tee(locals.status());
+        wasm.i32_const(SUMMARY).i32_and().br_if(0);
         let places = locals.mantissas()[0];
         match instruction {
             Instruction::Push(source) => {
-                self.unless_empty(locals, 7);
+                if *self.x87_known.tag(7) != Some(false) {
+                    self.tag(locals, 7);
+                    self.wasm().br_if(0);
+                }
                 self.x87_operand(locals, 0, source);
-                self.wasm().local_get(locals.top()).i32_const(7).i32_add().i32_const(7).i32_and();
-                let mut wasm = self.wasm();
-                wasm.local_tee(locals.count());
-                wasm.local_get(locals.top()).i32_const(0xff00).i32_and().i32_or();
-                wasm.i32_const(0x100).local_get(locals.count()).i32_shl().i32_or().local_set(locals.top());
+                self.x87_known.moved = self.x87_known.number(7);
                 self.put(locals, 0, places, locals.exponents()[0]);
+                self.mark(locals, 0, true);
                 self.store_top(locals);
             }
             Instruction::StoreRegister { index, pops } => {
                 self.x87_operand(locals, 0, Source::Register(0));
                 self.put(locals, index, places, locals.exponents()[0]);
-                let mut wasm = self.wasm();
-                wasm.i32_const(0x100).local_get(locals.top()).i32_const(index.into()).i32_add();
-                wasm.i32_const(7)
-                    .i32_and()
-                    .i32_shl()
-                    .local_get(locals.top())
-                    .i32_or()
-                    .local_set(locals.top());
+                self.mark(locals, index, true);
                 self.pop(locals, pops);
-                self.store_top(locals);
             }
             Instruction::Exchange(index) => {
                 self.x87_operand(locals, 0, Source::Register(0));
                 self.x87_operand(locals, 1, Source::Register(index));
                 self.put(locals, 0, locals.mantissas()[1], locals.exponents()[1]);
                 self.put(locals, index, places, locals.exponents()[0]);
+                *self.x87_known.tag(0) = Some(true);
+                *self.x87_known.tag(index) = Some(true);
             }
             Instruction::Sign { is_cleared } => {
                 self.x87_operand(locals, 0, Source::Register(0));
@@ -237,6 +265,7 @@ impl Emitter<'_> {
                 };
                 wasm.local_set(locals.exponents()[0]);
                 self.put(locals, 0, places, locals.exponents()[0]);
+                *self.x87_known.tag(0) = Some(true);
             }
             Instruction::Combine { operation, target, source, pops } => {
                 self.x87_operand(locals, 0, Source::Register(target));
@@ -254,10 +283,8 @@ impl Emitter<'_> {
                     self.add_normal(locals);
                 }
                 self.round_normal(locals);
-                if pops != 0 {
-                    self.pop(locals, pops);
-                    self.store_top(locals);
-                }
+                *self.x87_known.tag(target) = Some(true);
+                self.pop(locals, pops);
             }
             Instruction::Store80 { pops } => {
                 self.x87_operand(locals, 0, Source::Register(0));
@@ -265,15 +292,12 @@ impl Emitter<'_> {
                 let mut wasm = self.wasm();
                 wasm.local_tee(locals.target()).local_get(places).i64_store(at(0));
                 wasm.local_get(locals.target()).local_get(locals.exponents()[0]).i32_store16(at(8));
-                if pops != 0 {
-                    self.pop(locals, pops);
-                    self.store_top(locals);
-                }
+                self.pop(locals, pops);
             }
         }
         if !is_rounded {
             let mut wasm = self.wasm();
-            wasm.local_get(VCPU).local_get(locals.words()).i32_const(STATUS_SHIFT).i32_shr_u();
+            wasm.local_get(VCPU).local_get(locals.status());
             wasm.i32_const(!(1 << C1_BIT)).i32_and().i32_store16(at(X87 + x87::offset::STATUS));
         }
         self.wasm().local_get(VCPU);
@@ -288,33 +312,63 @@ impl Emitter<'_> {
         self.wasm().br(1).end();
         self.depth -= 1;
         self.call_aside(op, &known);
+        self.load_top(locals, self.x87_known.moved);
         self.wasm().end();
         self.depth -= 1;
         true
     }
 
-    /// Puts the place of ST(`index`) on the stack, less the offset of the registers.
-    fn place(&mut self, locals: Locals, index: u8) {
+    /// Loads the locals of TOP, of which `moved` is taken off, and of the registers in use.
+    fn load_top(&mut self, locals: Locals, moved: u8) {
+        let mut wasm = self.wasm();
+        wasm.local_get(VCPU).i32_load8_u(at(X87 + x87::offset::TOP));
+        if moved != 0 {
+            wasm.i32_const(moved.into()).i32_sub();
+        }
+        wasm.local_set(locals.top());
+        wasm.local_get(VCPU).i32_load8_u(at(X87 + x87::offset::IN_USE)).local_set(locals.in_use());
+    }
+
+    /// Puts the number of ST(`index`) on the stack.
+    fn number(&mut self, locals: Locals, index: u8) {
+        let number = self.x87_known.number(index);
         let mut wasm = self.wasm();
         wasm.local_get(locals.top());
-        if index != 0 {
-            wasm.i32_const(index.into()).i32_add();
+        if number != 0 {
+            wasm.i32_const(number.into()).i32_add();
         }
-        wasm.i32_const(7).i32_and().i32_const(4).i32_shl().local_get(VCPU).i32_add();
+        wasm.i32_const(7).i32_and();
     }
 
-    /// Puts on the stack whether ST(`index`) is in use, in the lowest bit.
+    /// Puts the place of ST(`index`) on the stack, less the offset of the registers.
+    fn place(&mut self, locals: Locals, index: u8) {
+        self.number(locals, index);
+        self.wasm().i32_const(4).i32_shl().local_get(VCPU).i32_add();
+    }
+
+    /// Puts on the stack whether ST(`index`) is in use.
     fn tag(&mut self, locals: Locals, index: u8) {
-        let mut wasm = self.wasm();
-        wasm.local_get(locals.top()).i32_const(8).i32_shr_u();
-        wasm.local_get(locals.top()).i32_const(index.into()).i32_add().i32_const(7).i32_and().i32_shr_u();
-        wasm.i32_const(1).i32_and();
+        self.wasm().local_get(locals.in_use());
+        self.number(locals, index);
+        self.wasm().i32_shr_u().i32_const(1).i32_and();
     }
 
-    /// Goes to the helper unless ST(`index`) is empty.
-    fn unless_empty(&mut self, locals: Locals, index: u8) {
-        self.tag(locals, index);
-        self.wasm().br_if(0);
+    /// Notes that ST(`index`) is in use, or empty.
+    fn mark(&mut self, locals: Locals, index: u8, is_in_use: bool) {
+        let tag = self.x87_known.tag(index);
+        if *tag == Some(is_in_use) {
+            return;
+        }
+        *tag = Some(is_in_use);
+        self.wasm().local_get(VCPU).local_get(locals.in_use()).i32_const(1);
+        self.number(locals, index);
+        let mut wasm = self.wasm();
+        wasm.i32_shl();
+        match is_in_use {
+            true => wasm.i32_or(),
+            false => wasm.i32_const(-1).i32_xor().i32_and(),
+        };
+        wasm.local_tee(locals.in_use()).i32_store8(at(X87 + x87::offset::IN_USE));
     }
 
     /// Takes an operand to its locals, or goes to the helper.
@@ -322,8 +376,10 @@ impl Emitter<'_> {
         let (mantissa_local, exponent) = (locals.mantissas()[number], locals.exponents()[number]);
         match source {
             Source::Register(index) => {
-                self.tag(locals, index);
-                self.wasm().i32_eqz().br_if(0);
+                if *self.x87_known.tag(index) != Some(true) {
+                    self.tag(locals, index);
+                    self.wasm().i32_eqz().br_if(0);
+                }
                 self.place(locals, index);
                 let mut wasm = self.wasm();
                 wasm.local_tee(exponent).i64_load(mantissa()).local_set(mantissa_local);
@@ -401,17 +457,18 @@ impl Emitter<'_> {
 
     fn pop(&mut self, locals: Locals, pops: u8) {
         for _ in 0..pops {
-            let mut wasm = self.wasm();
-            wasm.local_get(locals.top()).i32_const(7).i32_and().local_tee(locals.count());
-            wasm.i32_const(1).i32_add().i32_const(7).i32_and();
-            wasm.local_get(locals.top()).i32_const(0xff00).i32_and();
-            wasm.i32_const(0x100).local_get(locals.count()).i32_shl().i32_const(-1).i32_xor().i32_and();
-            wasm.i32_or().local_set(locals.top());
+            self.mark(locals, 0, false);
+            self.x87_known.moved = self.x87_known.number(1);
+        }
+        if pops != 0 {
+            self.store_top(locals);
         }
     }
 
     fn store_top(&mut self, locals: Locals) {
-        self.wasm().local_get(VCPU).local_get(locals.top()).i32_store16(at(X87 + x87::offset::TOP));
+        self.wasm().local_get(VCPU);
+        self.number(locals, 0);
+        self.wasm().i32_store8(at(X87 + x87::offset::TOP));
     }
 
     /// The product of the operands, its highest bit set, with its exponent and sign.
@@ -498,7 +555,7 @@ impl Emitter<'_> {
         wasm.local_get(locals.target()).local_get(high).i64_store(mantissa());
         wasm.local_get(locals.target()).local_get(exponent).local_get(locals.sign()).i32_or();
         wasm.i32_store16(sign_and_exponent());
-        wasm.local_get(VCPU).local_get(locals.words()).i32_const(STATUS_SHIFT).i32_shr_u();
+        wasm.local_get(VCPU).local_get(locals.status());
         wasm.i32_const(!(1 << C1_BIT)).i32_and();
         wasm.local_get(low).i64_eqz().i32_eqz().i32_const(PRECISION_BIT).i32_shl().i32_or();
         wasm.local_get(is_up).i32_const(C1_BIT).i32_shl().i32_or().i32_store16(at(X87 + x87::offset::STATUS));

@@ -1,4 +1,4 @@
-;; a module of 804 bytes for 11 bytes of code
+;; a module of 806 bytes for 11 bytes of code
 ;;   mul rbx
 ;;   div r8
 ;;   cdq

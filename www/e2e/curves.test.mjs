@@ -1,6 +1,7 @@
 /**
- * Memory and live modules while the guest runs one program after the other, all with code of their own.
- * `DINGHY_CURVE_SECONDS` sets for how long.
+ * Curves of the engine that compiles: memory and live modules while the guest runs one program after the other, all with
+ * code of their own (`DINGHY_CURVE_SECONDS` sets for how long), and how calls of dispersed functions slow down with their
+ * number (`DINGHY_CURVE_FUNCTIONS` sets the most).
  */
 
 import assert from "node:assert/strict";
@@ -15,6 +16,10 @@ import { Machine } from "../lib/node/index.js";
 
 const SECONDS = Number(process.env.DINGHY_CURVE_SECONDS ?? 40);
 const SAMPLES = 20;
+const MOST_FUNCTIONS = Number(process.env.DINGHY_CURVE_FUNCTIONS ?? 1024);
+const CALLS = 4_000_000;
+/** No number of functions may be slower than this against the host: calls of code that is not compiled take some 50. */
+const MOST_FACTOR = 40;
 const PATIENCE_MS = 300_000;
 /** What generations of modules come to when each is packed into the next. */
 const MOST_MODULES = 80;
@@ -31,6 +36,7 @@ const PROGRAMS = [
   "docker run --rm busybox sh -c 'seq 20000 | sort -r | md5sum'",
 ];
 
+const folder = mkdtempSync(join(tmpdir(), "dinghy-curve-"));
 let machine;
 let shown = "";
 let statistics;
@@ -43,12 +49,24 @@ async function waitFor(pattern) {
   }
 }
 
+/** Runs a command in the guest; what it prints. */
+async function run(command) {
+  shown = "";
+  machine.console.write(`${command}; echo "ended $?"\n`);
+  await waitFor(/^ended \d+\r?$/m);
+  assert.match(shown, /^ended 0\r?$/m);
+  assert.doesNotMatch(shown, /WRONG/);
+  return shown;
+}
+
+/** A program of `guest/`, built. */
+function program(name) {
+  const source = fileURLToPath(new URL(`guest/${name}.c`, import.meta.url));
+  execFileSync("gcc", ["-Wall", "-Werror", "-O2", "-static", "-s", "-o", join(folder, name), source]);
+  return { contents: readFileSync(join(folder, name)), permissions: 0o755 };
+}
+
 before(async () => {
-  const folder = mkdtempSync(join(tmpdir(), "dinghy-curve-"));
-  const source = fileURLToPath(new URL("guest/churn.c", import.meta.url));
-  execFileSync("gcc", ["-Wall", "-Werror", "-O2", "-static", "-s", "-o", join(folder, "churn"), source]);
-  const churn = readFileSync(join(folder, "churn"));
-  rmSync(folder, { recursive: true });
   machine = await Machine.boot({
     kernel: fileURLToPath(new URL("../../build/kernel/vmlinux", import.meta.url)),
     disks: [
@@ -58,19 +76,32 @@ before(async () => {
         identity: "-",
       },
     ],
-    shares: [{ tag: "files", files: { churn: { contents: churn, permissions: 0o755 } } }],
+    shares: [{ tag: "files", files: { churn: program("churn"), dispersed: program("dispersed") } }],
   });
   machine.console.onData((bytes) => (shown += Buffer.from(bytes).toString()));
   machine.on("status", (status) => (statistics = status.statistics));
   await waitFor(/[#$] $/);
   machine.console.write("bind 'set enable-bracketed-paste off'; stty -echo; mkdir -p /run/files && mount -t 9p -o trans=virtio,version=9p2000.L files /run/files\n");
-  machine.console.write("cp /run/files/churn /tmp/; until docker info >/dev/null 2>&1; do sleep 0.5; done; echo U''P\n");
+  machine.console.write("cp /run/files/* /tmp/; until docker info >/dev/null 2>&1; do sleep 0.5; done; echo U''P\n");
   await waitFor(/UP\r?$/m);
 }, PATIENCE_MS);
 
 after(async () => {
   machine?.stop();
   await machine?.gone;
+  rmSync(folder, { recursive: true });
+});
+
+test("calls of dispersed functions", async () => {
+  const parse = (text) => /right (\d+) ([\d.]+) ([\d.]+)/.exec(text).slice(1).map(Number);
+  console.log("functions  host ns a call  guest cold  guest warm  factor warm");
+  for (let functions = 64; functions <= MOST_FUNCTIONS; functions *= 4) {
+    const [, , host] = parse(execFileSync(join(folder, "dispersed"), [functions, CALLS]).toString());
+    const [, cold, warm] = parse(await run(`/tmp/dispersed ${functions} ${CALLS}`));
+    const columns = [functions, host, cold, warm, (warm / host).toFixed(1)];
+    console.log(columns.map((value, column) => String(value).padStart([9, 14, 10, 10, 11][column])).join("  "));
+    assert.ok(warm / host <= MOST_FACTOR, `${functions} functions: ${warm} ns against ${host} ns`);
+  }
 });
 
 test("memory and modules stay bounded", async () => {
@@ -78,11 +109,7 @@ test("memory and modules stay bounded", async () => {
   const start = Date.now();
   console.log("seconds  resident MB  modules live  compiled  regions live  evicted  code MB");
   for (let number = 0; Date.now() - start < SECONDS * 1000; number++) {
-    shown = "";
-    machine.console.write(`${PROGRAMS[number % PROGRAMS.length]}; echo "ended $?"\n`);
-    await waitFor(/^ended \d+\r?$/m);
-    assert.match(shown, /^ended 0\r?$/m);
-    assert.doesNotMatch(shown, /WRONG/);
+    await run(PROGRAMS[number % PROGRAMS.length]);
     const seconds = (Date.now() - start) / 1000;
     if (samples.length > 0 && seconds < (samples.length * SECONDS) / SAMPLES) continue;
     const resident = process.memoryUsage().rss / 1e6;
