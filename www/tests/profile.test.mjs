@@ -26,6 +26,32 @@ test("guest code is told apart from the emulator, with shares and density", () =
   assert.match(text, / 10\.00 % in the emulator and its host\n +10\.00 % {2}interpret\n/);
 });
 
+test("the time is told by kinds, the first that fits", () => {
+  const names = [
+    "guest physical 0x7000 4 80",
+    "waitForAttention",
+    "dinghy::cpu::interpreter::execute::h0",
+    "dinghy::cpu::lift::block::h0",
+    "dinghy::jit::emit::function::h0",
+    "Module",
+    "dinghy::jit::abi::call::h0",
+    "<dinghy::virtio::blk::Blk as dinghy::virtio::device::Device>::notify::h0",
+    "readFileUtf8",
+  ];
+  const nodes = names.map((functionName, id) => ({ id, callFrame: { functionName } }));
+  const text = report({ nodes, samples: [...names.keys()], timeDeltas: names.map(() => 1) }, new Symbols(""));
+  const shares = Object.fromEntries(
+    [...text.matchAll(/^ *([\d.]+) % {2}([a-z][a-z :,]+)$/gm)].map(([, share, kind]) => [kind, share]),
+  );
+  assert.equal(shares["compiled guest code"], "11.11");
+  assert.equal(shares["waiting: the guest is idle"], "11.11");
+  assert.equal(shares["translating for the interpreter"], "11.11");
+  assert.equal(shares["emitting and compiling modules"], "22.22");
+  assert.equal(shares["interpreting, and what compiled code calls"], "22.22");
+  assert.equal(shares["disks, network, other devices"], "11.11");
+  assert.equal(shares["all else"], "11.11");
+});
+
 test("this thread is sampled", () => {
   const profiler = new Profiler();
   const until = performance.now() + 50;

@@ -11,6 +11,23 @@ const MOST_LINES = 60;
 /** What compiled code is called: see `name` in the engine's `engine.rs`. */
 const GUEST_CODE = /^guest (linear|physical) (0x[0-9a-f]+) (\d+) (\d+)/;
 
+/** What the time goes to, by the functions that it is spent in: the first that fits. */
+const KINDS: readonly (readonly [kind: string, functions: RegExp])[] = [
+  ["compiled guest code", GUEST_CODE],
+  ["waiting: the guest is idle", /^(waitForAttention|\(idle\))$/],
+  ["translating for the interpreter", /^(<?dinghy::cpu::(code|lift)|iced_x86)/],
+  [
+    "emitting and compiling modules",
+    /^(<?dinghy::jit::(?!abi|installed)|wasm_encoder|<.* as wasm_encoder|(Module|Instance)$)/,
+  ],
+  [
+    "interpreting, and what compiled code calls",
+    /^(<?dinghy::(cpu|mem|jit)|wasm-function|__multi3|__ashlti3|__lshrti3)/,
+  ],
+  ["disks, network, other devices", /^(<?dinghy::|read$|write$|postMessage$)/],
+  ["all else", /^/],
+];
+
 /** What is read of V8's profile. */
 interface CpuProfile {
   nodes: { id: number; callFrame: { functionName: string } }[];
@@ -90,7 +107,14 @@ export function report({ nodes, samples = [], timeDeltas = [] }: CpuProfile, sym
   const others = sorted.filter(([name]) => !GUEST_CODE.test(name));
   const share = (time: number): string => `${((time / (total || 1)) * 100).toFixed(2).padStart(6)} %`;
   const sum = (rows: [string, number][]): number => rows.reduce((all, [, time]) => all + time, 0);
-  const lines = [`${(total / 1e6).toFixed(2)} s`, "", `${share(sum(guest))} in compiled guest code`];
+  const kinds = new Map(KINDS.map(([kind]) => [kind, 0]));
+  for (const [name, time] of times) {
+    const kind = KINDS.find(([, functions]) => functions.test(name))?.[0] ?? "";
+    kinds.set(kind, (kinds.get(kind) ?? 0) + time);
+  }
+  const lines = [`${(total / 1e6).toFixed(2)} s`, ""];
+  for (const [kind, time] of kinds) lines.push(`${share(time)}  ${kind}`);
+  lines.push("", `${share(sum(guest))} in compiled guest code`);
   lines.push("   share  instructions  wasm bytes an instruction  guest code");
   for (const [name, time] of guest.slice(0, MOST_LINES)) {
     const [, space, address = "0", instructions = "0", bytes = "0"] = GUEST_CODE.exec(name) ?? [];
