@@ -110,6 +110,19 @@ impl LazyFlags {
         Self { result: result << shift, source, kind, width }
     }
 
+    /// These flags with another CF.
+    #[inline]
+    pub fn with_carry(self, carry: bool) -> Self {
+        let carry = u64::from(carry);
+        match self.kind {
+            FlagsKind::Explicit | FlagsKind::Inc | FlagsKind::Dec | FlagsKind::CarryOverflow => {
+                Self { source: self.source & !CF | carry, ..self }
+            }
+            FlagsKind::Logic => Self { source: carry, kind: FlagsKind::CarryOverflow, ..self },
+            FlagsKind::Add | FlagsKind::Sub => Self::explicit(self.bits() & !CF | carry),
+        }
+    }
+
     fn low_result(&self) -> u64 {
         self.result >> (64 - self.width.bits())
     }

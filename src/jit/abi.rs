@@ -166,7 +166,7 @@ extern "C" fn condition(vcpu: *mut u8, code: u32) -> u32 {
     u32::from(vcpu.flags.holds(Condition::from_code(code as u8)))
 }
 
-/// Puts CF and OF, bits 0 and 1 of `bits`, over the flags in memory.
+/// Puts CF and OF over the flags in memory, as [`overlaid`] takes them.
 extern "C" fn overlay(vcpu: *mut u8, bits: u32) -> u32 {
     // SAFETY: called by generated code only.
     let vcpu = unsafe { vcpu_at(vcpu) };
@@ -174,9 +174,15 @@ extern "C" fn overlay(vcpu: *mut u8, bits: u32) -> u32 {
     0
 }
 
-/// The flags with CF and OF replaced, as [`Slots::overlay`] takes them.
+/// Set in the bits of [`overlaid`] when OF stays.
+pub const KEEPS_OVERFLOW: u32 = 1 << 2;
+
+/// The flags with CF and OF, bits 0 and 1 of `bits`, replaced; or, with [`KEEPS_OVERFLOW`], CF alone.
 pub fn overlaid(flags: LazyFlags, bits: u32) -> LazyFlags {
     use crate::cpu::flags::{CF, OF};
+    if bits & KEEPS_OVERFLOW != 0 {
+        return flags.with_carry(bits & 1 != 0);
+    }
     let carry = if bits & 1 != 0 { CF } else { 0 };
     let overflow = if bits & 2 != 0 { OF } else { 0 };
     LazyFlags::explicit(flags.bits() & !(CF | OF) | carry | overflow)

@@ -43,8 +43,7 @@ pub fn operate(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     if let Some(changed) = changed {
         vcpu.set_value(Reg(op.a), size, changed);
     }
-    let carry = value >> place & 1;
-    vcpu.flags = LazyFlags::explicit(vcpu.flags.bits() & !CF | carry * CF);
+    vcpu.flags = vcpu.flags.with_carry(value >> place & 1 != 0);
     Ok(())
 }
 

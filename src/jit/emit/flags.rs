@@ -3,7 +3,7 @@
 use super::{Emitter, FLAGS_KIND, FLAGS_LEFT, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, VCPU, at, types};
 use crate::cpu::{FlagsKind, LazyFlags, Linkage};
 use crate::ir::{Condition, Op, Right, Width};
-use crate::jit::abi::{offset, overlaid};
+use crate::jit::abi::{KEEPS_OVERFLOW, offset, overlaid};
 
 /// The operation that the flags in the locals come from. The locals hold its operands and result, of which
 /// only the low bits of the width count.
@@ -55,8 +55,8 @@ pub enum Overlay {
 }
 
 impl Overlay {
-    /// CF in bit 0 and OF in bit 1, from what the local holds, over the flags `base`.
-    fn bits(self, value: u64, base: LazyFlags) -> u32 {
+    /// What [`overlaid`] puts over the flags, from what the local holds.
+    fn bits(self, value: u64) -> u32 {
         match self {
             Self::RotateLeft(width) => {
                 let carry = value & 1;
@@ -66,7 +66,7 @@ impl Overlay {
                 let carry = value >> (width.bits() - 1) & 1;
                 (carry | (value >> (width.bits() - 2) & 1 ^ carry) << 1) as u32
             }
-            Self::Carry => (value & 1) as u32 | u32::from(base.overflow()) << 1,
+            Self::Carry => (value & 1) as u32 | KEEPS_OVERFLOW,
         }
     }
 }
@@ -101,7 +101,7 @@ impl FlagsAt {
         };
         let Some(overlay) = self.overlay else { return base };
         let base = base.unwrap_or(memory);
-        Some(overlaid(base, overlay.bits(linkage.flags_overlay, base)))
+        Some(overlaid(base, overlay.bits(linkage.flags_overlay)))
     }
 }
 
@@ -173,11 +173,13 @@ impl Emitter<'_> {
         let slot = self.slots.overlay;
         self.wasm().local_get(VCPU);
         self.overlay_carry(overlay);
-        self.overlay_overflow(overlay);
-        // To tell OF may have read the flags into locals.
-        self.flags = FlagsState::Memory;
+        if overlay == Overlay::Carry {
+            self.wasm().i32_const(KEEPS_OVERFLOW as i32).i32_or();
+        } else {
+            self.overlay_overflow(overlay);
+            self.wasm().i32_const(1).i32_shl().i32_or();
+        }
         let mut wasm = self.wasm();
-        wasm.i32_const(1).i32_shl().i32_or();
         wasm.i32_const(slot as i32).call_indirect(0, types::CONDITION).drop();
     }
 

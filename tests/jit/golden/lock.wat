@@ -1,4 +1,4 @@
-;; a module of 993 bytes for 19 bytes of code
+;; a module of 935 bytes for 19 bytes of code
 ;;   lock cmpxchg [rbx],rcx
 ;;   lock xadd [rbx+8],edx
 ;;   xchg [rbx],rsi
@@ -293,30 +293,7 @@
         i32.wrap_i64
         i32.const 1
         i32.and
-        local.get 0
-        i64.load offset=256 align=1
-        local.set 16
-        local.get 0
-        i64.load offset=264 align=1
-        local.set 17
-        local.get 0
-        i32.load16_u offset=272 align=1
-        local.set 7
-        local.get 0
-        local.get 16
-        i64.store offset=256 align=1
-        local.get 0
-        local.get 17
-        i64.store offset=264 align=1
-        local.get 0
-        local.get 7
-        i32.store16 offset=272 align=1
-        local.get 0
-        i32.const 0
-        i32.const 6
-        call_indirect (type 2)
-        i32.const 1
-        i32.shl
+        i32.const 4
         i32.or
         i32.const 7
         call_indirect (type 2)
