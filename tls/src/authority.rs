@@ -11,13 +11,12 @@ use rcgen::{
     KeyUsagePurpose, SanType,
 };
 use rustls::crypto::ring;
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{ServerConfig, ServerConnection};
 use time::{Duration, OffsetDateTime};
 
-use crate::clock::WallClock;
 use crate::{Session, TlsError};
 
 /// What the guest calls whom it trusts.
@@ -58,7 +57,7 @@ impl Authority {
             made: Mutex::default(),
         });
         let provider = Arc::new(ring::default_provider());
-        let mut server = ServerConfig::builder_with_details(provider, Arc::new(WallClock))
+        let mut server = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(Arc::clone(&certificates) as _);
@@ -160,7 +159,7 @@ impl ResolvesServerCert for ForAddress {
 }
 
 fn set_dates(parameters: &mut CertificateParams) -> Result<(), TlsError> {
-    let seconds = i64::try_from(WallClock.seconds()).map_err(|_| TlsError::Clock)?;
+    let seconds = i64::try_from(UnixTime::now().as_secs()).map_err(|_| TlsError::Clock)?;
     let now = OffsetDateTime::from_unix_timestamp(seconds).map_err(|_| TlsError::Clock)?;
     parameters.not_before = now.checked_sub(Duration::days(EARLY_DAYS)).ok_or(TlsError::Clock)?;
     parameters.not_after = now.checked_add(Duration::days(VALID_DAYS - EARLY_DAYS)).ok_or(TlsError::Clock)?;

@@ -6,7 +6,6 @@
 //! wants HTTPS, and has its own memory: the emulator's does not hold a key.
 
 mod authority;
-mod clock;
 mod roots;
 mod session;
 #[cfg(target_arch = "wasm32")]

@@ -7,7 +7,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
-use crate::clock::WallClock;
 use crate::{Session, TlsError};
 
 /// Opens connections to servers whose certificates lead to a root that is trusted: one of Mozilla's, or one of the user's.
@@ -30,7 +29,7 @@ impl Client {
             return Err(TlsError::Pem("there is none in the text".to_owned()));
         }
         let mut configuration =
-            ClientConfig::builder_with_details(Arc::new(ring::default_provider()), Arc::new(WallClock))
+            ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
                 .with_safe_default_protocol_versions()?
                 .with_root_certificates(roots)
                 .with_no_client_auth();
