@@ -11,8 +11,8 @@ import type { Carrier } from "./flows.js";
 import { nowhere } from "./nowhere.js";
 import { RelayCarrier } from "./relay.js";
 import { withServices } from "./services.js";
-import { fetchModule, loadTls } from "./tls.js";
-import { withCertificate } from "./trust.js";
+import { fetchModule, loadTls, type TlsClient } from "./tls.js";
+import { httpsPorts, withCertificate } from "./trust.js";
 
 /**
  * The carrier of a choice of network.
@@ -31,17 +31,22 @@ export async function carrierFor(
     return undefined;
   });
   const outside = outsideOf(network, https);
-  const fetch = pageFetch(network.to === "relay" ? carrierFetch(outside, () => loadTls(fetchModule)) : undefined);
-  const { registries = [], mostBytes } = network.registry ?? {};
+  const { registries = [], mostBytes, roots = "" } = network.registry ?? {};
+  const client = async (): Promise<TlsClient> => {
+    const { Client } = await loadTls(fetchModule);
+    return new Client(roots);
+  };
+  const fetch = pageFetch(network.to === "relay" ? carrierFetch(outside, client) : undefined);
   const services = registryServices(openImageCache(), registries, fetch, tell, mostBytes);
   return withServices(outside, withCertificate(services, https?.authority));
 }
 
 /** What ends the guest's HTTPS, where the user wants that: a certificate authority with a key that nobody has had before. */
 async function httpsOf(network: NetworkOptions): Promise<Https | undefined> {
-  if (!("https" in network) || network.https === undefined || network.https.length === 0) return undefined;
+  const ports = httpsPorts(network);
+  if (ports.length === 0) return undefined;
   const { Authority } = await loadTls(fetchModule);
-  return { authority: new Authority(), ports: network.https };
+  return { authority: new Authority(), ports };
 }
 
 function outsideOf(network: NetworkOptions, https: Https | undefined): Carrier {

@@ -20,7 +20,7 @@ const MOST_BODY_BYTES = 16 * 1024 * 1024;
 /** How long the answer to a question for a name may be remembered, in seconds. */
 const NAME_SECONDS = 60;
 
-/** What is about one connection, or made anew by the browser, and not passed on. */
+/** What is about one connection, or made anew, and not passed on. */
 const OWN_HEADERS = new Set([
   "accept-encoding",
   "connection",
@@ -50,6 +50,8 @@ export interface FetchSurroundings {
   ownHost: string | undefined;
   /** Whether the page came encrypted; then it may ask nobody otherwise. */
   isEncrypted: boolean;
+  /** Whether answers keep the encodings in which servers send them; a browser's `fetch` takes them off. */
+  keepsEncodings?: boolean;
   /** With it the guest's HTTPS is ended here; without, it is refused. */
   https?: Https;
 }
@@ -60,6 +62,11 @@ export interface Https {
   authority: TlsAuthority;
   /** The ports at which it is ended. */
   ports: readonly number[];
+}
+
+/** What the gateway has to let the guest reach for it, as `ADDRESS:PORT`. */
+export function fetchedDestinations(https: readonly number[] = []): string[] {
+  return [HTTP_PORT, ...https].map((port) => `${ANY_ADDRESS}:${port}`);
 }
 
 /** The policy does not let the guest ask a server. */
@@ -112,7 +119,7 @@ async function answer(request: ServedRequest, target: Target, around: FetchSurro
     const options: RequestInit = { method: request.method, headers, credentials: "omit", cache: "no-store" };
     const server = target.address === ANY_ADDRESS ? undefined : target.address;
     const response = await around.fetch(url, body ? { ...options, body } : options, server);
-    return passedOn(response);
+    return passedOn(response, around.keepsEncodings ?? false);
   } catch (error) {
     if (error instanceof RefusedRequest) return failure(403, error.message);
     const limit =
@@ -162,14 +169,14 @@ async function bodyOf({ method, body }: ServedRequest): Promise<Uint8Array<Array
   }
 }
 
-/** A response as it can be sent on: `fetch` has taken its encodings off. */
-function passedOn(response: Response): Response {
+/** A response as it can be sent on: without what was about its own connection, and with its encodings or without. */
+function passedOn(response: Response, keepsEncodings: boolean): Response {
   const headers = new Headers(response.headers);
-  const isEncoded = (headers.get("content-encoding") ?? "identity") !== "identity";
-  for (const name of ["connection", "content-encoding", "keep-alive", "trailer", "transfer-encoding", "upgrade"]) {
-    headers.delete(name);
+  for (const name of ["connection", "keep-alive", "trailer", "transfer-encoding", "upgrade"]) headers.delete(name);
+  if (!keepsEncodings && (headers.get("content-encoding") ?? "identity") !== "identity") {
+    headers.delete("content-encoding");
+    headers.delete("content-length");
   }
-  if (isEncoded) headers.delete("content-length");
   const { status, statusText } = response;
   return new Response(response.body, { status, statusText, headers });
 }

@@ -43,8 +43,18 @@ export interface TlsModule {
 /** Reads the module's code. */
 export type ReadModule = (address: URL) => Promise<BufferSource>;
 
-/** Fetches and instantiates the module, which nothing needs that does without HTTPS. */
-export async function loadTls(read: ReadModule): Promise<TlsModule> {
+let loading: Promise<TlsModule> | undefined;
+
+/** The module, which is fetched when it is wanted first, and again if that has failed: most machines do without HTTPS. */
+export function loadTls(read: ReadModule): Promise<TlsModule> {
+  loading ??= load(read).catch((error: unknown) => {
+    loading = undefined;
+    throw error;
+  });
+  return loading;
+}
+
+async function load(read: ReadModule): Promise<TlsModule> {
   const [tls, code] = await Promise.all([
     import("../../pkg/tls/tls.js") as Promise<TlsModule>,
     read(new URL("../../pkg/tls/tls_bg.wasm", import.meta.url)),

@@ -1,5 +1,6 @@
-/** How the guest gets the certificate of the authority in the tab. */
+/** The certificate authority in the tab: where it is wanted, and how the guest gets its certificate. */
 
+import { DinghyError } from "../options.js";
 import { serveHttp } from "./http-server.js";
 import type { Service } from "./services.js";
 import type { TlsAuthority } from "./tls.js";
@@ -11,6 +12,17 @@ export const CERTIFICATE_PORT = 81;
 
 /** What the machine types on the serial port where the guest listens there (`dinghy:listening`): it may trust the authority. */
 export const TRUST_MESSAGE = "dinghy:trust\n";
+
+/**
+ * The ports at which a network is to end the guest's HTTPS.
+ *
+ * @throws DinghyError if one is no port, or is that of plain HTTP
+ */
+export function httpsPorts({ https = [] }: { to: string; https?: readonly number[] }): readonly number[] {
+  const wrong = https.find((port) => !Number.isInteger(port) || port < 1 || port > 0xffff || port === 80);
+  if (wrong === undefined) return https;
+  throw new DinghyError(`HTTPS cannot be at port ${wrong}; use for example 443.`);
+}
 
 /** The services with a server of the authority's certificate at a port of its own, if there is one. */
 export function withCertificate(
