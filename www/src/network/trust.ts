@@ -30,10 +30,11 @@ export function withCertificate(
   authority: TlsAuthority | undefined,
 ): ReadonlyMap<number, Service> {
   if (!authority) return services;
-  const headers = { "content-type": "application/x-pem-file" };
+  const certificate = authority.certificate();
+  const headers = { "content-type": "application/x-pem-file", "content-length": String(certificate.length) };
   const answer = (target: string): Response =>
     target === CERTIFICATE_PATH
-      ? new Response(authority.certificate(), { headers })
+      ? new Response(certificate, { headers })
       : new Response("There is the certificate only.\n", { status: 404 });
   return new Map([
     ...services,
