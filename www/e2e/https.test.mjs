@@ -1,0 +1,140 @@
+/**
+ * The guest's HTTPS by requests of this computer: ended with certificates of the authority that the guest trusts, made anew
+ * towards a server that only NODE_EXTRA_CA_CERTS makes node trust. Docker and apt in a container verify it; wget does not.
+ */
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:https";
+import { tmpdir } from "node:os";
+import { join, normalize } from "node:path";
+import { after, before, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+
+import { serverCertificate } from "../tests/certificates.mjs";
+import { makeImage, TestRegistry } from "../tests/registry-upstream.mjs";
+import { debianRoot, makeRepository } from "./debian.mjs";
+import { shellOf } from "./guest.mjs";
+
+const COMMAND = fileURLToPath(new URL("../bin/dinghy.mjs", import.meta.url));
+const SNAPSHOT = fileURLToPath(new URL("../../build/guest/docker.snapshot", import.meta.url));
+/** In the guest, the computer that it runs on. */
+const HOST = "host.dinghy.internal";
+const CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt";
+const PATIENCE_MS = 120_000;
+
+let folder;
+let server;
+let registry;
+const guests = [];
+
+before(async () => {
+  folder = mkdtempSync(join(tmpdir(), "dinghy-https-"));
+  mkdirSync(join(folder, "repository"));
+  makeRepository(join(folder, "repository"), "dinghy-hello", "hello from a package");
+  const root = debianRoot();
+  registry = new TestRegistry();
+  const layer = Buffer.alloc(10240);
+  registry.add("thing:1", makeImage(gzipSync(layer), layer));
+  const { ca, key, cert } = serverCertificate(HOST);
+  writeFileSync(join(folder, "ca.pem"), ca);
+  server = createServer({ key, cert }, (request, response) => {
+    if (request.url.startsWith("/v2/")) {
+      if (request.url === "/v2/") response.end("{}");
+      else registry.server.emit("request", request, response);
+      return;
+    }
+    const path = request.url === "/root.tar" ? root : join(folder, normalize(request.url));
+    if (!existsSync(path) || !statSync(path).isFile()) response.writeHead(404).end();
+    else createReadStream(path).pipe(response.writeHead(200, { "content-length": statSync(path).size }));
+  }).listen(0, "127.0.0.1");
+  await once(server, "listening");
+  registry.url = `https://${HOST}:${server.address().port}`;
+});
+after(async () => {
+  for (const guest of guests) guest.kill();
+  server?.closeAllConnections();
+  server?.close();
+  if (folder) rmSync(folder, { recursive: true, force: true });
+});
+
+/** A guest of the command, whose network is this computer's requests, with further options. */
+function start(...options) {
+  const words = ["run", "--restore", SNAPSHOT, "--net", "fetch", "--net-allow", `127.0.0.1:${server.address().port}`];
+  const guest = spawn(process.execPath, [COMMAND, ...words, ...options], {
+    env: { ...process.env, NODE_EXTRA_CA_CERTS: join(folder, "ca.pem") },
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  guests.push(guest);
+  let printed = "";
+  guest.stdout.on("data", (bytes) => (printed += bytes));
+  const terminal = {
+    onData: (listener) => guest.stdout.on("data", listener),
+    write: (text) => guest.stdin.write(text),
+  };
+  const run = shellOf(terminal, () => (guest.exitCode === null ? undefined : printed.slice(-2000)));
+  /** Waits for a line of the guest's. */
+  const until = async (pattern) => {
+    for (const deadline = Date.now() + PATIENCE_MS; !pattern.test(printed);) {
+      assert.ok(Date.now() < deadline, `there is no ${pattern} in ${printed.slice(-2000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  };
+  const stop = async () => {
+    guest.kill();
+    await once(guest, "exit");
+  };
+  return { run, until, stop };
+}
+
+test("with an authority that the guest trusts: Docker, apt and wget", async () => {
+  const { port } = server.address();
+  const { run, until, stop } = start("--https", String(port), "--https", "443");
+  await until(/dinghy:trusting/);
+  const right = async (command) => {
+    const { text, code } = await run(command);
+    assert.equal(code, 0, text);
+    return text;
+  };
+  await right(`grep -q '# dinghy begins' ${CERTIFICATES}`);
+  await right(`docker pull ${HOST}:${port}/thing:1`);
+  assert.ok(registry.requests.some((path) => path.startsWith("/v2/thing/blobs/")));
+
+  await right(`docker import https://${HOST}:${port}/root.tar debian`);
+  const apt = (options) =>
+    `docker run --rm ${options} debian sh -c 'echo "deb [trusted=yes] https://${HOST}:${port}/repository ./" ` +
+    `> /etc/apt/sources.list; apt-get update -o Acquire::Retries=0 -o APT::Update::Error-Mode=any && ` +
+    `apt-get install --yes dinghy-hello && dinghy-hello'`;
+  const installed = await right(apt(`--volume ${CERTIFICATES}:${CERTIFICATES}:ro`));
+  assert.match(installed, /^hello from a package$/m);
+  const { text, code } = await run(apt(""));
+  assert.notEqual(code, 0, text);
+  assert.match(text, /certificate|No system certificates/i);
+
+  // To names that lead to this computer, and ports that are not allowed, nothing goes.
+  const local = await run("wget -O- https://here.localhost/");
+  assert.notEqual(local.code, 0);
+  assert.match(local.text, /403 Forbidden/);
+  const elsewhere = await run(`wget -O- https://${HOST}/`);
+  assert.notEqual(elsewhere.code, 0);
+  assert.match(elsewhere.text, /refused|unreachable|timed out/);
+  await stop();
+});
+
+test("without, there is no HTTPS, and the guest trusts nobody more", async () => {
+  const { port } = server.address();
+  const { run, stop } = start();
+  const asked = registry.requests.length;
+  const { text, code } = await run(`docker pull ${HOST}:${port}/thing:1`);
+  assert.notEqual(code, 0);
+  assert.match(text, /connection refused/);
+  assert.equal(registry.requests.length, asked);
+  assert.notEqual((await run(`grep -q '# dinghy begins' ${CERTIFICATES}`)).code, 0);
+  const closed = await run("wget -O- http://10.86.0.253:81/certificate-authority.pem");
+  assert.notEqual(closed.code, 0);
+  assert.match(closed.text, /refused/);
+  await stop();
+});
