@@ -105,7 +105,9 @@ async function answer(request: ServedRequest, target: Target, around: FetchSurro
   const host = (request.headers.get("host") ?? target.tls?.name ?? target.address).toLowerCase();
   const misdirected = target.tls && misdirectionOf(host, target);
   if (misdirected !== undefined) return failure(421, misdirected);
-  const refused = around.ownHost === undefined ? undefined : refusalOf(host, around.ownHost);
+  // In node the gateway has decided about addresses of the guest's own.
+  const isDecided = around.ownHost === undefined && target.address !== ANY_ADDRESS;
+  const refused = isDecided ? undefined : refusalOf(host, around.ownHost);
   if (refused !== undefined) return failure(403, refused);
   const url = `${target.tls || around.isEncrypted ? "https" : "http"}://${host}${request.target}`;
   if (!URL.canParse(url) || !request.target.startsWith("/")) return failure(400, "The request names no address.");
@@ -144,7 +146,7 @@ function misdirectionOf(host: string, { address, port, tls }: Target): string | 
 }
 
 /** Why a host is not asked; nothing if it may be. Names that lead to private addresses are kept from pages by browsers. */
-function refusalOf(host: string, ownHost: string): string | undefined {
+function refusalOf(host: string, ownHost: string | undefined): string | undefined {
   const name = host.replace(/:\d+$/, "").replace(/\.$/, "");
   const isLocal = name === "localhost" || /\.(?:localhost|local|internal|home\.arpa)$/.test(name);
   // How URLs spell IPv4 addresses: also as one number, in octal and in hexadecimal.
