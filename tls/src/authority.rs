@@ -78,7 +78,8 @@ impl Authority {
     pub fn accept(&self, address: IpAddr) -> Result<Session, TlsError> {
         let named = Arc::clone(&self.certificates);
         let mut configuration = ServerConfig::clone(&self.server);
-        configuration.cert_resolver = Arc::new(ForAddress { unnamed: named.for_name(Name::Address(address))?, named });
+        configuration.cert_resolver =
+            Arc::new(ForAddress { unnamed: named.for_name(Name::Address(address))?, named });
         Ok(Session::new(ServerConnection::new(Arc::new(configuration))?.into()))
     }
 }

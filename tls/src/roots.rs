@@ -28,11 +28,10 @@ impl Client {
         if roots.len() == known && !more.trim().is_empty() {
             return Err(TlsError::Pem("there is none in the text".to_owned()));
         }
-        let mut configuration =
-            ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
+        let mut configuration = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
         configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self { configuration: Arc::new(configuration) })
     }

@@ -82,3 +82,79 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use crate::{Authority, Client, Session, TlsError};
+
+    const ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
+
+    /// Lets two ends talk until neither has anything to say. Returns what the server and the client have heard.
+    fn talk(server: &mut Session, client: &mut Session) -> Result<(Vec<u8>, Vec<u8>), TlsError> {
+        let (mut heard, mut answered) = (Vec::new(), Vec::new());
+        loop {
+            let (question, answer) = (client.wire()?, server.wire()?);
+            if question.is_empty() && answer.is_empty() {
+                return Ok((heard, answered));
+            }
+            heard.extend(server.receive(&question)?);
+            answered.extend(client.receive(&answer)?);
+        }
+    }
+
+    #[test]
+    fn two_ends_agree_and_understand_each_other() {
+        let authority = Authority::new().unwrap();
+        let client = Client::new(&authority.certificate()).unwrap();
+        for (host, name) in [("Example.org", Some("example.org")), ("198.18.0.1", None)] {
+            let (mut server, mut client) =
+                (authority.accept(ADDRESS).unwrap(), client.connect(host).unwrap());
+            client.send(b"early").unwrap();
+            assert_eq!(talk(&mut server, &mut client).unwrap(), (b"early".to_vec(), Vec::new()));
+            assert!(!server.is_shaking_hands() && !client.is_shaking_hands());
+            assert_eq!(server.server_name().as_deref(), name);
+            let big = vec![7; 1_000_000];
+            server.send(&big).unwrap();
+            server.finish();
+            assert_eq!(talk(&mut server, &mut client).unwrap(), (Vec::new(), big));
+            assert!(client.has_ended() && !server.has_ended());
+        }
+    }
+
+    #[test]
+    fn a_client_that_does_not_trust_the_authority_says_so() {
+        let (authority, other) = (Authority::new().unwrap(), Authority::new().unwrap());
+        for (roots, host) in [(String::new(), "example.org"), (other.certificate(), "example.org")] {
+            let (mut server, mut client) =
+                (authority.accept(ADDRESS).unwrap(), Client::new(&roots).unwrap().connect(host).unwrap());
+            let failure = talk(&mut server, &mut client).unwrap_err();
+            assert!(matches!(failure, TlsError::Protocol(rustls::Error::InvalidCertificate(_))), "{failure}");
+            let alert = server.receive(&client.wire().unwrap()).unwrap_err();
+            assert!(matches!(alert, TlsError::Protocol(rustls::Error::AlertReceived(_))), "{alert}");
+        }
+    }
+
+    #[test]
+    fn hostile_bytes_are_errors() {
+        let authority = Authority::new().unwrap();
+        let mut hello = Client::new("").unwrap().connect("example.org").unwrap().wire().unwrap();
+        for at in 0..hello.len() {
+            hello[at] ^= 0x55;
+            let mut server = authority.accept(ADDRESS).unwrap();
+            // Some changes are none to the protocol. What it finds wrong ends with an alert, or without a word.
+            if server.receive(&hello).is_err() {
+                assert!(matches!(server.wire().unwrap().first(), Some(&21) | None));
+            }
+            hello[at] ^= 0x55;
+        }
+        assert!(authority.accept(ADDRESS).unwrap().receive(b"GET / HTTP/1.1\r\n\r\n").is_err());
+    }
+
+    #[test]
+    fn names_and_roots_are_checked() {
+        assert!(matches!(Client::new("no certificate"), Err(TlsError::Pem(_))));
+        assert!(matches!(Client::new("").unwrap().connect("not a name"), Err(TlsError::Name(_))));
+    }
+}

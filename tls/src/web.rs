@@ -1,7 +1,7 @@
 //! The module's face for JavaScript (`www/src/network/tls.ts`).
 
-use wasm_bindgen::prelude::wasm_bindgen;
 use wasm_bindgen::JsError;
+use wasm_bindgen::prelude::wasm_bindgen;
 
 use crate::{Authority, Client, Session};
 

@@ -50,7 +50,17 @@ fn build_tls(toolchain: &Toolchain) -> Result<()> {
         .env("CARGO_ENCODED_RUSTFLAGS", own_flags(Build::Unshared)?.join("\u{1f}"))
         .env("CARGO_TARGET_DIR", &target)
         .env("CC_wasm32_unknown_unknown", C_COMPILER)
-        .args(["build", "--quiet", "--profile", "small", "--package", "dinghy-tls", "--lib", "--target", TARGET]))?;
+        .args([
+            "build",
+            "--quiet",
+            "--profile",
+            "small",
+            "--package",
+            "dinghy-tls",
+            "--lib",
+            "--target",
+            TARGET,
+        ]))?;
     run(toolchain
         .wasm_bindgen()
         .args(["--target", "web", "--remove-name-section", "--remove-producers-section"])
