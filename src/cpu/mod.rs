@@ -16,7 +16,7 @@ mod state;
 mod system;
 mod tlb;
 mod vcpu;
-mod x87;
+pub mod x87;
 
 pub use bus::SystemBus;
 pub use code::{AddressHasher, Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT};
@@ -24,7 +24,10 @@ pub use compiled::{BlockStart, CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};
 pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};
-pub use integer::{BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitOp, POPULATION_COUNT};
+pub use integer::{
+    ATOMIC, BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitManipulation, BitOp, COMPARE_EXCHANGE,
+    DIVIDE, MANIPULATE_BITS, MULTIPLY, MULTIPLY_QUIETLY, POPULATION_COUNT, Repeat, Rmw, STRING, StringOp,
+};
 pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;
 pub use state::VcpuState;

@@ -31,7 +31,10 @@ pub trait CodeHost: Send {
     fn has_shared_memory(&self) -> bool;
 
     /// The place in the table of a function of ours.
-    fn helper(&mut self, function: HelperFunction) -> u32;
+    ///
+    /// # Errors
+    /// When the table cannot take it.
+    fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError>;
 
     /// Makes room in the table for `count` more functions; returns the first place.
     ///
@@ -47,6 +50,9 @@ pub trait CodeHost: Send {
 
     /// Lets go of a module and clears `count` places in the table from `first_slot` on.
     fn remove(&mut self, instance: CodeInstance, first_slot: u32, count: u32);
+
+    /// Called now and then while no generated code runs: the host may move what it keeps.
+    fn settle(&mut self);
 
     /// Seconds since some moment, for statistics.
     fn seconds(&self) -> f64;

@@ -12,10 +12,14 @@ pub mod offset {
     use super::{LazyFlags, Linkage, Vcpu};
     use std::mem::offset_of;
 
+    /// The flags but the arithmetic ones.
+    pub const SYSTEM_FLAGS: usize = offset_of!(Vcpu, system_flags);
     /// The integer register file.
     pub const REGS: usize = offset_of!(Vcpu, regs);
     /// The vector file.
     pub const VECTORS: usize = offset_of!(Vcpu, vectors);
+    /// The x87 unit.
+    pub const X87: usize = offset_of!(Vcpu, x87);
     /// MXCSR.
     pub const MXCSR: usize = offset_of!(Vcpu, mxcsr);
     const LINKAGE: usize = offset_of!(Vcpu, linkage);
@@ -80,17 +84,17 @@ impl Slots {
     /// # Errors
     /// When the host refuses them.
     pub fn new(host: &mut dyn CodeHost) -> Result<Self, CodeError> {
-        let leave = host.helper(HelperFunction::Region(leave_at_once));
-        let interpret = host.helper(HelperFunction::Interpret(interpret));
+        let leave = host.helper(HelperFunction::Region(leave_at_once))?;
+        let interpret = host.helper(HelperFunction::Interpret(interpret))?;
         let await_return = host.grow(1)?;
         let body = emit::await_return(interpret);
         let module = module::encode([(&*body, "")].into_iter(), types::AWAIT, host.has_shared_memory());
         host.install(&module, await_return)?;
         Ok(Self {
-            call: host.helper(HelperFunction::Call(call)),
-            vector: host.helper(HelperFunction::Call(vector)),
-            condition: host.helper(HelperFunction::Condition(condition)),
-            overlay: host.helper(HelperFunction::Condition(overlay)),
+            call: host.helper(HelperFunction::Call(call))?,
+            vector: host.helper(HelperFunction::Call(vector))?,
+            condition: host.helper(HelperFunction::Condition(condition))?,
+            overlay: host.helper(HelperFunction::Condition(overlay))?,
             leave,
             await_return,
         })

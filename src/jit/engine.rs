@@ -475,6 +475,7 @@ impl CompiledCode for Engine {
     }
 
     fn settle(&mut self, vcpu: &mut Vcpu) {
+        self.host.settle();
         if self.is_refused {
             return;
         }

@@ -1,6 +1,6 @@
 //! Which registers and flags live where: what a region must load, and what its exits must write back.
 
-use super::emit::BitInstruction;
+use super::emit::{AtomicInstruction, BitInstruction, WideInstruction, x87_reads};
 use super::graph::Graph;
 use super::region::{End, Node, Region, Target};
 use crate::cpu::{FlagsEffect, helper_effects};
@@ -143,6 +143,14 @@ pub fn effects(op: &Op) -> Effects {
             Some(known) if let Some(bits) = BitInstruction::of(op) => {
                 (result.reads, result.writes) = (known.reads, known.writes);
                 (result.passes_flags, result.defines_flags) = (bits.passes_flags(), true);
+            }
+            Some(known) if let Some(wide) = WideInstruction::of(op) => {
+                (result.reads, result.writes) = (known.reads, known.writes);
+                (result.defines_flags, result.may_exit) = (wide.defines_flags(), wide.may_exit());
+            }
+            Some(_) if let Some(reads) = x87_reads(op) => (result.reads, result.may_exit) = (reads, true),
+            Some(known) if AtomicInstruction::of(op).is_some() => {
+                (result.reads, result.writes, result.may_exit) = (known.reads, known.writes, true);
             }
             Some(known) => {
                 // Its results are read from memory, where they need not be written back to.

@@ -15,3 +15,4 @@ mod region;
 mod window;
 
 pub use engine::{Engine, EngineOptions, EngineStatistics};
+pub use module::encode_entry as entry_module;

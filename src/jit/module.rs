@@ -2,9 +2,14 @@
 
 use std::borrow::Cow;
 use wasm_encoder::{
-    CodeSection, ConstExpr, ElementSection, Elements, EntityType, FunctionSection, GlobalType, ImportSection,
-    MemoryType, Module, NameMap, NameSection, RefType, TableType, TypeSection, ValType,
+    CodeSection, ConstExpr, ElementSection, Elements, EntityType, ExportKind, ExportSection, FunctionSection,
+    GlobalType, ImportSection, MemoryType, Module, NameMap, NameSection, RefType, TableType, TypeSection,
+    ValType,
 };
+
+/// The table of generated code.
+const TABLE: TableType =
+    TableType { element_type: RefType::FUNCREF, table64: false, minimum: 0, maximum: None, shared: false };
 
 /// The module with functions of these bodies and names, empty for none, in their order, all of one of the
 /// [`types`](super::emit::types). It enters them into the table at the place that the global `s` tells.
@@ -30,15 +35,8 @@ pub fn encode<'a>(
         shared: has_shared_memory,
         page_size_log2: None,
     };
-    let table = TableType {
-        element_type: RefType::FUNCREF,
-        table64: false,
-        minimum: 0,
-        maximum: None,
-        shared: false,
-    };
     imports.import("e", "m", EntityType::Memory(memory));
-    imports.import("e", "t", EntityType::Table(table));
+    imports.import("e", "t", TABLE);
     imports.import("e", "s", EntityType::Global(GlobalType { val_type: I32, mutable: false, shared: false }));
     let mut functions = FunctionSection::new();
     let mut code = CodeSection::new();
@@ -60,5 +58,27 @@ pub fn encode<'a>(
         section.functions(&names);
         module.section(&section);
     }
+    module.finish()
+}
+
+/// The module with the way into the functions of the table `t`: `enter` takes the address of the vCPU, the place in
+/// the table and RIP, and returns the RIP to go on at.
+pub fn encode_entry() -> Vec<u8> {
+    use ValType::{I32, I64};
+    let mut signatures = TypeSection::new();
+    signatures.ty().function([I32, I32, I64], [I64]);
+    let mut imports = ImportSection::new();
+    imports.import("e", "t", TABLE);
+    let mut functions = FunctionSection::new();
+    functions.function(0);
+    let mut exports = ExportSection::new();
+    exports.export("enter", ExportKind::Func, 0);
+    let mut body = wasm_encoder::Function::new([]);
+    // Regions take the depth of the calls that wait where the place stands.
+    body.instructions().local_get(0).i32_const(0).local_get(2).local_get(1).call_indirect(0, 0).end();
+    let mut code = CodeSection::new();
+    code.function(&body);
+    let mut module = Module::new();
+    module.section(&signatures).section(&imports).section(&functions).section(&exports).section(&code);
     module.finish()
 }

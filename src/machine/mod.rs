@@ -22,7 +22,7 @@ use crate::cpu::{Stop, Vcpu};
 use crate::devices::acpi::{AcpiConfig, PciLayout};
 use crate::devices::bus::lock;
 use crate::devices::power::PowerRequest;
-use crate::host::{BlockSource, CodeHost, ConsoleOutput, Entropy, NetBackend};
+use crate::host::{BlockSource, CodeError, CodeHost, ConsoleOutput, Entropy, NetBackend};
 use crate::jit::{Engine, EngineOptions, EngineStatistics};
 use crate::mem::{Addressable, GuestMemory};
 use crate::snapshot::SnapshotError;
@@ -70,7 +70,7 @@ pub struct MachineConfig {
 }
 
 /// Makes the host of compiled code for a machine's memory.
-pub type CodeHostFactory = Box<dyn FnOnce(&GuestMemory) -> Box<dyn CodeHost>>;
+pub type CodeHostFactory = Box<dyn FnOnce(&GuestMemory) -> Result<Box<dyn CodeHost>, CodeError>>;
 
 /// Why a machine could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -223,7 +223,7 @@ impl Machine {
         let mut vcpu = memory.place(Vcpu::new(memory.clone(), Box::new(bus), 0));
         vcpu.model = config.cpu_model;
         if let Some((host, options)) = config.code {
-            match Engine::new(host(&memory), options) {
+            match host(&memory).and_then(|host| Engine::new(host, options)) {
                 Ok(engine) => vcpu.set_compiled_code(Box::new(engine), options.threshold),
                 Err(error) => log::error!("{error}: guest code is interpreted"),
             }

@@ -228,7 +228,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         console_size: (options.columns(), options.rows()),
         disks,
         code: when_to_compile(options.engine().as_deref(), options.has_names().unwrap_or_default())?
-            .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Box::new(WorkerCode::new())), when) }),
+            .map(|when| -> (CodeHostFactory, _) { (Box::new(|_| Ok(Box::new(WorkerCode::new()?))), when) }),
         network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
         shares,
     };

@@ -90,7 +90,7 @@ fn run(kernel: Vec<u8>, is_compiled: bool) -> (String, RunOutcome) {
     let mut setup = Setup::with_kernel(kernel);
     if is_compiled {
         setup.code =
-            Some((Box::new(|memory| Box::new(WasmtimeHost::new(memory))), EngineOptions::AT_FIRST_SIGHT));
+            Some((Box::new(|memory| Ok(Box::new(WasmtimeHost::new(memory)))), EngineOptions::AT_FIRST_SIGHT));
     }
     let mut guest = setup.boot();
     let outcome = guest.run_to_end();

@@ -28,7 +28,7 @@ fn boot(options: EngineOptions) -> (Guest, GuestMemory) {
     setup.code = Some((
         Box::new(move |memory| {
             *keep.lock().unwrap() = Some(memory.clone());
-            Box::new(WasmtimeHost::new(memory))
+            Ok(Box::new(WasmtimeHost::new(memory)))
         }),
         options,
     ));

@@ -23,7 +23,7 @@ impl CodeHost for Recorder {
     fn has_shared_memory(&self) -> bool {
         self.inner.has_shared_memory()
     }
-    fn helper(&mut self, function: HelperFunction) -> u32 {
+    fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {
         self.inner.helper(function)
     }
     fn grow(&mut self, count: u32) -> Result<u32, CodeError> {
@@ -35,6 +35,9 @@ impl CodeHost for Recorder {
     }
     fn remove(&mut self, instance: CodeInstance, first_slot: u32, count: u32) {
         self.inner.remove(instance, first_slot, count);
+    }
+    fn settle(&mut self) {
+        self.inner.settle();
     }
     fn seconds(&self) -> f64 {
         self.inner.seconds()
@@ -241,6 +244,49 @@ fn multiplications() {
         a.imul_2(rax, rdx)?;
         a.imul_3(esi, edx, 100)?;
         a.mul(r8)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn divisions() {
+    check("div", |a| {
+        a.mul(rbx)?;
+        a.div(r8)?;
+        a.cdq()?;
+        a.idiv(r9d)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn locked_operations() {
+    check("lock", |a| {
+        a.lock().cmpxchg(qword_ptr(rbx), rcx)?;
+        a.lock().xadd(dword_ptr(rbx + 8), edx)?;
+        a.xchg(qword_ptr(rbx), rsi)?;
+        a.lock().bts(qword_ptr(rbx), rcx)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn bit_manipulation() {
+    check("bmi", |a| {
+        a.tzcnt(eax, edx)?;
+        a.lzcnt(r8, r9)?;
+        a.blsr(rsi, rdx)?;
+        a.bzhi(edi, edx, ecx)?;
+        a.vzeroupper()?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn strings_in_vectors() {
+    check("pcmpistri", |a| {
+        a.pcmpistri(xmm1, xmm2, 0)?;
+        a.pcmpistri(xmm1, xmm2, 0x1a)?;
         a.hlt()
     });
 }

@@ -113,7 +113,7 @@ impl CodeHost for WasmtimeHost {
         false
     }
 
-    fn helper(&mut self, function: HelperFunction) -> u32 {
+    fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {
         let base = self.base;
         let at = move |vcpu: u32| (base + vcpu as usize) as *mut u8;
         let store = &mut self.store;
@@ -131,7 +131,8 @@ impl CodeHost for WasmtimeHost {
                 Func::wrap(store, move |vcpu: u32, code: u32| function(at(vcpu), code))
             }
         };
-        self.table.grow(&mut self.store, 1, Ref::Func(Some(function))).unwrap() as u32
+        let grown = self.table.grow(&mut self.store, 1, Ref::Func(Some(function)));
+        grown.map(|place| place as u32).map_err(|error| CodeError(error.to_string()))
     }
 
     fn grow(&mut self, count: u32) -> Result<u32, CodeError> {
@@ -157,6 +158,8 @@ impl CodeHost for WasmtimeHost {
             self.table.set(&mut self.store, slot.into(), Ref::Func(None)).unwrap();
         }
     }
+
+    fn settle(&mut self) {}
 
     fn seconds(&self) -> f64 {
         self.begun.elapsed().as_secs_f64()

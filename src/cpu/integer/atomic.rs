@@ -50,6 +50,11 @@ impl Rmw {
         Self::ComplementBit,
     ];
 
+    /// The operation of a number; the last for those that have none.
+    pub fn from_number(number: u8) -> Self {
+        Self::ALL[usize::from(number).min(Self::ALL.len() - 1)]
+    }
+
     /// The new value, its low `width` bits.
     fn apply(self, old: u64, right: u64, carry: u64, width: Width) -> u64 {
         let bit = 1u64 << (right & u64::from(width.bits() - 1));
@@ -76,7 +81,7 @@ impl Rmw {
 /// See [`super::ATOMIC`].
 pub fn read_modify_write(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     let size = width(op.d);
-    let operation = Rmw::ALL[usize::from(op.d >> 2).min(Rmw::ALL.len() - 1)];
+    let operation = Rmw::from_number(op.d >> 2);
     let (address, right) = (vcpu.reg(Reg(op.b)), vcpu.reg(Reg(op.c)));
     let carry = u64::from(vcpu.flags.carry());
     let old = vcpu.update(address, size, |old| Some(operation.apply(old, right, carry, size)))?;

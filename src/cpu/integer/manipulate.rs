@@ -33,6 +33,11 @@ impl BitManipulation {
         Self::Deposit,
         Self::Extract,
     ];
+
+    /// The instruction of a number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
+    }
 }
 
 /// ZF and SF of a result, CF as given, the other flags zero.
@@ -77,7 +82,7 @@ fn extracted(source: u64, mask: u64) -> u64 {
 pub fn manipulate(vcpu: &mut Vcpu, op: &Op) -> Result<(), Exception> {
     use BitManipulation as B;
     let size = width(op.d);
-    let Some(&kind) = B::ALL.get(usize::from(op.d >> 2)) else { return Err(Exception::InvalidOpcode) };
+    let Some(kind) = B::from_number(op.d >> 2) else { return Err(Exception::InvalidOpcode) };
     let (x, y) = (vcpu.value(op.b, size), vcpu.value(op.c, size));
     let bits = u64::from(size.bits());
     let (result, flags) = match kind {

@@ -30,7 +30,8 @@ use operands::combine_memory;
 use registers::{combine, on_stack};
 
 pub use lift::lift;
-pub use state::X87;
+pub use operands::Format;
+pub use state::{X87, offset};
 
 macro_rules! helpers {
     ($($(#[$doc:meta])* $name:ident = $helper:expr;)*) => {
@@ -38,7 +39,7 @@ macro_rules! helpers {
         #[allow(non_camel_case_types, clippy::upper_case_acronyms)]
         #[repr(u8)]
         enum Place { $($name,)* COUNT }
-        $($(#[$doc])* const $name: HelperId = HelperId::x87(Place::$name as u8);)*
+        $($(#[$doc])* pub const $name: HelperId = HelperId::x87(Place::$name as u8);)*
         /// The family's helpers by place.
         pub static HELPERS: [Helper; Place::COUNT as usize] = [$($helper,)*];
     };

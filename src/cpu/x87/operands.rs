@@ -10,7 +10,7 @@ use crate::cpu::{Exception, Vcpu};
 use crate::ir::{Op, Reg};
 
 /// A memory format that arithmetic takes, numbered for [`Op::d`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Format {
     /// Single precision.
@@ -26,8 +26,9 @@ pub enum Format {
 }
 
 impl Format {
+    /// The format of a number.
     #[inline(always)]
-    const fn from_number(number: u8) -> Self {
+    pub const fn from_number(number: u8) -> Self {
         match number {
             0 => Self::Single,
             1 => Self::Double,

@@ -57,6 +57,27 @@ pub struct X87 {
     pub(super) data_pointer: u64,
 }
 
+/// Where generated code finds the fields of [`X87`], in bytes.
+pub mod offset {
+    use super::{Float80, X87};
+    use std::mem::offset_of;
+
+    /// R0, 16 bytes before R1: the significand, and 8 bytes behind it sign and exponent.
+    pub const REGISTERS: usize = offset_of!(X87, registers);
+    /// TOP, and a byte behind it the registers in use.
+    pub const TOP: usize = offset_of!(X87, top);
+    /// The control word, and behind it the status word.
+    pub const CONTROL: usize = offset_of!(X87, control);
+    /// The status word.
+    pub const STATUS: usize = offset_of!(X87, status);
+    /// FIP.
+    pub const INSTRUCTION_POINTER: usize = offset_of!(X87, instruction_pointer);
+    /// FDP.
+    pub const DATA_POINTER: usize = offset_of!(X87, data_pointer);
+    const _: () = assert!(offset_of!(X87, in_use) == TOP + 1 && STATUS == CONTROL + 2);
+    const _: () = assert!(size_of::<Float80>() == 16 && offset_of!(Float80, sign_exponent) == 8);
+}
+
 impl Default for X87 {
     fn default() -> Self {
         Self {

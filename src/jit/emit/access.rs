@@ -93,6 +93,13 @@ impl Emitter<'_> {
     /// for plain access. Where it does not, the interpreter runs the operation and the rest of the block: a call from
     /// here would have the engine keep all registers on its stack.
     fn look_up_page(&mut self, bytes: u32, is_write: bool) {
+        self.find_page(bytes, is_write);
+        self.leave_if();
+        self.host_of_page();
+    }
+
+    /// Finds the TLB's entry for the address in its local; leaves whether it does not map `bytes` bytes for plain access.
+    pub(super) fn find_page(&mut self, bytes: u32, is_write: bool) {
         const _: () = assert!(size_of::<TlbEntry>() == 32);
         let tag = if is_write { offset_of!(TlbEntry, write_tag) } else { offset_of!(TlbEntry, read_tag) };
         // The page's number modulo the number of entries, times the 32 bytes of an entry.
@@ -105,7 +112,10 @@ impl Emitter<'_> {
             wasm.i64_const(i64::from(bytes) - 1).i64_add();
         }
         wasm.i64_const(!0xfff).i64_and().i64_ne();
-        self.leave_if();
+    }
+
+    /// Leaves the host address of the address in its local, by the TLB's entry that was found.
+    pub(super) fn host_of_page(&mut self) {
         let mut wasm = self.wasm();
         wasm.local_get(ADDRESS).i32_wrap_i64();
         wasm.local_get(ENTRY).i32_load(at(offset_of!(TlbEntry, addend))).i32_add();
@@ -141,6 +151,12 @@ impl Emitter<'_> {
             Width::W32 => wasm.i64_load32_u(place),
             Width::W64 => wasm.i64_load(place),
         };
+    }
+
+    /// Leaves the low 32 bits of the host address of the address on the stack, whose bytes must be writable.
+    pub(super) fn updatable(&mut self, width: Width) {
+        self.wasm().local_set(ADDRESS);
+        self.look_up_page(width.bytes().into(), true);
     }
 
     /// Stores the value in its local where the operation writes.

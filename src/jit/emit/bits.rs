@@ -1,8 +1,12 @@
 //! The bit instructions that are emitted in place of their helpers.
 
 use super::flags::{Overlay, Pending};
-use super::{Emitter, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
-use crate::cpu::{BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitOp, HelperId, POPULATION_COUNT};
+use super::{ENTRY, Emitter, FLAGS_OVERLAY, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
+use crate::cpu::flags::{CF, SF, ZF};
+use crate::cpu::{
+    BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitManipulation, BitOp, HelperId, MANIPULATE_BITS,
+    POPULATION_COUNT,
+};
 use crate::ir::{Op, Shape, Width};
 
 /// A bit instruction.
@@ -19,6 +23,8 @@ pub enum BitInstruction {
     },
     /// POPCNT.
     Count(Width),
+    /// One of BMI1, BMI2 or LZCNT.
+    Manipulation(BitManipulation, Width),
 }
 
 impl BitInstruction {
@@ -33,6 +39,12 @@ impl BitInstruction {
             BIT_SCAN_FORWARD => Self::Scan { is_reverse: false, width },
             BIT_SCAN_REVERSE => Self::Scan { is_reverse: true, width },
             POPULATION_COUNT => Self::Count(width),
+            MANIPULATE_BITS => match BitManipulation::from_number(op.d >> 2)? {
+                BitManipulation::ExtractField | BitManipulation::Deposit | BitManipulation::Extract => {
+                    return None;
+                }
+                manipulation => Self::Manipulation(manipulation, width),
+            },
             _ => return None,
         })
     }
@@ -50,6 +62,9 @@ impl Emitter<'_> {
             BitInstruction::Operation(operation, width) => self.bit_operation(op, operation, width),
             BitInstruction::Scan { is_reverse, width } => self.bit_scan(op, is_reverse, width),
             BitInstruction::Count(width) => self.bit_count(op, width),
+            BitInstruction::Manipulation(manipulation, width) => {
+                self.bit_manipulation(op, manipulation, width)
+            }
         }
     }
 
@@ -118,6 +133,56 @@ impl Emitter<'_> {
             self.define_flags(Pending::Explicit, width);
         }
         self.wasm().local_get(VALUE).i64_popcnt();
+        self.assign_clean(op.a, width);
+    }
+
+    /// Leaves the result in one local and CF in another, and takes them from there.
+    fn bit_manipulation(&mut self, op: &Op, manipulation: BitManipulation, width: Width) {
+        use BitManipulation as B;
+        const _: () = assert!(CF == 1 && ZF == 1 << 6 && SF == 1 << 7);
+        let bits = i64::from(width.bits());
+        self.bits_of_operand(op, width);
+        if manipulation == B::ZeroHighBits {
+            self.get(op.c);
+            let mut wasm = self.wasm();
+            wasm.i64_const(0xff).i64_and().local_tee(SECOND).i64_const(bits).i64_ge_u().local_set(ENTRY);
+            wasm.local_get(VALUE).local_get(VALUE).i64_const(-1).local_get(SECOND).i64_shl();
+            wasm.i64_const(-1).i64_xor().i64_and().local_get(ENTRY).select().local_set(SECOND);
+        } else {
+            let mut wasm = self.wasm();
+            match manipulation {
+                B::LowestSetBit => wasm.i64_const(0).local_get(VALUE).i64_sub().local_get(VALUE).i64_and(),
+                B::MaskToLowestSetBit => {
+                    wasm.local_get(VALUE).i64_const(1).i64_sub().local_get(VALUE).i64_xor();
+                    wasm.i64_const(width.mask() as i64).i64_and()
+                }
+                B::ResetLowestSetBit => {
+                    wasm.local_get(VALUE).i64_const(1).i64_sub().local_get(VALUE).i64_and()
+                }
+                B::CountLeadingZeros => wasm.local_get(VALUE).i64_clz().i64_const(64 - bits).i64_sub(),
+                // The others are not among these instructions.
+                B::CountTrailingZeros | B::ZeroHighBits | B::ExtractField | B::Deposit | B::Extract => {
+                    wasm.local_get(VALUE).i64_ctz().local_tee(SECOND).i64_const(bits);
+                    wasm.local_get(SECOND).i64_const(bits).i64_lt_u().select()
+                }
+            };
+            wasm.local_set(SECOND).local_get(VALUE).i64_eqz();
+            if manipulation == B::LowestSetBit {
+                wasm.i32_eqz();
+            }
+            wasm.local_set(ENTRY);
+        }
+        if self.flags_live_after() {
+            let mut wasm = self.wasm();
+            wasm.local_get(ENTRY).i64_extend_i32_u();
+            wasm.local_get(SECOND).i64_eqz().i64_extend_i32_u().i64_const(6).i64_shl().i64_or();
+            if !matches!(manipulation, B::CountLeadingZeros | B::CountTrailingZeros) {
+                wasm.local_get(SECOND).i64_const(bits - 1).i64_shr_u().i64_const(7).i64_shl().i64_or();
+            }
+            wasm.local_set(FLAGS_SOURCE);
+            self.define_flags(Pending::Explicit, width);
+        }
+        self.wasm().local_get(SECOND);
         self.assign_clean(op.a, width);
     }
 }

@@ -2,6 +2,7 @@
 //! Relooper", ICFP 2022), and the ends of blocks give the branches.
 
 use super::flags::FlagsState;
+use super::string::StringInstruction;
 use super::{BUDGET, DEPTH, ENTRY, Emitter, Label, Onward, SECOND, SITE, TLB, VALUE, VCPU, at, types};
 use crate::cpu::{JUMP_ENTRIES, JumpEntry};
 use crate::ir::{Condition, Op, Reg, Shape, Width};
@@ -186,11 +187,7 @@ impl Emitter<'_> {
             (End::Jump(target), _) => self.go(node, target),
             (End::Call(distance, target), _) => self.call(node, op, distance, target),
             (End::Helper(target), _) => {
-                self.call_helper(op);
-                self.wasm()
-                    .local_get(VCPU)
-                    .i64_load(at(offset::REGS + 8 * Reg::RIP.index()))
-                    .local_set(VALUE);
+                self.call_last_helper(op);
                 self.rip_stored = None;
                 if let Target::Node(next) = target {
                     self.wasm().local_get(VALUE);
@@ -221,6 +218,29 @@ impl Emitter<'_> {
                 self.branch(Label::Dispatch);
             }
         }
+    }
+
+    /// Calls the helper that ends a block; RIP goes to VALUE.
+    fn call_last_helper(&mut self, op: &Op) {
+        let rip = at(offset::REGS + 8 * Reg::RIP.index());
+        self.write_back_for_helper();
+        if let Some(instruction) = StringInstruction::of(op) {
+            let behind =
+                self.region.nodes[self.node].distance + i64::from(self.region.nodes[self.node].block.length);
+            self.wasm().block(BlockType::Empty).block(BlockType::Empty);
+            self.move_string(instruction);
+            self.rip(behind);
+            self.wasm().local_set(VALUE).br(1).end();
+            self.depth += 1;
+            self.call_written_back(op);
+            self.wasm().local_get(VCPU).i64_load(rip).local_set(VALUE).end();
+            self.depth -= 1;
+        } else {
+            self.call_written_back(op);
+            self.wasm().local_get(VCPU).i64_load(rip).local_set(VALUE);
+        }
+        self.load_registers(self.live_after());
+        self.vectors.keep(0);
     }
 
     /// A guest call is a call of the callee's function, which returns here when the guest returns here.

@@ -148,7 +148,7 @@ impl Pending {
 }
 
 /// The kind and width as [`LazyFlags`] has them in memory.
-const fn kind_number(kind: FlagsKind, width: Width) -> i32 {
+pub(super) const fn kind_number(kind: FlagsKind, width: Width) -> i32 {
     kind as i32 | (width as i32) << 8
 }
 

@@ -6,25 +6,32 @@
 
 mod access;
 mod arithmetic;
+mod atomic;
 mod bits;
 mod control;
 mod flags;
+mod string;
 mod vector;
+mod wide;
+mod x87;
 
 use super::abi::{Slots, offset};
 use super::flow::{Effects, Flow, RegSet, TEMPORARIES, dirty_behind, effects, ends_instruction};
 use super::graph::Graph;
 use super::region::Region;
 use super::window::{Access, MOST_WINDOWS, Window, accesses};
-use crate::cpu::{ExitSite, FlagsEffect, helper_effects};
+use crate::cpu::{ExitSite, FlagsEffect, HelperEffects, helper_effects};
 use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
 
+pub use atomic::AtomicInstruction;
 pub use bits::BitInstruction;
 pub use flags::FlagsAt;
 use vector::VectorLocals;
 pub use vector::vector_effects;
+pub use wide::WideInstruction;
+pub use x87::reads as x87_reads;
 
 /// Numbers of the function types that every module begins with.
 pub mod types {
@@ -143,6 +150,7 @@ pub fn await_return(interpret: u32) -> Vec<u8> {
 pub fn function(region: &Region, slots: &Slots) -> Function {
     let graph = Graph::new(region);
     let flow = Flow::new(region, &graph);
+    let has_x87 = region.nodes.iter().flat_map(|node| node.block.ops()).any(|op| x87_reads(op).is_some());
     let mut emitter = Emitter {
         region,
         graph: &graph,
@@ -162,14 +170,17 @@ pub fn function(region: &Region, slots: &Slots) -> Function {
         uses_flags: false,
         number_at: 0,
         vectors: VectorLocals::default(),
+        has_x87,
     };
     emitter.whole();
     let Emitter { code, sites, vectors, number_at, .. } = emitter;
     let registers = flow.used.count_ones();
     let mut body = Vec::with_capacity(code.len() + 16);
+    let has_x87 = u32::from(has_x87);
     let groups = [
         (I32_LOCALS, wasm_encoder::ValType::I32),
-        (I64_LOCALS + registers, wasm_encoder::ValType::I64),
+        (I64_LOCALS + registers + has_x87 * x87::I64_LOCALS, wasm_encoder::ValType::I64),
+        (has_x87 * x87::I32_LOCALS, wasm_encoder::ValType::I32),
         (vectors.count(), wasm_encoder::ValType::V128),
     ];
     use wasm_encoder::Encode;
@@ -225,6 +236,8 @@ struct Emitter<'a> {
     vectors: VectorLocals,
     /// Where the function's number stands.
     number_at: usize,
+    /// Whether there are locals for the x87 unit.
+    has_x87: bool,
 }
 
 /// A function's number in its module, in a constant of fixed length (LEB128 with trailing groups of zero).
@@ -314,7 +327,8 @@ impl Emitter<'_> {
 
     /// The first local of vectors.
     fn first_vector(&self) -> u32 {
-        FIRST_REGISTER + self.flow.used.count_ones()
+        let before = if self.has_x87 { x87::I64_LOCALS + x87::I32_LOCALS } else { 0 };
+        FIRST_REGISTER + self.flow.used.count_ones() + before
     }
 
     /// Puts a register's value on the stack.
@@ -555,11 +569,23 @@ impl Emitter<'_> {
             | Shape::VectorMove { .. }
             | Shape::VectorClearUpper => self.vector_move(op),
             Shape::Vector | Shape::Vector256 if self.vector(op) => {}
-            Shape::Call => match BitInstruction::of(op) {
-                Some(instruction) => self.bits(op, instruction),
-                None if helper_effects(op).is_some() => self.call_lightly(op),
-                None => self.call_helper(op),
-            },
+            Shape::Call => {
+                if let Some(instruction) = BitInstruction::of(op) {
+                    self.bits(op, instruction);
+                } else if let Some(instruction) = AtomicInstruction::of(op) {
+                    self.atomic(op, instruction);
+                } else if let Some(instruction) = WideInstruction::of(op) {
+                    self.wide(op, instruction);
+                } else if vector::clears_upper_halves(op) {
+                    self.clear_upper_halves();
+                } else if let Some(known) = helper_effects(op) {
+                    if !self.x87(op) {
+                        self.call_known(op, &known);
+                    }
+                } else {
+                    self.call_helper(op);
+                }
+            }
             Shape::Vector | Shape::Vector256 => self.call_helper(op),
             _ => self.arithmetic(op),
         }
@@ -567,28 +593,37 @@ impl Emitter<'_> {
 
     /// Calls a helper that works on the vCPU's memory.
     fn call_helper(&mut self, op: &Op) {
+        self.write_back_for_helper();
+        self.call_written_back(op);
+        self.load_registers(self.live_after());
+        self.vectors.keep(0);
+    }
+
+    /// Writes everything back that helpers work on.
+    fn write_back_for_helper(&mut self) {
         let temporaries = self.flow.used & TEMPORARIES;
         self.store_registers(self.dirty | self.written_temporaries(temporaries));
         self.store_flags();
         self.store_rip();
+        self.wasm().local_get(VCPU).local_get(BUDGET).i32_store(at(offset::BUDGET));
         self.dirty = 0;
+    }
+
+    /// Calls a helper when everything is written back; what it has done is in memory.
+    fn call_written_back(&mut self, op: &Op) {
         let halves = halves(op);
         let site = self.site();
         let slot = self.slots.call;
         let mut wasm = self.wasm();
-        wasm.local_get(VCPU).local_get(BUDGET).i32_store(at(offset::BUDGET));
         wasm.i32_const(site).local_set(SITE);
         wasm.local_get(VCPU).i64_const(halves[0]).i64_const(halves[1]);
         wasm.i32_const(slot as i32).call_indirect(0, types::CALL);
         self.leave_if();
         self.wasm().local_get(VCPU).i32_load(at(offset::TLB)).local_set(TLB);
-        self.load_registers(self.live_after());
-        self.vectors.keep(0);
     }
 
     /// Calls a helper that works on a few registers only.
-    fn call_lightly(&mut self, op: &Op) {
-        let Some(known) = helper_effects(op) else { return };
+    fn call_known(&mut self, op: &Op, known: &HelperEffects) {
         let mut handed = (known.reads | known.writes) & (self.dirty | TEMPORARIES);
         if known.may_leave && !self.ends_instruction() {
             handed |= TEMPORARIES;
@@ -617,8 +652,6 @@ impl Emitter<'_> {
             self.wasm().drop();
         }
         self.load_registers(known.writes & self.live_after());
-        // VZEROUPPER is such a helper.
-        self.vectors.forget_upper_halves();
     }
 
     /// The temporaries that the operations of this instruction before the current one have written.

@@ -230,14 +230,14 @@
         i32.load offset=288 align=1
         local.set 3
         local.get 0
+        i64.load offset=128 align=1
+        local.set 14
+        local.get 0
         i64.load align=1
         local.set 20
         local.get 0
         i64.load offset=32 align=1
         local.set 22
-        local.get 0
-        i64.load offset=128 align=1
-        local.set 14
         local.get 14
         local.get 2
         i64.const 9

@@ -1,4 +1,4 @@
-;; a module of 388 bytes for 11 bytes of code
+;; a module of 531 bytes for 11 bytes of code
 ;;   imul rax,rdx
 ;;   imul esi,edx,64h
 ;;   mul r8
@@ -25,6 +25,9 @@
         local.get 0
         i64.load offset=16 align=1
         local.set 21
+        local.get 0
+        i64.load offset=64 align=1
+        local.set 23
         local.get 4
         i32.const 4
         i32.sub
@@ -44,18 +47,90 @@
         i32.mul
         i64.extend_i32_u
         local.set 22
+        local.get 20
+        local.set 14
+        local.get 23
+        local.set 18
+        local.get 14
+        i64.const 4294967295
+        i64.and
+        local.get 18
+        i64.const 4294967295
+        i64.and
+        i64.mul
+        i64.const 32
+        i64.shr_u
+        local.get 14
+        i64.const 32
+        i64.shr_u
+        local.get 18
+        i64.const 4294967295
+        i64.and
+        i64.mul
+        i64.add
+        local.tee 13
+        i64.const 4294967295
+        i64.and
+        local.get 14
+        i64.const 4294967295
+        i64.and
+        local.get 18
+        i64.const 32
+        i64.shr_u
+        i64.mul
+        i64.add
+        i64.const 32
+        i64.shr_u
+        local.get 13
+        i64.const 32
+        i64.shr_u
+        i64.add
+        local.get 14
+        i64.const 32
+        i64.shr_u
+        local.get 18
+        i64.const 32
+        i64.shr_u
+        i64.mul
+        i64.add
+        local.set 13
+        local.get 14
+        local.get 18
+        i64.mul
+        local.set 14
+        local.get 14
+        local.set 16
+        local.get 13
+        i64.const 0
+        i64.ne
+        i64.extend_i32_u
+        i64.const 3
+        i64.mul
+        local.set 17
+        i32.const 774
+        local.set 7
+        local.get 14
+        local.set 20
+        local.get 13
+        local.set 21
         local.get 0
         local.get 20
         i64.store align=1
         local.get 0
-        i64.const 216181578207264990
-        i64.const 8589934602
-        i32.const 4
-        call_indirect (type 1)
-        drop
+        local.get 21
+        i64.store offset=16 align=1
         local.get 0
         local.get 22
         i64.store offset=48 align=1
+        local.get 0
+        local.get 16
+        i64.store offset=256 align=1
+        local.get 0
+        local.get 17
+        i64.store offset=264 align=1
+        local.get 0
+        local.get 7
+        i32.store16 offset=272 align=1
         local.get 0
         local.get 2
         i64.store offset=128 align=1

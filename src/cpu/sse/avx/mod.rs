@@ -9,7 +9,7 @@ mod moves;
 mod operation;
 
 pub use lift::{clear_upper, copy, emit, emit_into_integer, is_wide, lift, register, source, source_count};
-pub use memory::{HELPERS, effects};
+pub use memory::{HELPERS, ZERO, effects};
 pub use operation::Operation;
 
 use super::integer::lanes;

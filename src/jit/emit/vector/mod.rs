@@ -42,6 +42,11 @@ pub fn vector_effects(op: &Op) -> Option<VectorEffects> {
     Some(Direct::of(op)?.effects(op))
 }
 
+/// Whether an operation is VZEROUPPER.
+pub fn clears_upper_halves(op: &Op) -> bool {
+    op.code == OpCode::Call && op.imm == sse::avx::ZERO.number() && op.d == 0
+}
+
 /// How an operation is emitted.
 enum Direct {
     Integer(integer::Direct),
@@ -339,6 +344,15 @@ impl Emitter<'_> {
         self.set_vector(op.a);
         let formats = plain::blended(IntegerOperation::from_number(op.imm));
         self.vectors.known.plain.blend(op.a, [op.b, op.c], formats, &before);
+    }
+
+    /// VZEROUPPER.
+    pub(super) fn clear_upper_halves(&mut self) {
+        let is_64_bit = self.region.nodes[self.node].block.rip_mask() == u64::MAX;
+        for number in 0..if is_64_bit { 16 } else { 8 } {
+            self.wasm().local_get(VCPU).v128_const(0).v128_store(at(vector_offset(number | UPPER)));
+        }
+        self.vectors.forget_upper_halves();
     }
 
     fn copy_vector(&mut self, to: u8, from: u8) {

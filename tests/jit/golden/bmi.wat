@@ -1,0 +1,273 @@
+;; a module of 960 bytes for 23 bytes of code
+;;   tzcnt eax,edx
+;;   lzcnt r8,r9
+;;   blsr rsi,rdx
+;;   bzhi edi,edx,ecx
+;;   vzeroupper
+;;   hlt
+  (func (;0;) (type 0) (param i32 i32 i64) (result i64)
+    (local i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64 i64)
+    block ;; label = @1
+      block ;; label = @2
+        local.get 0
+        i32.load offset=296 align=1
+        local.tee 4
+        i32.const 6
+        i32.lt_s
+        if ;; label = @3
+          local.get 2
+          return
+        end
+        local.get 0
+        i32.load offset=288 align=1
+        local.set 3
+        local.get 0
+        i64.load align=1
+        local.set 20
+        local.get 0
+        i64.load offset=8 align=1
+        local.set 21
+        local.get 0
+        i64.load offset=16 align=1
+        local.set 22
+        local.get 0
+        i64.load offset=48 align=1
+        local.set 23
+        local.get 0
+        i64.load offset=56 align=1
+        local.set 24
+        local.get 0
+        i64.load offset=64 align=1
+        local.set 25
+        local.get 0
+        i64.load offset=72 align=1
+        local.set 26
+        local.get 4
+        i32.const 6
+        i32.sub
+        local.set 4
+        local.get 22
+        i64.const 4294967295
+        i64.and
+        local.set 14
+        local.get 14
+        i64.ctz
+        local.tee 18
+        i64.const 32
+        local.get 18
+        i64.const 32
+        i64.lt_u
+        select
+        local.set 18
+        local.get 14
+        i64.eqz
+        local.set 5
+        local.get 18
+        local.set 20
+        local.get 26
+        local.set 14
+        local.get 14
+        i64.clz
+        i64.const 0
+        i64.sub
+        local.set 18
+        local.get 14
+        i64.eqz
+        local.set 5
+        local.get 18
+        local.set 25
+        local.get 22
+        local.set 14
+        local.get 14
+        i64.const 1
+        i64.sub
+        local.get 14
+        i64.and
+        local.set 18
+        local.get 14
+        i64.eqz
+        local.set 5
+        local.get 18
+        local.set 23
+        local.get 22
+        i64.const 4294967295
+        i64.and
+        local.set 14
+        local.get 21
+        i64.const 255
+        i64.and
+        local.tee 18
+        i64.const 32
+        i64.ge_u
+        local.set 5
+        local.get 14
+        local.get 14
+        i64.const -1
+        local.get 18
+        i64.shl
+        i64.const -1
+        i64.xor
+        i64.and
+        local.get 5
+        select
+        local.set 18
+        local.get 5
+        i64.extend_i32_u
+        local.get 18
+        i64.eqz
+        i64.extend_i32_u
+        i64.const 6
+        i64.shl
+        i64.or
+        local.get 18
+        i64.const 31
+        i64.shr_u
+        i64.const 7
+        i64.shl
+        i64.or
+        local.set 17
+        local.get 18
+        local.set 24
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=720 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=752 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=784 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=816 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=848 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=880 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=912 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=944 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=976 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1008 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1040 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1072 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1104 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1136 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1168 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1200 align=1
+        local.get 0
+        local.get 20
+        i64.store align=1
+        local.get 0
+        local.get 23
+        i64.store offset=48 align=1
+        local.get 0
+        local.get 24
+        i64.store offset=56 align=1
+        local.get 0
+        local.get 25
+        i64.store offset=64 align=1
+        local.get 0
+        i64.const 0
+        i64.store offset=256 align=1
+        local.get 0
+        local.get 17
+        i64.store offset=264 align=1
+        local.get 0
+        i32.const 768
+        i32.store16 offset=272 align=1
+        local.get 0
+        local.get 2
+        i64.store offset=128 align=1
+        local.get 0
+        local.get 4
+        i32.store offset=296 align=1
+        i32.const 1
+        local.set 6
+        local.get 0
+        i64.const 1442015
+        i64.const 1335734829079
+        i32.const 4
+        call_indirect (type 1)
+        br_if 1 (;@1;)
+        local.get 0
+        i32.load offset=288 align=1
+        local.set 3
+        local.get 0
+        i64.load offset=128 align=1
+        local.set 14
+        br 0 (;@2;)
+        unreachable
+      end
+      local.get 14
+      i32.wrap_i64
+      local.get 14
+      i64.const 12
+      i64.shr_u
+      i32.wrap_i64
+      i32.xor
+      i32.const 65535
+      i32.and
+      i32.const 5
+      i32.shl
+      local.get 0
+      i32.load offset=292 align=1
+      i32.add
+      local.tee 5
+      i64.load align=1
+      local.get 14
+      i64.eq
+      local.get 5
+      i64.load offset=8 align=1
+      local.get 0
+      i64.load offset=280 align=1
+      i64.eq
+      i32.and
+      if ;; label = @2
+        local.get 0
+        local.get 1
+        local.get 14
+        local.get 5
+        i32.load offset=16 align=1
+        return_call_indirect (type 0)
+      end
+      local.get 14
+      return
+    end
+    local.get 0
+    local.get 6
+    i32.store offset=300 align=1
+    local.get 0
+    global.get 0
+    i32.const 0
+    i32.add
+    i32.store offset=304 align=1
+    local.get 0
+    local.get 2
+    i64.store offset=344 align=1
+    local.get 0
+    local.get 4
+    i32.store offset=296 align=1
+    i64.const -9223372036854775807
+  )
