@@ -140,15 +140,19 @@ mod tests {
     fn hostile_bytes_are_errors() {
         let authority = Authority::new().unwrap();
         let mut hello = Client::new("").unwrap().connect("example.org").unwrap().wire().unwrap();
+        let mut errors = 0;
         for at in 0..hello.len() {
             hello[at] ^= 0x55;
             let mut server = authority.accept(ADDRESS).unwrap();
-            // Some changes are none to the protocol. What it finds wrong ends with an alert, or without a word.
+            // Some changes are none to the protocol, as in what is random.
             if server.receive(&hello).is_err() {
-                assert!(matches!(server.wire().unwrap().first(), Some(&21) | None));
+                errors += 1;
             }
+            assert!(server.is_shaking_hands());
+            server.wire().unwrap();
             hello[at] ^= 0x55;
         }
+        assert!(errors > 10, "{errors}");
         assert!(authority.accept(ADDRESS).unwrap().receive(b"GET / HTTP/1.1\r\n\r\n").is_err());
     }
 
