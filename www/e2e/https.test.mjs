@@ -7,17 +7,28 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createReadStream, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createServer } from "node:https";
+import { readFile } from "node:fs/promises";
+import { createServer, request as requestHttps } from "node:https";
+import { connect, createServer as createListener } from "node:net";
 import { tmpdir } from "node:os";
 import { join, normalize } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
 
+import { WebSocket } from "ws";
+
+import { collect } from "../lib/bytes.js";
+import { carrierFetch } from "../lib/network/carrier-fetch.js";
+import { RelayCarrier } from "../lib/network/relay.js";
+import { loadTls } from "../lib/network/tls.js";
+import { serve } from "../lib/node/serve/server.js";
+import { routeOf } from "../lib/registry/upstream.js";
 import { serverCertificate } from "../tests/certificates.mjs";
-import { makeImage, TestRegistry } from "../tests/registry-upstream.mjs";
+import { digestOf, makeImage, TestRegistry } from "../tests/registry-upstream.mjs";
 import { debianRoot, makeRepository } from "./debian.mjs";
 import { shellOf } from "./guest.mjs";
+import { packageFiles } from "./packages.mjs";
 
 const COMMAND = fileURLToPath(new URL("../bin/dinghy.mjs", import.meta.url));
 const SNAPSHOT = fileURLToPath(new URL("../../build/guest/docker.snapshot", import.meta.url));
@@ -140,3 +151,87 @@ test("without, there is no HTTPS, and the guest trusts nobody more", async () =>
   assert.match(closed.text, /refused/);
   await stop();
 });
+
+test("a registry with HTTPS alone, Debian's docker-registry, over a relay", async () => {
+  const { ca, key, cert } = serverCertificate("localhost");
+  for (const [name, text] of Object.entries({ key, cert })) writeFileSync(join(folder, name), text);
+  const port = await freePort();
+  const environment = {
+    REGISTRY_HTTP_TLS_CERTIFICATE: join(folder, "cert"),
+    REGISTRY_HTTP_TLS_KEY: join(folder, "key"),
+    REGISTRY_HTTP_ADDR: `127.0.0.1:${port}`,
+    REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY: join(folder, "storage"),
+  };
+  const configuration = join(folder, "registry.yml");
+  writeFileSync(configuration, "version: 0.1\nstorage:\n  filesystem: {}\nhttp: {}\n");
+  const program = join(packageFiles("docker-registry"), "usr/bin/docker-registry");
+  const debian = spawn(program, ["serve", configuration], { env: { ...process.env, ...environment }, stdio: "ignore" });
+  guests.push(debian);
+  await until(port);
+  const { manifest, config, layer } = makeImage(gzipSync(Buffer.alloc(10240)), Buffer.alloc(10240));
+  const put = (path, type, body) => request(`https://localhost:${port}/v2/${path}`, { ca, body, method: "PUT", type });
+  for (const blob of [config, layer]) {
+    const { location } = await request(`https://localhost:${port}/v2/thing/blobs/uploads/`, { ca, method: "POST" });
+    const { pathname, search } = new URL(location);
+    await put(`${pathname.slice(4)}${search}&digest=${digestOf(blob)}`, "application/octet-stream", blob);
+  }
+  await put("thing/manifests/1", MANIFEST, manifest);
+
+  const serving = await serve({
+    folder,
+    host: "127.0.0.1",
+    port: 0,
+    allow: [`127.0.0.1:${port}`],
+    origins: [],
+    nameServer: undefined,
+  });
+  const address = `${serving.address.replace(/^http/, "ws")}relay/`;
+  const relay = new RelayCarrier(address, undefined, (url, protocols) => new WebSocket(url, protocols));
+  const { Client } = await loadTls(readFile);
+  const upstream = (roots) =>
+    routeOf(
+      `https://localhost:${port}`,
+      carrierFetch(relay, () => Promise.resolve(new Client(roots))),
+    ).upstream;
+  assert.deepEqual(Buffer.from(await upstream(ca).manifest("thing", "1", MANIFEST)), manifest);
+  const { body, size } = await upstream(ca).blob("thing", digestOf(layer));
+  assert.equal(size, layer.length);
+  assert.deepEqual(Buffer.from(await collect(body)), layer);
+  assert.equal(await upstream(ca).manifest("thing", "2", MANIFEST), undefined);
+  await assert.rejects(upstream("").manifest("thing", "1", MANIFEST), /invalid peer certificate/);
+  relay.end();
+  await serving.close();
+});
+
+async function freePort() {
+  const listener = createListener().listen(0, "127.0.0.1");
+  await once(listener, "listening");
+  const { port } = listener.address();
+  listener.close();
+  await once(listener, "close");
+  return port;
+}
+
+/** Waits until somebody listens. */
+async function until(port) {
+  for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline;) {
+    const socket = connect(port, "127.0.0.1");
+    const isOpen = await new Promise((resolve) =>
+      socket.once("connect", () => resolve(true)).once("error", () => resolve()),
+    );
+    socket.destroy();
+    if (isOpen) return;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  throw new Error(`nobody listens at port ${port}`);
+}
+
+/** Asks a server whose certificate `ca` speaks for. Resolves to the answer's headers. */
+async function request(address, { ca, method, type, body }) {
+  const headers = { ...(type ? { "content-type": type } : {}), "content-length": body?.length ?? 0 };
+  const asked = requestHttps(address, { ca, method, headers }).end(body);
+  const [answer] = await once(asked, "response");
+  answer.resume();
+  assert.ok(answer.statusCode < 300, `${method} ${address}: ${answer.statusCode}`);
+  return answer.headers;
+}
