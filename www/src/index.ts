@@ -122,7 +122,11 @@ export class Machine extends AnyMachine {
 
   static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
     const workers = await takeWorkers();
-    const machine = new Machine((receive) => connect(workers, boot, receive), onPhase, httpsPorts(boot.network).length > 0);
+    const machine = new Machine(
+      (receive) => connect(workers, boot, receive),
+      onPhase,
+      httpsPorts(boot.network).length > 0,
+    );
     return machine.started();
   }
 }

@@ -157,7 +157,10 @@ test("a large answer arrives whole", async () => {
   const { socket } = await connectGuest("example.org");
   const answer = await request(socket, get("example.org"));
   const start = answer.indexOf("\r\n\r\n") + 4;
-  const body = answer.subarray(start).toString("latin1").replaceAll(/(?:^|\r\n)[0-9a-f]+\r\n(?:\r\n$)?/g, "");
+  const body = answer
+    .subarray(start)
+    .toString("latin1")
+    .replaceAll(/(?:^|\r\n)[0-9a-f]+\r\n(?:\r\n$)?/g, "");
   assert.equal(body.length, BIG.length);
   assert.equal(body, BIG.toString("latin1"));
 });
@@ -205,7 +208,13 @@ test("the guest gets the authority's certificate by plain HTTP", async () => {
   const ask = async (path) => {
     let text = "";
     const said = new Promise((resolve) => {
-      const user = { opened() {}, failed: resolve, data: (bytes) => (text += Buffer.from(bytes)), ended: resolve, sent() {} };
+      const user = {
+        opened() {},
+        failed: resolve,
+        data: (bytes) => (text += Buffer.from(bytes)),
+        ended: resolve,
+        sent() {},
+      };
       service(user).send(Buffer.from(get("registry.dinghy.internal:81", path)));
     });
     await said;

@@ -276,7 +276,8 @@ function diskFile(text: string): DiskFile {
 
 function network(values: ReturnType<typeof optionValues>): NodeNetwork {
   const relay = /^wss?:/.test(values.net ?? "") ? values.net : undefined;
-  const to = relay === undefined ? choice("--net", values.net ?? "none", ["none", "host", "fetch", "ws://HOST/"]) : "relay";
+  const to =
+    relay === undefined ? choice("--net", values.net ?? "none", ["none", "host", "fetch", "ws://HOST/"]) : "relay";
   const publish = (values.publish ?? []).map(publishedPort);
   const allow = values["net-allow"] ?? [];
   if (to !== "none" && values.clock === "icount") {

@@ -113,7 +113,11 @@ export class Machine extends AnyMachine {
       throw error;
     }
     const release = (): void => releases.forEach((release) => release());
-    const machine = new Machine((receive) => connect(boot, receive, release), onPhase, httpsPorts(boot.network).length > 0);
+    const machine = new Machine(
+      (receive) => connect(boot, receive, release),
+      onPhase,
+      httpsPorts(boot.network).length > 0,
+    );
     return machine.started();
   }
 }
