@@ -1,15 +1,17 @@
 //! What connections leave behind in the gateway and the handover: nothing, counted by the allocator.
 
+#[path = "../src/net/tests/card.rs"]
+mod card;
+
+use card::Card;
 use dinghy::host::{Acceptance, Frame, NetBackend};
 use dinghy::net::handover::{Command, FlowCarrier, handover};
 use dinghy::net::{Gateway, Policy, subnet};
 use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr};
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicIsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -56,12 +58,6 @@ enum End {
 const ENDS: [End; 5] =
     [End::GuestFirst, End::OutsideFirst, End::GuestResets, End::OutsideResets, End::Refused];
 
-#[derive(Default)]
-struct Card {
-    incoming: VecDeque<Vec<u8>>,
-    outgoing: VecDeque<Vec<u8>>,
-}
-
 struct Guest {
     gateway: Gateway,
     carrier: FlowCarrier,
@@ -78,7 +74,7 @@ impl Guest {
         let (flows, resolver, carrier) = handover(Policy::default(), None, Arc::new(Mutex::new(|| ())));
         let mut gateway = Gateway::new(Box::new(flows), Box::new(resolver), 1);
         gateway.set_accepted(Acceptance::default());
-        let mut card = Card::default();
+        let mut card = Card::new(true);
         let hardware = HardwareAddress::Ethernet(EthernetAddress(subnet::GUEST_HARDWARE));
         let mut interface = Interface::new(Config::new(hardware), &mut card, Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
@@ -170,50 +166,4 @@ fn ten_thousand_connections_leave_no_byte_behind() {
     let before = open(&mut guest, FIRST);
     let after = open(&mut guest, CONNECTIONS);
     assert_eq!(after - before, 0, "bytes that {CONNECTIONS} connections have left");
-}
-
-impl Device for Card {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sent<'a>;
-
-    fn receive(&mut self, _timestamp: Instant) -> Option<(Received, Sent<'_>)> {
-        let frame = self.incoming.pop_front()?;
-        Some((Received(frame), Sent(&mut self.outgoing)))
-    }
-
-    fn transmit(&mut self, _timestamp: Instant) -> Option<Sent<'_>> {
-        Some(Sent(&mut self.outgoing))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-}
-
-struct Received(Vec<u8>);
-
-impl RxToken for Received {
-    fn consume<R, F>(self, f: F) -> R
-    where
-        F: FnOnce(&[u8]) -> R,
-    {
-        f(&self.0)
-    }
-}
-
-struct Sent<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Sent<'_> {
-    fn consume<R, F>(self, len: usize, f: F) -> R
-    where
-        F: FnOnce(&mut [u8]) -> R,
-    {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
 }

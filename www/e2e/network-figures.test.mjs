@@ -6,12 +6,11 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
-import { createServer } from "node:net";
-import { once } from "node:events";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
+import { listenEcho } from "./echo.mjs";
 import { bootFigures } from "./network-guest.mjs";
 import { packageFiles } from "./packages.mjs";
 
@@ -59,35 +58,27 @@ test("iperf3 moves 200 Mbit/s each way", { skip }, async () => {
 });
 
 test("a thousand connections are held, and ten thousand leave nothing behind", { skip }, async () => {
-  let open = 0;
-  let accepted = 0;
-  const server = createServer((socket) => {
-    open += 1;
-    accepted += 1;
-    socket.on("error", () => undefined).on("close", () => (open -= 1));
-    socket.pipe(socket);
-  }).listen(5202, "127.0.0.1");
-  await once(server, "listening");
+  const server = await listenEcho(5202);
   const connect = "exec {fd}<>/dev/tcp/10.86.0.254/5202 || failed=$((failed + 1))";
   try {
     console.log(`at the start: ${memory()}`);
     await run(`failed=0; for i in $(seq ${HELD}); do ${connect}; fds+=($fd); done`);
-    assert.equal(open, HELD);
+    assert.equal(server.open, HELD);
     await run(`sleep ${HELD_SECONDS}`);
     const echo =
       "for fd in ${fds[@]}; do echo say$fd >&$fd; done; for fd in ${fds[@]}; do read -r -u $fd a; [ $a = say$fd ]";
     assert.match(await run(`${echo} || failed=$((failed + 1)); done; echo failed: $failed.`), /\nfailed: 0\./);
-    console.log(`${open} held for ${HELD_SECONDS} s: ${memory()}`);
+    console.log(`${server.open} held for ${HELD_SECONDS} s: ${memory()}`);
     await run("for fd in ${fds[@]}; do exec {fd}>&-; done; fds=()");
     for (let round = 1; round <= ROUNDS; round++) {
       const count = OPENED / ROUNDS;
       const text = await run(`for i in $(seq ${count}); do ${connect}; exec {fd}>&-; done; echo failed: $failed.`);
       assert.match(text, /\nfailed: 0\./);
-      console.log(`${accepted - HELD} opened and closed: ${memory()}`);
+      console.log(`${server.accepted - HELD} opened and closed: ${memory()}`);
     }
-    for (let patience = 100; open > 0 && patience > 0; patience--) await new Promise((r) => setTimeout(r, 100));
-    assert.equal(open, 0);
-    assert.equal(accepted, HELD + OPENED);
+    for (let patience = 100; server.open > 0 && patience > 0; patience--) await new Promise((r) => setTimeout(r, 100));
+    assert.equal(server.open, 0);
+    assert.equal(server.accepted, HELD + OPENED);
     // What the guest itself still knows of them.
     console.log(
       (await run("cat /proc/net/sockstat"))

@@ -4,9 +4,7 @@
  * code is interpreted: neither its pages nor compiled code are counted as the connections'.
  */
 
-import { createServer } from "node:net";
-import { once } from "node:events";
-
+import { listenEcho } from "./echo.mjs";
 import { bootFigures } from "./network-guest.mjs";
 
 const OPENED = 10_000;
@@ -14,15 +12,7 @@ const PORT = 5202;
 /** What V8's own heaps, of three threads, differ by from one moment to the next: 200 bytes a connection. */
 const TOLERANCE_MB = 2;
 
-let open = 0;
-let accepted = 0;
-const server = createServer((socket) => {
-  open += 1;
-  accepted += 1;
-  socket.on("error", () => undefined).on("close", () => (open -= 1));
-  socket.pipe(socket);
-}).listen(PORT, "127.0.0.1");
-await once(server, "listening");
+const server = await listenEcho(PORT);
 const { run, stop } = await bootFigures({
   memoryMiB: 256,
   engine: "interp",
@@ -31,7 +21,7 @@ const { run, stop } = await bootFigures({
 
 /** Megabytes that are resident once all connections are gone; the least of some moments, as garbage comes and goes. */
 async function resident() {
-  while (open > 0) await new Promise((resolve) => setTimeout(resolve, 100));
+  while (server.open > 0) await new Promise((resolve) => setTimeout(resolve, 100));
   const found = [];
   for (let moment = 0; moment < 10; moment++) {
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -42,9 +32,10 @@ async function resident() {
 
 async function connect(count) {
   const command = `for i in $(seq ${count}); do exec {fd}<>/dev/tcp/10.86.0.254/${PORT} && exec {fd}>&-; done`;
-  const before = accepted;
+  const before = server.accepted;
   await run(command);
-  if (accepted - before !== count) throw new Error(`${accepted - before} of ${count} connections were made`);
+  const made = server.accepted - before;
+  if (made !== count) throw new Error(`${made} of ${count} connections were made`);
 }
 
 await run("head -c 200M /dev/zero >/tmp/all; rm /tmp/all");

@@ -23,3 +23,10 @@ declare module "*/pkg/unshared/dinghy.js" {
   export const wasmMemory: typeof engine.wasmMemory;
   export const chunkBytes: typeof engine.chunkBytes;
 }
+
+declare module "*/pkg/tls/tls.js" {
+  const tls: import("./network/tls.js").TlsModule;
+  export const Authority: typeof tls.Authority;
+  export const Client: typeof tls.Client;
+  export const initSync: typeof tls.initSync;
+}

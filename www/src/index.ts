@@ -17,6 +17,7 @@
 import { chooseBuild, type Build } from "./features.js";
 import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
 import { nameAddress } from "./network/relay.js";
+import { httpsPorts } from "./network/trust.js";
 import { answerLink, offerLink, type PeerLink, type PeerOffer } from "./network/web-rtc.js";
 import { GuestHttpError } from "./network/http.js";
 import {
@@ -121,7 +122,11 @@ export class Machine extends AnyMachine {
 
   static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
     const workers = await takeWorkers();
-    const machine = new Machine((receive) => connect(workers, boot, receive), onPhase);
+    const machine = new Machine(
+      (receive) => connect(workers, boot, receive),
+      onPhase,
+      httpsPorts(boot.network).length > 0,
+    );
     return machine.started();
   }
 }

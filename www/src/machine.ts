@@ -4,6 +4,7 @@ import { Emitter } from "./emitter.js";
 import { GuestLog } from "./guest-log.js";
 import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
+import { TRUST_MESSAGE } from "./network/trust.js";
 import { GuestWebSocket } from "./network/web-socket.js";
 import {
   DinghyError,
@@ -124,10 +125,12 @@ export class Machine {
 
   /**
    * @param connect makes the workers; what they tell is given to `receive`
+   * @param trusts whether the guest is to trust the certificate authority of its network
    */
   protected constructor(
     connect: (receive: (message: MachineMessage) => void) => Backend,
     onPhase: ((phase: Phase) => void) | undefined,
+    trusts: boolean,
   ) {
     this.#onPhase = onPhase;
     const onConsoleLine = (line: string): void => this.#noticePanic(line);
@@ -136,6 +139,7 @@ export class Machine {
       const mark = MARK_LINE.exec(line)?.[1];
       if (mark === undefined) return;
       const ports = PORTS_MARK.exec(mark)?.[1];
+      if (trusts && mark === "listening") this.serial.write(TRUST_MESSAGE);
       if (ports === undefined) this.#enter({ name: "mark", mark });
       else this.#noticePorts(ports);
     };

@@ -36,16 +36,24 @@ export interface RegistryOptions {
    * first. It grows as it will if not given.
    */
   mostBytes?: number;
+  /** Certificates in PEM that registries are trusted by over a relay, besides Mozilla's roots. */
+  roots?: string;
 }
 
-/** Where the guest's connections go. */
+/**
+ * Where the guest's connections go.
+ *
+ * `https` are the ports (443 for one) at which the guest's HTTPS is carried by `fetch`: the page ends the guest's TLS with
+ * certificates of an authority that it makes for this machine, so it reads what the guest sends and is sent there; the guest
+ * that comes with dinghy trusts that authority then. None if not given.
+ */
 export type NetworkOptions =
   /** There is no network card. */
   | { to: "none" }
   /** Nowhere; but `Machine.fetch` and `Machine.connect` reach the guest. */
   | { to: "nowhere"; registry?: RegistryOptions }
-  /** By the browser's `fetch`: plain HTTP to servers that let pages read their answers. */
-  | { to: "fetch"; registry?: RegistryOptions }
+  /** By the browser's `fetch`: plain HTTP to servers that let pages read their answers, and HTTPS if that is wanted. */
+  | { to: "fetch"; https?: number[]; registry?: RegistryOptions }
   /** Over a relay that speaks Wisp on a WebSocket. */
   | {
       to: "relay";
@@ -57,6 +65,8 @@ export type NetworkOptions =
       allow?: string[];
       /** Names, `NAME` or `*.NAME`, whose servers are asked by the browser's `fetch` instead: plain HTTP. */
       fetch?: string[];
+      /** HTTPS for these names, as by `fetch` alone. */
+      https?: number[];
       registry?: RegistryOptions;
     };
 

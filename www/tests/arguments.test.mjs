@@ -47,6 +47,16 @@ test("a network has its policy and its ports", () => {
   });
 });
 
+test("HTTP requests are a network too, with HTTPS at the ports that are named", () => {
+  const words = "run --net fetch --https 443 --https 8443 --net-allow 127.0.0.1:8443";
+  assert.deepEqual(parseCommand(words.split(" ")).network, {
+    to: "fetch",
+    https: [443, 8443],
+    allow: ["127.0.0.1:8443"],
+    publish: [],
+  });
+});
+
 test("a relay is a network too, and the cache of images has a limit", () => {
   const words = "run --net ws://127.0.0.1:8080/relay/ --net-allow 10.0.0.1 --registry-cache c --registry-most 5";
   assert.deepEqual(parseCommand(words.split(" ")).network, {
@@ -97,6 +107,9 @@ for (const [words, sentence] of [
   [["run", "--disk", ":ro"], /--disk needs the name of a disk image/],
   [["run", "--kernel"], /--kernel/],
   [["run", "--net", "relay"], /--net cannot be "relay"; use none or host/],
+  [["run", "--net", "host", "--https", "443"], /--https needs --net fetch/],
+  [["run", "--net", "fetch", "--https", "http"], /--https takes a port, not "http"/],
+  [["run", "--net", "fetch", "--https", "80"], /HTTPS cannot be at port 80/],
   [["run", "--publish", "80:80"], /--publish and --net-allow need --net host/],
   [["run", "--net", "host", "--publish", "80"], /--publish takes two ports, not "80"/],
   [["run", "--net", "host", "--publish", "80:0"], /--publish takes two ports/],

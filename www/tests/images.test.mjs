@@ -127,6 +127,23 @@ test("what docker save makes is taken, in its old form as well", async () => {
   assert.equal((await answer.json()).layers[0].digest, digestOf(layer));
 });
 
+test("an image whose manifest is damaged is said to be", async () => {
+  const registry = new Registry(files, [], () => undefined);
+  const { manifest } = await push(registry, "first:1", 1000, 1);
+  await push(registry, "second:1", 1000, 2);
+  const damaged = async () => (await images.list()).map(({ isDamaged }) => isDamaged);
+  assert.deepEqual(await damaged(), [false, false]);
+  const changed = Buffer.from(manifest);
+  changed[0] ^= 1;
+  await writeFile(join(folder, "cache/blobs/sha256", digestOf(manifest).slice(7)), changed);
+  images = new Images(files);
+  assert.deepEqual(await damaged(), [true, false]);
+  // What was found damaged was removed; without it, the image is no better.
+  assert.deepEqual(await damaged(), [true, false]);
+  await push(registry, "first:1", 1000, 1);
+  assert.deepEqual(await damaged(), [false, false]);
+});
+
 test("a damaged archive, and what is none, are refused with a sentence", async () => {
   const registry = new Registry(files, [], () => undefined);
   await push(registry, "thing:1", 5000, 5);

@@ -20,6 +20,8 @@ const PACKAGES: &[&str] = &[
     "rust-web-clippy",
     "rustfmt-web",
     "lld-19",
+    // The compiler of what is C in the cryptography of the TLS module.
+    "clang-19",
     "gcc",
     "libc6-dev",
     // The assembler of the bare-metal tests.

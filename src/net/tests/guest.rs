@@ -1,14 +1,13 @@
 //! The guest's end of the cable: an Ethernet card with TCP, and frames by hand.
 
 use super::Outside;
+use super::card::Card;
 use crate::host::{Acceptance, Frame, NetBackend};
 use crate::net::{Gateway, datagram, subnet};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Cidr, Ipv6Cidr};
-use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4};
 
 /// The address that DHCP gives first.
@@ -62,13 +61,6 @@ impl Faults {
     }
 }
 
-/// Frames on their way.
-struct Card {
-    incoming: VecDeque<Vec<u8>>,
-    outgoing: VecDeque<Vec<u8>>,
-    verifies: bool,
-}
-
 impl Guest {
     /// A guest that has its address.
     pub fn new() -> Self {
@@ -80,8 +72,7 @@ impl Guest {
         let outside = Outside::default();
         let mut gateway = Gateway::new(Box::new(outside.clone()), Box::new(outside.clone()), 1);
         gateway.set_accepted(accepted);
-        let verifies = !accepted.partial_checksum;
-        let mut card = Card { incoming: VecDeque::new(), outgoing: VecDeque::new(), verifies };
+        let mut card = Card::new(!accepted.partial_checksum);
         let address = EthernetAddress(subnet::GUEST_HARDWARE);
         let config = Config::new(HardwareAddress::Ethernet(address));
         let mut interface = Interface::new(config, &mut card, Instant::ZERO);
@@ -242,53 +233,4 @@ fn new_socket() -> Socket<'static> {
     let mut socket = Socket::new(SocketBuffer::new(vec![0; 200_000]), SocketBuffer::new(vec![0; 200_000]));
     socket.set_ack_delay(None);
     socket
-}
-
-impl Device for Card {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sent<'a>;
-
-    fn receive(&mut self, _timestamp: Instant) -> Option<(Received, Sent<'_>)> {
-        let frame = self.incoming.pop_front()?;
-        Some((Received(frame), Sent(&mut self.outgoing)))
-    }
-
-    fn transmit(&mut self, _timestamp: Instant) -> Option<Sent<'_>> {
-        Some(Sent(&mut self.outgoing))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        if !self.verifies {
-            capabilities.checksum.tcp = Checksum::Tx;
-        }
-        capabilities
-    }
-}
-
-struct Received(Vec<u8>);
-
-impl RxToken for Received {
-    fn consume<R, F>(self, f: F) -> R
-    where
-        F: FnOnce(&[u8]) -> R,
-    {
-        f(&self.0)
-    }
-}
-
-struct Sent<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Sent<'_> {
-    fn consume<R, F>(self, len: usize, f: F) -> R
-    where
-        F: FnOnce(&mut [u8]) -> R,
-    {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
 }

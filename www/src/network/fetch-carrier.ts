@@ -1,23 +1,26 @@
 /**
- * The guest's plain HTTP by the browser's own `fetch`, for where there is no relay. It reaches servers that let pages
- * read what they send (CORS), and nothing else: the answers that the guest gets otherwise say so.
+ * The guest's HTTP by the browser's own `fetch`, for where there is no relay, and HTTPS where the user lets the page stand
+ * between the guest and its servers. It reaches servers that let pages read what they send (CORS), and nothing else: the
+ * answers that the guest gets otherwise say so.
  */
 
 import { collect } from "../bytes.js";
 import { reason as reasonOf } from "../worker/download.js";
 import type { Carrier, FlowEnd, FlowUser } from "./flows.js";
 import { serveHttp, type ServedRequest } from "./http-server.js";
+import { serveTls, type TlsAuthority } from "./tls.js";
 
 /** The address that stands for every name; it belongs to networks that test (RFC 2544), and so to no server. */
 export const ANY_ADDRESS = "198.18.0.1";
-/** The port of HTTP. */
+/** The ports of HTTP and of HTTPS. */
 const HTTP_PORT = 80;
+const HTTPS_PORT = 443;
 /** The largest body of a request: browsers send streams only where it is encrypted. */
 const MOST_BODY_BYTES = 16 * 1024 * 1024;
 /** How long the answer to a question for a name may be remembered, in seconds. */
 const NAME_SECONDS = 60;
 
-/** What is about one connection, or made anew by the browser, and not passed on. */
+/** What is about one connection, or made anew, and not passed on. */
 const OWN_HEADERS = new Set([
   "accept-encoding",
   "connection",
@@ -31,21 +34,64 @@ const OWN_HEADERS = new Set([
   "upgrade",
 ]);
 
-/** What the carrier needs of the page. */
+/** What the carrier needs of its surroundings. */
 export interface FetchSurroundings {
-  fetch(address: string, options: RequestInit): Promise<Response>;
-  /** The page's own host, which lets the page read everything: the guest is not to ask it in the page's name. */
-  ownHost: string;
+  /**
+   * Makes a request.
+   *
+   * @param server the server's address, where the guest has one; nothing where it has {@link ANY_ADDRESS}
+   * @throws RefusedRequest if the policy does not let the guest ask there
+   */
+  fetch(address: string, options: RequestInit, server: string | undefined): Promise<Response>;
+  /**
+   * The page's own host, which lets the page read everything: the guest is not to ask it in the page's name. Nothing outside
+   * of browsers: the policy there is `fetch`'s.
+   */
+  ownHost: string | undefined;
   /** Whether the page came encrypted; then it may ask nobody otherwise. */
   isEncrypted: boolean;
+  /** Whether answers keep the encodings in which servers send them; a browser's `fetch` takes them off. */
+  keepsEncodings?: boolean;
+  /** With it the guest's HTTPS is ended here; without, it is refused. */
+  https?: Https;
+}
+
+/** What ends the guest's HTTPS. */
+export interface Https {
+  /** What makes the servers' certificates. */
+  authority: TlsAuthority;
+  /** The ports at which it is ended. */
+  ports: readonly number[];
+}
+
+/** What the gateway has to let the guest reach for it, as `ADDRESS:PORT`. */
+export function fetchedDestinations(https: readonly number[] = []): string[] {
+  return [HTTP_PORT, ...https].map((port) => `${ANY_ADDRESS}:${port}`);
+}
+
+/** The policy does not let the guest ask a server. */
+export class RefusedRequest extends Error {}
+
+/** Where a connection of the guest's leads. */
+interface Target {
+  address: string;
+  port: number;
+  /** For HTTPS: the name that the client has told, and was given a certificate for. */
+  tls: { name: string | undefined } | undefined;
 }
 
 /** A carrier by `fetch`. */
 export function fetchCarrier(around: FetchSurroundings): Carrier {
+  const { https } = around;
   return {
     open(flow: FlowUser, transport, address, port): FlowEnd {
       if (transport === "tcp" && port === HTTP_PORT) {
-        return serveHttp(flow, (request) => answer(request, address, around));
+        return serveHttp(flow, (request) => answer(request, { address, port, tls: undefined }, around));
+      }
+      if (transport === "tcp" && https?.ports.includes(port)) {
+        return serveTls(flow, https.authority.accept(address), (plain, name) =>
+          serveHttp(plain, (request) => answer(request, { address, port, tls: { name } }, around)),
+        );
       }
       queueMicrotask(() => flow.failed(transport === "tcp" ? "refused" : "unreachable"));
       return { send: () => undefined, finish: () => undefined, close: () => undefined, resume: () => undefined };
@@ -55,11 +101,15 @@ export function fetchCarrier(around: FetchSurroundings): Carrier {
   };
 }
 
-async function answer(request: ServedRequest, address: string, around: FetchSurroundings): Promise<Response> {
-  const host = (request.headers.get("host") ?? address).toLowerCase();
-  const refused = refusalOf(host, around.ownHost);
+async function answer(request: ServedRequest, target: Target, around: FetchSurroundings): Promise<Response> {
+  const host = (request.headers.get("host") ?? target.tls?.name ?? target.address).toLowerCase();
+  const misdirected = target.tls && misdirectionOf(host, target);
+  if (misdirected !== undefined) return failure(421, misdirected);
+  // In node the gateway has decided about addresses of the guest's own.
+  const isDecided = around.ownHost === undefined && target.address !== ANY_ADDRESS;
+  const refused = isDecided ? undefined : refusalOf(host, around.ownHost);
   if (refused !== undefined) return failure(403, refused);
-  const url = `${around.isEncrypted ? "https" : "http"}://${host}${request.target}`;
+  const url = `${target.tls || around.isEncrypted ? "https" : "http"}://${host}${request.target}`;
   if (!URL.canParse(url) || !request.target.startsWith("/")) return failure(400, "The request names no address.");
   const headers = new Headers();
   request.headers.forEach((value, name) => {
@@ -69,19 +119,34 @@ async function answer(request: ServedRequest, address: string, around: FetchSurr
     const body = await bodyOf(request);
     if (body === "too-large") return failure(413, "Only bodies up to 16 MiB can be sent without a relay.");
     const options: RequestInit = { method: request.method, headers, credentials: "omit", cache: "no-store" };
-    const response = await around.fetch(url, body ? { ...options, body } : options);
-    return passedOn(response);
+    const server = target.address === ANY_ADDRESS ? undefined : target.address;
+    const response = await around.fetch(url, body ? { ...options, body } : options, server);
+    return passedOn(response, around.keepsEncodings ?? false);
   } catch (error) {
-    return failure(
-      502,
-      `${url} cannot be had (${reasonOf(error)}). This network is the browser's fetch: it reaches servers that send ` +
-        `Access-Control-Allow-Origin, and no others. With a relay (dinghy serve --allow ...), the guest reaches any.`,
-    );
+    if (error instanceof RefusedRequest) return failure(403, error.message);
+    const limit =
+      around.ownHost === undefined
+        ? ""
+        : " This network is the browser's fetch: it reaches servers that send Access-Control-Allow-Origin, and no others. " +
+          "With a relay (dinghy serve --allow ...), the guest reaches any.";
+    return failure(502, `${url} cannot be had (${reasonOf(error)}).${limit}`);
   }
 }
 
+/**
+ * Why a request does not belong into its connection; nothing if it does. The certificate was made for one name, so the
+ * request goes there, and nowhere else.
+ */
+function misdirectionOf(host: string, { address, port, tls }: Target): string | undefined {
+  const name = tls?.name ?? (address === ANY_ADDRESS ? undefined : address);
+  if (name === undefined) return "The connection names no server (by SNI), so that nobody knows whom it is for.";
+  const suffix = port === HTTPS_PORT ? /^(?::443)?$/ : new RegExp(`^:${port}$`);
+  if (host.startsWith(name) && suffix.test(host.slice(name.length))) return undefined;
+  return `The connection is for ${name} at port ${port}, and the request for ${host}.`;
+}
+
 /** Why a host is not asked; nothing if it may be. Names that lead to private addresses are kept from pages by browsers. */
-function refusalOf(host: string, ownHost: string): string | undefined {
+function refusalOf(host: string, ownHost: string | undefined): string | undefined {
   const name = host.replace(/:\d+$/, "").replace(/\.$/, "");
   const isLocal = name === "localhost" || /\.(?:localhost|local|internal|home\.arpa)$/.test(name);
   // How URLs spell IPv4 addresses: also as one number, in octal and in hexadecimal.
@@ -106,14 +171,14 @@ async function bodyOf({ method, body }: ServedRequest): Promise<Uint8Array<Array
   }
 }
 
-/** A response as it can be sent on: `fetch` has taken its encodings off. */
-function passedOn(response: Response): Response {
+/** A response as it can be sent on: without what was about its own connection, and with its encodings or without. */
+function passedOn(response: Response, keepsEncodings: boolean): Response {
   const headers = new Headers(response.headers);
-  const isEncoded = (headers.get("content-encoding") ?? "identity") !== "identity";
-  for (const name of ["connection", "content-encoding", "keep-alive", "trailer", "transfer-encoding", "upgrade"]) {
-    headers.delete(name);
+  for (const name of ["connection", "keep-alive", "trailer", "transfer-encoding", "upgrade"]) headers.delete(name);
+  if (!keepsEncodings && (headers.get("content-encoding") ?? "identity") !== "identity") {
+    headers.delete("content-encoding");
+    headers.delete("content-length");
   }
-  if (isEncoded) headers.delete("content-length");
   const { status, statusText } = response;
   return new Response(response.body, { status, statusText, headers });
 }

@@ -15,6 +15,7 @@ import {
   MEMORY_LIMITS_MIB,
   type PublishedPort,
 } from "../options.js";
+import { httpsPorts } from "../network/trust.js";
 import { checkRegistry } from "../registry/upstream.js";
 import { reason } from "../worker/download.js";
 import type { DiskFile, NodeNetwork, NodeRegistry } from "./protocol.js";
@@ -79,8 +80,11 @@ Options:
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
   --cpu NAME           the processor: v1 (SSE2), v2 (SSE4.2, default), v3 (AVX2, FMA, BMI2), or max, all there is
-  --net none|host|URL  the guest's network: none, connections from this computer, or over the relay at this
-                       address (ws: or wss:), such as that of dinghy serve (default none)
+  --net none|host|fetch|URL
+                       the guest's network: none, connections from this computer, HTTP requests of this computer,
+                       or over the relay at this address (ws: or wss:), such as that of dinghy serve (default none)
+  --https PORT         with --net fetch: HTTPS at this port too, which is ended here with certificates of an
+                       authority that is made for this machine, and that its guest trusts; may be given again
   --publish HOST:GUEST let 127.0.0.1:HOST reach the guest's TCP port GUEST; may be given again
   --net-allow ADDRESS[/BITS][:PORT]
                        let the guest reach these addresses, which are not public; 127.0.0.1 is
@@ -242,6 +246,7 @@ function optionValues(words: string[]) {
         net: { type: "string" },
         publish: { type: "string", multiple: true },
         "net-allow": { type: "string", multiple: true },
+        https: { type: "string", multiple: true },
         "registry-cache": { type: "string" },
         registry: { type: "string", multiple: true },
         "registry-most": { type: "string" },
@@ -271,7 +276,8 @@ function diskFile(text: string): DiskFile {
 
 function network(values: ReturnType<typeof optionValues>): NodeNetwork {
   const relay = /^wss?:/.test(values.net ?? "") ? values.net : undefined;
-  const to = relay === undefined ? choice("--net", values.net ?? "none", ["none", "host", "ws://HOST/"]) : "relay";
+  const to =
+    relay === undefined ? choice("--net", values.net ?? "none", ["none", "host", "fetch", "ws://HOST/"]) : "relay";
   const publish = (values.publish ?? []).map(publishedPort);
   const allow = values["net-allow"] ?? [];
   if (to !== "none" && values.clock === "icount") {
@@ -279,13 +285,16 @@ function network(values: ReturnType<typeof optionValues>): NodeNetwork {
       `--net ${values.net} needs --clock real: the network does not keep to a time that is counted.`,
     );
   }
+  const https = (values.https ?? []).map(httpsPort);
+  if (to === "fetch") return { to, https, allow, publish, ...registry(values) };
+  if (https.length > 0) throw new DinghyError("--https needs --net fetch: the other networks carry HTTPS as it is.");
   if (relay !== undefined) return { to: "relay", relay, allow, publish, ...registry(values) };
   if (to === "host") return { to, allow, publish, ...registry(values) };
   if ((values["registry-cache"] ?? values.registry) !== undefined) {
-    throw new DinghyError("--registry-cache and --registry need --net host or a relay.");
+    throw new DinghyError("--registry-cache and --registry need --net host, fetch or a relay.");
   }
   if (publish.length > 0 || allow.length > 0)
-    throw new DinghyError("--publish and --net-allow need --net host or a relay.");
+    throw new DinghyError("--publish and --net-allow need --net host, fetch or a relay.");
   return { to: "none" };
 }
 
@@ -302,6 +311,12 @@ function registry(values: ReturnType<typeof optionValues>): { registry?: NodeReg
   }
   const mostBytes = most === undefined ? {} : { mostBytes: Number(most) * 1024 * 1024 };
   return { registry: { cache, ...(registries ? { registries } : {}), ...mostBytes } };
+}
+
+function httpsPort(text: string): number {
+  if (!/^\d+$/.test(text)) throw new DinghyError(`--https takes a port, not "${text}"; use for example --https 443.`);
+  const [port = 0] = httpsPorts({ to: "fetch", https: [Number(text)] });
+  return port;
 }
 
 function publishedPort(text: string): PublishedPort {

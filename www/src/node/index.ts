@@ -15,6 +15,7 @@ import { type MessagePort as NodePort, Worker } from "node:worker_threads";
 
 import { checkedSize, Machine as AnyMachine, type Backend } from "../machine.js";
 import { nameAddress } from "../network/relay.js";
+import { httpsPorts } from "../network/trust.js";
 import {
   type BootOptions,
   checkCpu,
@@ -112,7 +113,11 @@ export class Machine extends AnyMachine {
       throw error;
     }
     const release = (): void => releases.forEach((release) => release());
-    const machine = new Machine((receive) => connect(boot, receive, release), onPhase);
+    const machine = new Machine(
+      (receive) => connect(boot, receive, release),
+      onPhase,
+      httpsPorts(boot.network).length > 0,
+    );
     return machine.started();
   }
 }

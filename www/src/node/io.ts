@@ -3,16 +3,20 @@
  * emulator's JavaScript side holds one memory for as long as its thread lives.
  */
 
+import { readFile } from "node:fs/promises";
 import { parentPort, workerData } from "node:worker_threads";
 
 import { WebSocket } from "ws";
 
+import { fetchCarrier, type Https } from "../network/fetch-carrier.js";
 import { type Carrier, Network } from "../network/flows.js";
 import { nowhere } from "../network/nowhere.js";
 import { Peers } from "../network/peers.js";
 import { type OpenSocket, RelayCarrier } from "../network/relay.js";
 import { takeRequest } from "../network/requests.js";
 import { type Service, withServices } from "../network/services.js";
+import { loadTls } from "../network/tls.js";
+import { httpsPorts, withCertificate } from "../network/trust.js";
 import type { RegistryEvent } from "../registry/registry.js";
 import { DEFAULT_REGISTRIES, registryServices } from "../registry/service.js";
 import { callAttention } from "../worker/attention.js";
@@ -22,6 +26,7 @@ import type { Attachment, InputMessage } from "../worker/protocol.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openCacheFolder } from "./cache-files.js";
 import type { AttachMessage, NodeIo, NodeMessage } from "./protocol.js";
+import { guestFetch } from "./outside-http.js";
 import { registryFetch } from "./registry-fetch.js";
 import { PublishedPorts, SocketCarrier } from "./sockets.js";
 
@@ -69,10 +74,26 @@ function outside(): Carrier {
       return new SocketCarrier(io.nameServer);
     case "relay":
       return new RelayCarrier(network.relay, network.dns, openSocket);
+    case "fetch":
+      return fetchCarrier({
+        fetch: guestFetch(),
+        ownHost: undefined,
+        isEncrypted: false,
+        keepsEncodings: true,
+        ...(https ? { https } : {}),
+      });
     case "nowhere":
     case "none":
       return nowhere;
   }
+}
+
+/** What ends the guest's HTTPS, where the user wants that: a certificate authority with a key that nobody has had before. */
+async function openHttps(): Promise<Https | undefined> {
+  const ports = httpsPorts(io.network);
+  if (ports.length === 0) return undefined;
+  const { Authority } = await loadTls(readFile);
+  return { authority: new Authority(), ports };
 }
 
 /** What the emulator serves to the guest by itself. */
@@ -84,9 +105,11 @@ async function openServices(): Promise<ReadonlyMap<number, Service>> {
   return registryServices(Promise.resolve(files), registries, registryFetch(registries), tell, mostBytes);
 }
 
+let https: Https | undefined;
 let services: ReadonlyMap<number, Service> = new Map();
 try {
-  services = await openServices();
+  https = await openHttps();
+  services = withCertificate(await openServices(), https?.authority);
   const ports = io.network.to === "none" ? [] : (io.network.publish ?? []);
   send({ type: "published", ports: await published.listen(ports) });
   send({ type: "ready" });

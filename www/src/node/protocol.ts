@@ -36,6 +36,18 @@ export type NodeNetwork =
   | { to: "none" }
   /** Nowhere; but `Machine.fetch`, `Machine.connect` and published ports reach the guest. */
   | { to: "nowhere"; publish?: PublishedPort[]; registry?: NodeRegistry }
+  /**
+   * By HTTP requests of this computer, which verifies servers' certificates as its node does. `https` are the ports at which
+   * the guest's HTTPS is ended here and made anew, as in a browser (see `NetworkOptions`); none if not given.
+   */
+  | {
+      to: "fetch";
+      https?: number[];
+      /** Addresses, besides public ones, that the guest may reach: `ADDRESS[/BITS][:PORT]`. */
+      allow?: string[];
+      publish?: PublishedPort[];
+      registry?: NodeRegistry;
+    }
   /** The sockets of this computer. */
   | {
       to: "host";

@@ -7,11 +7,12 @@ import { parentPort, workerData } from "node:worker_threads";
 
 import type { EngineMachine, EngineOptions } from "../engine.js";
 import { engine, wasm } from "../worker/engine-shared.js";
+import { fetchedDestinations } from "../network/fetch-carrier.js";
 import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
 import { Profiler, Symbols } from "./profile.js";
-import type { NodeBoot, NodeMessage } from "./protocol.js";
+import type { NodeBoot, NodeMessage, NodeNetwork } from "./protocol.js";
 
 /** Bytes of a snapshot that are handed on at a time. */
 const SNAPSHOT_PIECE_BYTES = 1 << 20;
@@ -50,7 +51,7 @@ function run(boot: NodeBoot): void {
       boot.network.to === "none"
         ? undefined
         : {
-            allowed: boot.network.to === "nowhere" ? [] : (boot.network.allow ?? []),
+            allowed: allowedBy(boot.network),
             nameServer: boot.nameServer,
             onWork: () => boot.io.postMessage(null),
           },
@@ -70,6 +71,20 @@ function run(boot: NodeBoot): void {
   });
   post({ type: "booting" });
   runBlocking(machine, boot.clock, memory, output, boot.profile === undefined ? post : recording(boot, boot.profile));
+}
+
+/** The destinations, besides public ones, that the gateway lets the guest reach. */
+function allowedBy(network: NodeNetwork): string[] {
+  switch (network.to) {
+    case "none":
+    case "nowhere":
+      return [];
+    case "fetch":
+      return [...(network.allow ?? []), ...fetchedDestinations(network.https)];
+    case "host":
+    case "relay":
+      return network.allow ?? [];
+  }
 }
 
 /** Samples from now on, and writes the report when the machine's end is posted: the worker ends right behind. */

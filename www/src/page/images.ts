@@ -81,7 +81,8 @@ export class ImagesDialog {
   #row(image: CachedImage): HTMLElement {
     const row = document.createElement("li");
     const name = document.createElement("span");
-    name.textContent = `${image.name} (${format.megabytes(image.bytes)})`;
+    const damage = image.isDamaged ? ", damaged: pull it again" : "";
+    name.textContent = `${image.name} (${format.megabytes(image.bytes)}${damage})`;
     const button = (text: string, action: (cache: Images) => Promise<string>): HTMLButtonElement => {
       const made = document.createElement("button");
       made.type = "button";

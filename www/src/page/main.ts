@@ -22,6 +22,7 @@ import { DiskPanel } from "./disk.js";
 import * as format from "./format.js";
 import { ImagesDialog } from "./images.js";
 import { isolate } from "./isolation.js";
+import { NetworkDialog } from "./network.js";
 import { PeersDialog } from "./peers.js";
 import { openPreview, type Preview } from "./preview.js";
 import { imageCacheBytes, network, registries } from "./relay.js";
@@ -91,6 +92,8 @@ const peersDialog = new PeersDialog(
   () => terminal.focus(),
 );
 const imagesDialog = new ImagesDialog(registries(), imageCacheBytes(), () => terminal.focus());
+const networkDialog = new NetworkDialog(network(), () => terminal.focus());
+view.networkButton.onclick = () => networkDialog.open();
 view.imagesButton.onclick = () => void imagesDialog.open();
 view.peersButton.onclick = () => peersDialog.open();
 view.diskButton.onclick = () => void diskPanel.toggle();

@@ -7,15 +7,16 @@ const DEFAULT_IMAGES_MIB = 4096;
 /**
  * The network of the page's machine: `?relay=ADDRESS` names a relay, `?relay=none` none, `?dns=ADDRESS` where it asks for
  * names; `?net=fetch` stands for the browser's own fetch, and with a relay `?fetch=NAME`, which may be given again, for it where
- * servers have this name; `?registry=[PREFIX=]URL`, which may be given again, names what
- * the cache of images asks.
+ * servers have this name; `?https=PORT`, which may be given again, for HTTPS by fetch at this port, 443 if it is left out;
+ * `?registry=[PREFIX=]URL`, which may be given again, names what the cache of images asks.
  */
 export function network(): NetworkOptions {
   const parameters = new URL(location.href).searchParams;
   const relay = parameters.get("relay") ?? announcedRelay();
   const dns = parameters.get("dns");
   const registry = { registries: registries(), mostBytes: imageCacheBytes() };
-  if (parameters.get("net") === "fetch") return { to: "fetch", registry };
+  const https = parameters.getAll("https").map((port) => Number(port === "" ? 443 : port));
+  if (parameters.get("net") === "fetch") return { to: "fetch", https, registry };
   if (relay === undefined || relay === "none" || relay === "") return { to: "nowhere", registry };
   const fetch = parameters.getAll("fetch");
   return {
@@ -23,7 +24,7 @@ export function network(): NetworkOptions {
     relay,
     registry,
     ...(dns === null ? {} : { dns }),
-    ...(fetch.length === 0 ? {} : { fetch }),
+    ...(fetch.length === 0 ? {} : { fetch, https }),
   };
 }
 

@@ -19,6 +19,8 @@ export interface CachedImage {
   usedAt: number;
   /** Whether it stays when the cache becomes too large. */
   isPinned: boolean;
+  /** Whether its manifest, or one that this names and the cache has, is gone or not what its digest says: it must be pulled again. */
+  isDamaged: boolean;
 }
 
 const INDEX_TYPE = "application/vnd.oci.image.index.v1+json";
@@ -53,8 +55,9 @@ export class Images {
       if (!reference) continue;
       const { digest, usedAt = 0, isPinned = false } = reference;
       let bytes = 0;
-      for (const size of (await this.#held(digest)).values()) bytes += size;
-      images.push({ name: `${repository}:${tag}`, digest, bytes, usedAt, isPinned });
+      const { sizes, isDamaged } = await this.#held(digest);
+      for (const size of sizes.values()) bytes += size;
+      images.push({ name: `${repository}:${tag}`, digest, bytes, usedAt, isPinned, isDamaged });
     }
     return images;
   }
@@ -78,7 +81,7 @@ export class Images {
   async forget(name: string): Promise<void> {
     const [repository, tag] = split(name);
     const digest = (await this.store.reference(repository, tag))?.digest;
-    const gone = digest === undefined ? [] : [...(await this.#held(digest)).keys()];
+    const gone = digest === undefined ? [] : [...(await this.#held(digest)).sizes.keys()];
     await this.store.forget(repository, tag);
     await this.#sweep(await this.list(), gone);
   }
@@ -98,7 +101,7 @@ export class Images {
     const latest = kept.at(-1);
     for (const image of kept.filter(({ isPinned }) => !isPinned)) {
       if (image === latest || (await this.bytes()) <= mostBytes) break;
-      const gone = [...(await this.#held(image.digest)).keys()];
+      const gone = [...(await this.#held(image.digest)).sizes.keys()];
       await this.store.forget(...split(image.name));
       kept = kept.filter((other) => other !== image);
       await this.#sweep(kept, gone);
@@ -250,7 +253,7 @@ export class Images {
   /** Removes the blobs that no image of `kept` needs: those of `gone`, and those that are not of a pull that goes on. */
   async #sweep(kept: readonly CachedImage[], gone: readonly string[] = []): Promise<void> {
     const needed = new Set<string>();
-    for (const { digest } of kept) (await this.#held(digest)).forEach((_, blob) => needed.add(blob));
+    for (const { digest } of kept) (await this.#held(digest)).sizes.forEach((_, blob) => needed.add(blob));
     const named = new Set(kept.map(({ digest }) => digest));
     for (const digest of await this.store.blobs()) {
       if (needed.has(digest) || named.has(digest)) continue;
@@ -258,19 +261,31 @@ export class Images {
     }
   }
 
-  /** What the cache has of a manifest or index, with itself: sizes by digest. */
-  async #held(root: string): Promise<Map<string, number>> {
-    const held = new Map<string, number>();
+  /** What the cache has of a manifest or index, with itself: sizes by digest; and whether a manifest of it is not to be read. */
+  async #held(root: string): Promise<{ sizes: Map<string, number>; isDamaged: boolean }> {
+    const sizes = new Map<string, number>();
+    let isDamaged = false;
     const waiting = [{ digest: root, isManifest: true }];
     for (let next = waiting.pop(); next; next = waiting.pop()) {
-      const size = held.has(next.digest) || !isDigest(next.digest) ? undefined : await this.store.size(next.digest);
-      if (size === undefined) continue;
-      held.set(next.digest, size);
+      if (sizes.has(next.digest)) continue;
+      const size = isDigest(next.digest) ? await this.store.size(next.digest) : undefined;
+      if (size === undefined) {
+        // Of an index, the cache has the platforms that were pulled; but without its root there is nothing.
+        isDamaged ||= next.digest === root;
+        continue;
+      }
+      sizes.set(next.digest, size);
       if (!next.isManifest) continue;
-      const manifest = await this.store.manifest(next.digest).catch(() => undefined);
-      if (manifest) waiting.push(...namedBy(manifest.bytes));
+      try {
+        const manifest = await this.store.manifest(next.digest);
+        if (manifest) waiting.push(...namedBy(manifest.bytes));
+        else isDamaged = true;
+      } catch {
+        // Its user is told, and what it named is found again by a pull.
+        isDamaged = true;
+      }
     }
-    return held;
+    return { sizes, isDamaged };
   }
 
   /** The sizes of what a manifest names, if the cache has all of it. */

@@ -28,14 +28,14 @@ export function registryServices(
 }
 
 /**
- * How a page asks registries: by `fetch`, where their servers let pages do so, and plain HTTP over `relay` where not.
+ * How a page asks registries: by `fetch`, where their servers let pages do so, and over `relay` where not.
  */
 export function pageFetch(relay: Fetch | undefined): Fetch {
   return async (url, headers) => {
     try {
       return await fetchPlainly(url, headers);
     } catch (error) {
-      if (relay && url.protocol === "http:") return relay(url, headers);
+      if (relay) return relay(url, headers);
       throw new Error(
         `${url.origin} cannot be reached, or does not let pages ask it: it would have to send ` +
           `Access-Control-Allow-Origin (${error instanceof Error ? error.message : String(error)})`,

@@ -78,13 +78,10 @@ async function attach({
   instantiate(module, memory);
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
+  const failed = (message: string): void => post({ type: "error", message, fatal: false });
   const peers = new Peers(port, wake, (state) => post({ type: "peers", state }));
-  const attached = new Network(
-    port,
-    carrierFor(options, (event) => post({ type: "registry", event })),
-    wake,
-    peers,
-  );
+  const carrier = await carrierFor(options, (event) => post({ type: "registry", event }), failed);
+  const attached = new Network(port, carrier, wake, peers);
   network = attached;
   take = (message) => {
     if (takeRequest(message, attached, peers)) return;
@@ -93,7 +90,6 @@ async function attach({
   };
   early.forEach(take);
   attached.work();
-  const failed = (message: string): void => post({ type: "error", message, fatal: false });
   await cacheFile;
   const cache = openChunkCache(engine);
   const fetcher = new ChunkFetcher(withPacks(disks, port), engine.chunkBytes(), port, wake, failed, { cache });

@@ -1,6 +1,6 @@
 /** What both vCPU workers in a browser do before the first instruction. */
 
-import { ANY_ADDRESS } from "../network/fetch-carrier.js";
+import { fetchedDestinations } from "../network/fetch-carrier.js";
 import type { Engine, EngineKeeper, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, loadPieces, reason } from "./download.js";
@@ -138,7 +138,7 @@ function engineNetwork(network: NetworkOptions, onWork: () => void): EngineNetwo
   if (network.to === "none") return undefined;
   const allowed = network.to === "relay" ? [...(network.allow ?? [])] : [];
   if (network.to === "fetch" || (network.to === "relay" && network.fetch !== undefined))
-    allowed.push(`${ANY_ADDRESS}:80`);
+    allowed.push(...fetchedDestinations(network.https));
   return { allowed, onWork };
 }
 

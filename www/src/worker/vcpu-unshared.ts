@@ -55,12 +55,8 @@ async function run(boot: BootMessage): Promise<void> {
   // A restored machine has in its memory what a boot reads.
   if (boots) chunks.prefetch();
   const peers = new Peers(port, wake, (state) => post({ type: "peers", state }));
-  const network = new Network(
-    port,
-    carrierFor(boot.network, (event) => post({ type: "registry", event })),
-    wake,
-    peers,
-  );
+  const carrier = await carrierFor(boot.network, (event) => post({ type: "registry", event }), failed);
+  const network = new Network(port, carrier, wake, peers);
   take = (message) => {
     if (takeRequest(message, network, peers)) return;
     deliver(port, message);
