@@ -118,19 +118,26 @@ impl Journal {
         }
         let id = self.next_id;
         self.next_id += 1;
-        request.steps.push(Step { operation: operation.clone(), id });
         self.inbox.answers().insert(id, None);
-        self.drop_steps(stale, 0);
         if let Err(error) = self.provider.ask(id, &operation, data) {
-            self.inbox.complete(id, Err(error));
+            self.inbox.answers().remove(&id);
+            self.drop_steps(stale, 0);
+            return Err(error);
         }
+        request.steps.push(Step { operation, id });
+        self.drop_steps(stale, 0);
         Err(FileError::Pending)
+    }
+
+    /// Has `operation` done without an answer.
+    pub(super) fn tell(&mut self, operation: &Operation) {
+        if let Err(error) = self.provider.ask(0, operation, &[]) {
+            log::warn!("a share's provider could not be told something: {error}");
+        }
     }
 
     /// Ends the use of a handle.
     pub(super) fn close(&mut self, handle: u64) {
-        if let Err(error) = self.provider.ask(0, &Operation::Close { handle }, &[]) {
-            log::warn!("a share's provider could not be told to close a file: {error}");
-        }
+        self.tell(&Operation::Close { handle });
     }
 }

@@ -266,6 +266,23 @@ fn wall_time(milliseconds: Option<f64>) -> WallTime {
 }
 
 impl Status {
+    /// What stands for the status of a file that is taken for there without a look.
+    pub(super) fn presumed() -> Self {
+        Self {
+            kind: Kind::Directory,
+            size: 0.0,
+            permissions: None,
+            user: None,
+            group: None,
+            links: None,
+            inode: None,
+            blocks: None,
+            accessed: None,
+            modified: None,
+            changed: None,
+        }
+    }
+
     /// The provider's own number of the file, if it has one.
     pub(super) fn own_inode(&self) -> Option<u64> {
         self.inode.as_ref()?.parse().ok()
