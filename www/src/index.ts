@@ -15,7 +15,7 @@
  */
 
 import { chooseBuild, type Build } from "./features.js";
-import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
+import { checkedSize, Machine as AnyMachine, type Backend, type StartOptions } from "./machine.js";
 import { nameAddress } from "./network/relay.js";
 import { answerLink, offerLink, type PeerLink, type PeerOffer } from "./network/web-rtc.js";
 import { GuestHttpError } from "./network/http.js";
@@ -29,11 +29,10 @@ import {
   DinghyError,
   type DiskSource,
   type NetworkOptions,
-  type Phase,
   type RestoreOptions,
   type ResumeOptions,
 } from "./options.js";
-import { engineShares } from "./shares.js";
+import { bootShare } from "./shares.js";
 import { checkOverlayName } from "./storage.js";
 import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -70,7 +69,7 @@ export class Machine extends AnyMachine {
    * @throws DinghyError with one sentence for the user, if the browser, an option or a file does not do
    */
   static async boot(options: BootOptions): Promise<Machine> {
-    return Machine.#start(bootMessage(options), options.onPhase);
+    return Machine.#start(bootMessage(options), options);
   }
 
   /**
@@ -80,7 +79,7 @@ export class Machine extends AnyMachine {
    *   disks are not those that it was saved with
    */
   static async restore(options: RestoreOptions): Promise<Machine> {
-    return Machine.#start(restoreMessage(options), options.onPhase);
+    return Machine.#start(restoreMessage(options), options);
   }
 
   /**
@@ -91,7 +90,7 @@ export class Machine extends AnyMachine {
    *   to since; boot it then
    */
   static async resume(options: ResumeOptions): Promise<Machine> {
-    return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options.onPhase);
+    return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options);
   }
 
   /**
@@ -119,9 +118,9 @@ export class Machine extends AnyMachine {
     return link;
   }
 
-  static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
+  static async #start(boot: BootMessage, options: StartOptions): Promise<Machine> {
     const workers = await takeWorkers();
-    const machine = new Machine((receive) => connect(workers, boot, receive), onPhase);
+    const machine = new Machine((receive) => connect(workers, boot, receive), options);
     return machine.started();
   }
 }
@@ -179,7 +178,7 @@ function commonMessage(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks,
-    shares: engineShares(options.shares),
+    shares: (options.shares ?? []).map(bootShare),
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",

@@ -1,11 +1,14 @@
 /** A running machine, as a user of the package holds it: the same in browsers and in node. */
 
 import { Emitter } from "./emitter.js";
+import type { FileProvider } from "./files/provider.js";
+import { FileService } from "./files/service.js";
 import { GuestLog } from "./guest-log.js";
 import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
 import { GuestWebSocket } from "./network/web-socket.js";
 import {
+  type BootOptions,
   DinghyError,
   type ErrorCode,
   type Exit,
@@ -13,11 +16,14 @@ import {
   type Kept,
   type Phase,
   type PublishedPort,
+  type SharedFiles,
+  type SharedProvider,
   type Status,
   type TerminalSize,
 } from "./options.js";
 import type { PeersState } from "./network/peers.js";
 import type { RegistryEvent } from "./registry/registry.js";
+import { nobody } from "./shares.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -39,6 +45,9 @@ export interface Backend {
   /** Ends the workers at once; resolves when what they held is free. */
   terminate(): Promise<void>;
 }
+
+/** What a {@link Machine} looks at of its options. */
+export type StartOptions = Pick<BootOptions, "onPhase" | "shares">;
 
 /** What a {@link Machine} tells. */
 export interface MachineEvents {
@@ -121,15 +130,20 @@ export class Machine {
   #peers: PeersState = { own: undefined, others: [] };
   #gone: Promise<void> | undefined;
   readonly #http = new GuestHttp((port) => this.connect(port));
+  /** Those that serve shares, by the shares' places. */
+  readonly #fileServices: (FileService | undefined)[];
+  readonly #shares: StartOptions["shares"];
 
   /**
    * @param connect makes the workers; what they tell is given to `receive`
    */
   protected constructor(
     connect: (receive: (message: MachineMessage) => void) => Backend,
-    onPhase: ((phase: Phase) => void) | undefined,
+    { onPhase, shares = [] }: StartOptions,
   ) {
     this.#onPhase = onPhase;
+    this.#shares = shares;
+    this.#fileServices = shares.map((share) => this.#fileServiceOf(share));
     const onConsoleLine = (line: string): void => this.#noticePanic(line);
     const onSerialLine = (line: string): void => {
       this.#noticePanic(line);
@@ -181,6 +195,23 @@ export class Machine {
   /** Keeps the machine now, if it was started with the option `keep`; the event `kept` tells when that is done. */
   keep(): void {
     this.#send({ type: "keep" });
+  }
+
+  /**
+   * Has a share served by `provider` from now on. It must be one of the option `shares` without files; files that the
+   * guest has open stay with who served them.
+   *
+   * @throws DinghyError if there is none of that tag
+   */
+  share(tag: string, provider: FileProvider): void {
+    const place = (this.#shares ?? []).findIndex((share) => share.tag === tag);
+    const service = this.#fileServices[place];
+    if (!service) {
+      throw new DinghyError(
+        `There is no share "${tag}" to be served; name it in the option \`shares\`, without files.`,
+      );
+    }
+    service.replaceProvider(provider);
   }
 
   /** Presses the power button: the guest shuts down in order, if it listens. */
@@ -328,6 +359,9 @@ export class Machine {
         this.#peers = message.state;
         this.#events.emit("peers", message.state);
         break;
+      case "operation":
+        this.#fileServices[message.share]?.take(message);
+        break;
       case "snapshot":
         this.#saving?.pieces.push(message.bytes);
         break;
@@ -359,6 +393,17 @@ export class Machine {
     if (this.#settleStart) this.#earlyErrors.push(error);
     else this.#events.emit("error", error);
     if (fatal) this.#end("stopped");
+  }
+
+  #fileServiceOf(share: SharedFiles | SharedProvider): FileService | undefined {
+    if ("files" in share) return undefined;
+    const { tag, provider = nobody } = share;
+    return new FileService(
+      provider,
+      tag,
+      (answer) => this.#send(answer),
+      (message) => this.#fail(message, false),
+    );
   }
 
   #endSaving(failure: string | undefined): void {

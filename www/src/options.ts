@@ -1,8 +1,20 @@
 /** What a machine is booted from, as a user of the package states it. */
 
 import type { ClockSource, CpuChoice, EngineChoice, EngineStatistics } from "./engine.js";
+import type { FileProvider } from "./files/provider.js";
 
 export type { ClockSource, CpuChoice, EngineChoice, EngineStatistics } from "./engine.js";
+export {
+  type ErrorName,
+  FileError,
+  type FileEntry,
+  type FileKind,
+  type FileProvider,
+  type FileStatus,
+  type NewFile,
+  type OpenFile,
+  type StatusChange,
+} from "./files/provider.js";
 
 /** A file that is read whole: an address to download it from, or its bytes. */
 export type ImageSource = string | URL | Uint8Array;
@@ -84,6 +96,19 @@ export interface SharedFiles {
   capacityMiB?: number;
 }
 
+/**
+ * A directory that an object serves, as the guest asks for its files: a {@link FileProvider}, for example one for a
+ * directory of the browser (`browserDirectory`). The guest mounts it as it does {@link SharedFiles}.
+ */
+export interface SharedProvider {
+  /** The name by which the guest mounts it. */
+  tag: string;
+  /** Who serves it; nobody yet if not given: `machine.share` then makes somebody. */
+  provider?: FileProvider;
+  /** Whether the guest may only read; not if not given. */
+  readOnly?: boolean;
+}
+
 /** A file of {@link SharedFiles} with permissions of its own. */
 export interface SharedFile {
   contents: string | Uint8Array;
@@ -109,8 +134,8 @@ export interface BootOptions {
   engine?: EngineChoice;
   /** Which processor the guest sees, a level of the x86-64 psABI or all that there is; `"v2"` if not given. */
   cpu?: CpuChoice;
-  /** Directories in memory that the guest can mount. */
-  shares?: SharedFiles[];
+  /** Directories that the guest can mount. */
+  shares?: (SharedFiles | SharedProvider)[];
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */

@@ -1,7 +1,15 @@
 /** Has the operations on a shared directory done by its provider. */
 
 import { reason } from "../worker/download.js";
-import { type AnswerMessage, DONE, type Operation, type OperationMessage, type Outcome, read, told } from "./operations.js";
+import {
+  type AnswerMessage,
+  DONE,
+  type Operation,
+  type OperationMessage,
+  type Outcome,
+  read,
+  told,
+} from "./operations.js";
 import { ERROR_NUMBERS, errorNumber, FileError, type FileProvider, type OpenFile } from "./provider.js";
 
 /** After this time an operation has failed; a provider may wait for the user. */
@@ -74,8 +82,7 @@ export class FileService {
   /** Does what concerns an open file after what was asked of it before. */
   #inOrder(operation: Operation, data: Uint8Array | undefined): Promise<Outcome> {
     if (operation.kind === "open" || operation.kind === "create") return this.#open(operation);
-    const handle =
-      "handle" in operation && operation.handle !== null ? this.#handles.get(operation.handle) : undefined;
+    const handle = "handle" in operation && operation.handle !== null ? this.#handles.get(operation.handle) : undefined;
     if (!handle) return this.#perform(operation);
     const outcome = handle.last.then(() => this.#performOn(handle, operation, data));
     handle.last = outcome.catch(() => undefined);

@@ -17,7 +17,7 @@ import {
 } from "../options.js";
 import { checkRegistry } from "../registry/upstream.js";
 import { reason } from "../worker/download.js";
-import type { DiskFile, NodeNetwork, NodeRegistry } from "./protocol.js";
+import type { DiskFile, NodeNetwork, NodeRegistry, SharedFolder } from "./protocol.js";
 
 /** What `dinghy run` is to do. */
 export interface RunArguments {
@@ -27,6 +27,7 @@ export interface RunArguments {
   /** The whole command line; `undefined`: the default for the other options. */
   append: string | undefined;
   disks: DiskFile[];
+  shares: SharedFolder[];
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
@@ -75,6 +76,8 @@ Options:
   --disk FILE[:ro]     disk image, vda first; writes go to the file, unless :ro
                        (default, without --initrd: the Docker guest, its writes kept in memory)
   --overlay FILE       keep what the guest writes to its first disk in FILE, and leave the image as it is
+  --share DIR:TAG[:ro] a directory for the guest to mount (mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt),
+                       written to unless :ro follows; may be given again
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
@@ -159,6 +162,7 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     initrd: values.initrd,
     append: values.append,
     disks: (values.disk ?? []).map(diskFile),
+    shares: shares(values.share ?? []),
     memoryMiB: memory(values.memory),
     network: network(values),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
@@ -236,6 +240,7 @@ function optionValues(words: string[]) {
         initrd: { type: "string" },
         append: { type: "string" },
         disk: { type: "string", multiple: true },
+        share: { type: "string", multiple: true },
         memory: { type: "string" },
         engine: { type: "string" },
         cpu: { type: "string" },
@@ -267,6 +272,24 @@ function diskFile(text: string): DiskFile {
   const path = isReadOnly ? text.slice(0, -":ro".length) : text;
   if (path === "") throw new DinghyError("--disk needs the name of a disk image; use --disk FILE or --disk FILE:ro.");
   return { path, writes: isReadOnly ? "refused" : "through" };
+}
+
+function shares(texts: string[]): SharedFolder[] {
+  const tags = new Set<string>();
+  return texts.map((text) => {
+    const isReadOnly = /:[^:]+:ro$/.test(text);
+    const named = isReadOnly ? text.slice(0, -":ro".length) : text;
+    const end = named.lastIndexOf(":");
+    const [folder, tag] = [named.slice(0, Math.max(end, 0)), named.slice(end + 1)];
+    if (folder === "" || !/^[\w.-]{1,31}$/.test(tag)) {
+      throw new DinghyError(
+        `--share takes DIR:TAG or DIR:TAG:ro, not "${text}"; use for example --share /home/me/work:work.`,
+      );
+    }
+    if (tags.has(tag)) throw new DinghyError(`Two shares have the tag ${tag}; the guest could mount only one of them.`);
+    tags.add(tag);
+    return { folder, tag, ...(isReadOnly ? { readOnly: true } : {}) };
+  });
 }
 
 function network(values: ReturnType<typeof optionValues>): NodeNetwork {

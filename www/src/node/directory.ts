@@ -43,16 +43,22 @@ import {
 import { DinghyError } from "../options.js";
 import { reason } from "../worker/download.js";
 
+/** Where Linux shows the files that a process has open. */
+const DESCRIPTORS = "/proc/self/fd";
+const HAS_DESCRIPTORS = process.platform === "linux";
+
 /** Linux's O_PATH, which node does not name: a descriptor that names a file only. */
 const PATH_ONLY = 0o10000000;
 
 /** How directories are passed through. */
-const THROUGH = constants.O_DIRECTORY | constants.O_NOFOLLOW | (process.platform === "linux" ? PATH_ONLY : 0);
+const THROUGH = constants.O_DIRECTORY | constants.O_NOFOLLOW | (HAS_DESCRIPTORS ? PATH_ONLY : 0);
 
 /** Puts files of other file systems apart whose numbers are the same, in a 64-bit number. */
 const DEVICE_FACTOR = 0x9e3779b97f4a7c15n;
 
-function kindOf(file: Pick<Dirent, "isFile" | "isDirectory" | "isSymbolicLink" | "isFIFO" | "isSocket" | "isBlockDevice">): FileKind {
+function kindOf(
+  file: Pick<Dirent, "isFile" | "isDirectory" | "isSymbolicLink" | "isFIFO" | "isSocket" | "isBlockDevice">,
+): FileKind {
   if (file.isFile()) return "file";
   if (file.isDirectory()) return "directory";
   if (file.isSymbolicLink()) return "link";
@@ -86,13 +92,19 @@ export class HostDirectory implements FileProvider {
     }
   }
 
+  /** Lets go of it. */
+  end(): void {
+    closeSync(this.#root);
+  }
+
   stat(path: string): FileStatus {
     return this.#at(path, (file) => this.#status(lstatSync(file, { bigint: true })));
   }
 
   list(path: string): FileEntry[] {
-    return this.#at(path, (folder) =>
-      readdirSync(`${folder}/.`, { withFileTypes: true, encoding: "utf8" })
+    const names = path === "" ? [] : path.split("/");
+    return this.#inside(names, (folder, place) =>
+      readdirSync(HAS_DESCRIPTORS ? `${DESCRIPTORS}/${folder}` : place, { withFileTypes: true, encoding: "utf8" })
         // Names that are no text cannot be asked for.
         .filter(({ name }) => !name.includes("\ufffd"))
         .map((entry) => ({ name: entry.name, kind: kindOf(entry) })),
@@ -191,30 +203,31 @@ export class HostDirectory implements FileProvider {
   /** Uses a name by which the system finds the file at `path`, whose last component is not followed. */
   #at<T>(path: string, use: (name: string) => T): T {
     const names = path === "" ? [] : path.split("/");
-    const last = names.pop();
-    // Providers are only asked for such paths; this is what keeps the guest inside.
-    if ([...names, last].some((name) => name === "" || name === "." || name === ".." || name?.includes("\0"))) {
-      throw new FileError("EINVAL");
-    }
+    const last = names.pop() ?? ".";
+    if (path !== "") checkName(last);
+    return this.#inside(names, (folder, place) => use(below(folder, place, last)));
+  }
+
+  /** Uses the directory that `names` lead to: a descriptor of it, and its path on this computer. */
+  #inside<T>(names: string[], use: (folder: number, place: string) => T): T {
     const through: number[] = [];
     try {
       let folder = this.#root;
       let place = this.folder;
       for (const name of names) {
-        place = join(place, name);
-        const entry = process.platform === "linux" ? below(folder, name) : place;
-        folder = openSync(entry, constants.O_RDONLY | THROUGH);
+        checkName(name);
+        folder = openSync(below(folder, place, name), constants.O_RDONLY | THROUGH);
         through.push(folder);
+        place = join(place, name);
       }
-      if (process.platform === "linux") return use(last === undefined ? `/proc/self/fd/${this.#root}/.` : below(folder, last));
-      return use(last === undefined ? this.folder : join(place, last));
+      return use(folder, place);
     } finally {
       through.forEach((folder) => closeSync(folder));
     }
   }
 
   #setPermissions(name: string, permissions: number): void {
-    if (process.platform !== "linux") {
+    if (!HAS_DESCRIPTORS) {
       if (lstatSync(name).isSymbolicLink()) throw new FileError("EOPNOTSUPP");
       chmodSync(name, permissions);
       return;
@@ -222,14 +235,15 @@ export class HostDirectory implements FileProvider {
     const file = openSync(name, constants.O_RDONLY | constants.O_NOFOLLOW | PATH_ONLY);
     try {
       if (fstatSync(file).isSymbolicLink()) throw new FileError("EOPNOTSUPP");
-      chmodSync(`/proc/self/fd/${file}`, permissions);
+      chmodSync(`${DESCRIPTORS}/${file}`, permissions);
     } finally {
       closeSync(file);
     }
   }
 
   #status(status: BigIntStats): FileStatus {
-    const inode = status.dev === this.#device ? status.ino : status.ino ^ BigInt.asUintN(64, status.dev * DEVICE_FACTOR);
+    const inode =
+      status.dev === this.#device ? status.ino : status.ino ^ BigInt.asUintN(64, status.dev * DEVICE_FACTOR);
     return {
       kind: kindOf(status as unknown as Dirent),
       size: Number(status.size),
@@ -246,8 +260,15 @@ export class HostDirectory implements FileProvider {
   }
 }
 
-/** An entry of a directory that is open. */
-const below = (folder: number, name: string): string => `/proc/self/fd/${folder}/${name}`;
+/** Keeps the guest inside, whoever asks.
+ * @throws FileError if `name` is no component */
+function checkName(name: string): void {
+  if (name === "" || name === "." || name === ".." || /[/\0]/.test(name)) throw new FileError("EINVAL");
+}
+
+/** The entry `name` of a directory that is open, and is found at `place`. */
+const below = (folder: number, place: string, name: string): string =>
+  HAS_DESCRIPTORS ? `${DESCRIPTORS}/${folder}/${name}` : join(place, name);
 
 class HostFile implements OpenFile {
   constructor(
@@ -267,7 +288,7 @@ class HostFile implements OpenFile {
   }
 
   write(offset: number, bytes: Uint8Array): void {
-    for (let written = 0; written < bytes.byteLength; ) {
+    for (let written = 0; written < bytes.byteLength;) {
       written += writeSync(this.file, bytes, written, bytes.byteLength - written, offset + written);
     }
   }

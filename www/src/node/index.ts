@@ -23,12 +23,15 @@ import {
   DEFAULT_COMMAND_LINE,
   DEFAULT_MEMORY_MIB,
   DinghyError,
+  type SharedFiles,
+  type SharedProvider,
 } from "../options.js";
-import { engineShares } from "../shares.js";
+import { bootShare } from "../shares.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
+import { HostDirectory } from "./directory.js";
 import { lockOverlay } from "./overlay-lock.js";
-import type { DiskFile, NodeBoot, NodeIo, NodeMessage, NodeNetwork } from "./protocol.js";
+import type { DiskFile, NodeBoot, NodeIo, NodeMessage, NodeNetwork, NodeShare, SharedFolder } from "./protocol.js";
 import { configuredNameServer } from "./sockets.js";
 
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
@@ -40,16 +43,21 @@ export { type CachedImage, Images } from "../registry/images.js";
 export { openCacheFolder } from "./cache-files.js";
 export type { PeersState } from "../network/peers.js";
 export type { Connection } from "../network/channel.js";
-export type { DiskFile, NodeNetwork } from "./protocol.js";
+export type { DiskFile, NodeNetwork, SharedFolder } from "./protocol.js";
 
 /** Options of `Machine.boot` in node. */
-export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network" | "keep"> {
+export interface NodeBootOptions extends Omit<
+  BootOptions,
+  "kernel" | "initrd" | "disks" | "network" | "shares" | "keep"
+> {
   /** The kernel, a file's name or its contents: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
   kernel: string | Uint8Array;
   /** An initial RAM file system, a file's name or its contents. */
   initrd?: string | Uint8Array;
   /** The disks, vda first. */
   disks?: DiskFile[];
+  /** Directories that the guest can mount. */
+  shares?: (SharedFiles | SharedProvider | SharedFolder)[];
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NodeNetwork;
   /**
@@ -101,8 +109,12 @@ export class Machine extends AnyMachine {
     return Machine.#start({ ...common(options), snapshot: options.snapshot }, options);
   }
 
-  static async #start(boot: Boot, { onPhase }: Pick<BootOptions, "onPhase">): Promise<Machine> {
+  static async #start(
+    boot: Boot,
+    { onPhase, shares = [] }: Pick<NodeBootOptions, "onPhase" | "shares">,
+  ): Promise<Machine> {
     checkBuilt();
+    const served = shares.map((share) => ("folder" in share ? { ...share, files: {} } : share));
     const overlays = boot.disks.flatMap(({ overlay }) => overlay ?? []);
     const releases: (() => void)[] = [];
     try {
@@ -112,7 +124,10 @@ export class Machine extends AnyMachine {
       throw error;
     }
     const release = (): void => releases.forEach((release) => release());
-    const machine = new Machine((receive) => connect(boot, receive, release), onPhase);
+    const machine = new Machine((receive) => connect(boot, receive, release), {
+      ...(onPhase ? { onPhase } : {}),
+      shares: served,
+    });
     return machine.started();
   }
 }
@@ -131,7 +146,7 @@ function common(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks: options.disks ?? [],
-    shares: engineShares(options.shares),
+    shares: (options.shares ?? []).map(nodeShare),
     commandLine: "",
     memoryMiB: 0,
     clock,
@@ -142,6 +157,14 @@ function common(
     nameServer: network.to === "host" ? configuredNameServer() : undefined,
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
   };
+}
+
+function nodeShare(share: SharedFiles | SharedProvider | SharedFolder): NodeShare {
+  if (!("folder" in share)) return bootShare(share);
+  const { tag, folder, readOnly } = share;
+  // Opened where the worker would be too late to say what is wrong.
+  new HostDirectory(folder).end();
+  return { kind: "provided", tag, isReadOnly: readOnly ?? false, folder };
 }
 
 /** The network of the options, with the place where names are asked for. */
@@ -159,6 +182,10 @@ function checkBuilt(): void {
     throw new DinghyError("The emulator is not built; build it with `make build`.");
   }
 }
+
+/** The shares, by their places, without the contents that concern the vCPU's worker only. */
+const foldersOf = (shares: NodeShare[]): NodeShare[] =>
+  shares.map((share) => (share.kind === "files" ? { ...share, files: [] } : share));
 
 /** @param ended called when the workers are gone */
 function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: () => void): Backend {
@@ -184,8 +211,8 @@ function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: 
     });
     return worker;
   };
-  const { network, nameServer } = boot;
-  const io = startWorker("./io.js", "io", { network, nameServer, vcpu: port1 }, port1);
+  const { network, nameServer, shares } = boot;
+  const io = startWorker("./io.js", "io", { network, nameServer, shares: foldersOf(shares), vcpu: port1 }, port1);
   return {
     send: (message, transfer = []) => io.postMessage(message, transfer as unknown as NodePort[]),
     terminate: async () => {

@@ -174,10 +174,11 @@ function disksOf(parsed: RunArguments): DiskFile[] {
 /** What both ways of starting state. */
 function common(
   parsed: RunArguments,
-): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "size"> {
+): Pick<NodeBootOptions, "disks" | "shares" | "clock" | "engine" | "network" | "profile" | "size"> {
   const { columns, rows } = process.stdout;
   return {
     disks: disksOf(parsed),
+    shares: parsed.shares,
     clock: parsed.clock,
     engine: parsed.engine,
     network: parsed.network,
