@@ -49,8 +49,9 @@ export interface NewFile {
 export interface StatusChange extends Partial<NewFile> {
   /** Bytes of contents: what is cut off is gone, what is added is zero. */
   size?: number;
-  accessed?: number;
-  modified?: number;
+  /** A time, or the present. */
+  accessed?: number | "now";
+  modified?: number | "now";
 }
 
 /** A file that is open. What of it is missing, the guest cannot do (EOPNOTSUPP). */

@@ -155,7 +155,7 @@ export class HostDirectory implements FileProvider {
       if (user !== undefined || group !== undefined) lchownSync(file, user ?? status.uid, group ?? status.gid);
       if (permissions !== undefined) this.#setPermissions(file, permissions);
       if (accessed !== undefined || modified !== undefined) {
-        lutimesSync(file, (accessed ?? status.atimeMs) / 1000, (modified ?? status.mtimeMs) / 1000);
+        lutimesSync(file, seconds(accessed, status.atimeMs), seconds(modified, status.mtimeMs));
       }
     });
   }
@@ -266,6 +266,10 @@ function checkName(name: string): void {
   if (name === "" || name === "." || name === ".." || /[/\0]/.test(name)) throw new FileError("EINVAL");
 }
 
+/** A time to set, or the one that there is, as node takes it. */
+const seconds = (time: number | "now" | undefined, present: number): number =>
+  (time === "now" ? Date.now() : (time ?? present)) / 1000;
+
 /** The entry `name` of a directory that is open, and is found at `place`. */
 const below = (folder: number, place: string, name: string): string =>
   HAS_DESCRIPTORS ? `${DESCRIPTORS}/${folder}/${name}` : join(place, name);
@@ -303,7 +307,7 @@ class HostFile implements OpenFile {
     if (user !== undefined || group !== undefined) fchownSync(this.file, user ?? status.uid, group ?? status.gid);
     if (permissions !== undefined) fchmodSync(this.file, permissions);
     if (accessed !== undefined || modified !== undefined) {
-      futimesSync(this.file, (accessed ?? status.atimeMs) / 1000, (modified ?? status.mtimeMs) / 1000);
+      futimesSync(this.file, seconds(accessed, status.atimeMs), seconds(modified, status.mtimeMs));
     }
   }
 

@@ -44,7 +44,13 @@ struct Request {
     steps: Vec<Step>,
     /// Steps that this attempt has gone.
     gone: usize,
+    /// Times that it has asked for something else than before.
+    detours: u32,
 }
+
+/// Most times that a request may ask for something else than before. What others do meanwhile is the reason, which
+/// comes to an end.
+const DETOURS_MAX: u32 = 16;
 
 /// All requests that are not answered yet.
 pub(super) struct Journal {
@@ -115,6 +121,11 @@ impl Journal {
             }
             // The session has changed meanwhile: what was asked from here on is not wanted any more.
             stale = request.steps.split_off(request.gone);
+            request.detours += 1;
+            if request.detours > DETOURS_MAX {
+                self.drop_steps(stale, 0);
+                return Err(FileError::InputOutput);
+            }
         }
         let id = self.next_id;
         self.next_id += 1;

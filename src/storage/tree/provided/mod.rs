@@ -12,7 +12,9 @@ mod places;
 mod tests;
 
 pub use journal::{AnswerInbox, OperationId, Provider};
-pub use operation::{Answer, Item, Kind, NewStatus, Operation, ProvidedPath, Room, Status, StatusChange};
+pub use operation::{
+    Answer, Item, Kind, Moment, NewStatus, Now, Operation, ProvidedPath, Room, Status, StatusChange,
+};
 
 use super::{
     AttributeChange, Attributes, DirectoryEntry, ExtendedChange, FileError, FileKind, FileTree, HandleId,
@@ -47,7 +49,6 @@ pub struct ProvidedTree {
     places: Places,
     handles: HashMap<HandleId, Handle>,
     next_handle: u64,
-    now: WallTime,
     /// Whether files are taken for there without a look, because a saved session had them.
     is_restoring: bool,
 }
@@ -56,8 +57,11 @@ fn text(bytes: &[u8]) -> Result<&str, FileError> {
     std::str::from_utf8(bytes).map_err(|_| NO_TEXT)
 }
 
-fn milliseconds(time: WallTime) -> f64 {
-    time.unix_ns as f64 / 1e6
+fn moment(change: TimeChange) -> Moment {
+    match change {
+        TimeChange::Now => Moment::Now(Now::Now),
+        TimeChange::To(time) => Moment::At(time.unix_ns as f64 / 1e6),
+    }
 }
 
 fn new_status(new: NewFile) -> NewStatus {
@@ -72,7 +76,6 @@ impl ProvidedTree {
             places: Places::new(),
             handles: HashMap::new(),
             next_handle: 1,
-            now: WallTime { unix_ns: 0 },
             is_restoring: false,
         }
     }
@@ -158,8 +161,8 @@ impl ProvidedTree {
 }
 
 impl FileTree for ProvidedTree {
-    fn set_time(&mut self, now: WallTime) {
-        self.now = now;
+    fn set_time(&mut self, _now: WallTime) {
+        // Whoever keeps the files keeps their times.
     }
 
     fn begin_request(&mut self, request: u64) {
@@ -237,12 +240,6 @@ impl FileTree for ProvidedTree {
         if change.size.is_some() && self.places.kind(node)? == Some(FileKind::Directory) {
             return Err(FileError::IsDirectory);
         }
-        let time = |change: Option<TimeChange>| {
-            change.map(|change| match change {
-                TimeChange::Now => self.now,
-                TimeChange::To(time) => time,
-            })
-        };
         let path = match self.places.path(node) {
             Err(FileError::NotFound) => None,
             path => Some(path?),
@@ -252,8 +249,8 @@ impl FileTree for ProvidedTree {
             user: change.user,
             group: change.group,
             size: change.size,
-            accessed: time(change.accessed).map(milliseconds),
-            modified: time(change.modified).map(milliseconds),
+            accessed: change.accessed.map(moment),
+            modified: change.modified.map(moment),
         };
         self.have_done(Operation::Change { path, handle: self.places.handle(node, true)?, change })
     }

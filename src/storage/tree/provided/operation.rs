@@ -171,7 +171,25 @@ pub struct NewStatus {
     pub group: u32,
 }
 
-/// Attributes to set; what is not given stays. Times are milliseconds since 1970.
+/// A time to set.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Moment {
+    /// The present.
+    Now(Now),
+    /// Milliseconds since 1970.
+    At(f64),
+}
+
+/// The text `now`.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Now {
+    /// The present.
+    Now,
+}
+
+/// Attributes to set; what is not given stays.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
 pub struct StatusChange {
     /// Permission bits.
@@ -188,10 +206,10 @@ pub struct StatusChange {
     pub size: Option<u64>,
     /// Last access to the contents.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub accessed: Option<f64>,
+    pub accessed: Option<Moment>,
     /// Last change of the contents.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub modified: Option<f64>,
+    pub modified: Option<Moment>,
 }
 
 /// What a file is, by the names that JavaScript has for it.
