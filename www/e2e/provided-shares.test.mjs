@@ -75,7 +75,7 @@ class Terminal {
     const number = Math.trunc(Math.random() * 1e9);
     this.machine.console.write(`${command}\necho "ended-"${number} $?\n`);
     const [, text, status] = await this.waitFor(new RegExp(`^((?:.*\\n)*)ended-${number} (\\d+)$`, "m"));
-    return { text, status: Number(status) };
+    return { text: text.trim(), status: Number(status) };
   }
 
   async waitFor(pattern) {
@@ -141,7 +141,7 @@ test("copies and archives arrive in the host's directory byte for byte", async (
   const started = performance.now();
   for (const command of [
     "cp -a /etc /mnt/work/copied",
-    "mkdir /mnt/work/unpacked && tar -C /usr/share/zoneinfo -c . | tar -C /mnt/work/unpacked -x",
+    "mkdir /mnt/work/unpacked && tar -C /usr/lib/dinghy -c . | tar -C /mnt/work/unpacked -x",
     `mkdir /mnt/work/many && cd /mnt/work/many && for i in $(seq ${FILES}); do echo "file $i" >$i; done; for i in $(seq 1 2 ${FILES}); do mv $i moved-$i; done; for i in $(seq 2 4 ${FILES}); do rm $i; done`,
     "dd if=/dev/urandom of=/mnt/work/blob bs=1M count=32 status=none; dd if=/dev/zero of=/mnt/work/blob bs=4k count=3 seek=100 conv=notrunc status=none; truncate -s 30000000 /mnt/work/blob",
     "cd /mnt/work && ln note linked && ln -s note pointer && chmod 640 linked && touch -d '2001-02-03 04:05:06' linked",
@@ -183,9 +183,9 @@ test("nothing outside the directory is reached", async () => {
 test("a file without a name is used on, and a read-only directory stays as it is", async () => {
   assert.deepEqual(
     await terminal.run(
-      "cd /mnt/work; exec 3<>gone; rm gone; echo kept >&3; cat <&3 | wc -c; stat -L -c %s /proc/self/fd/3; ls gone 2>/dev/null; exec 3>&-",
+      "cd /mnt/work; exec 3<>gone; exec 5<gone; rm gone; echo kept >&3; cat <&5; stat -L -c %s /proc/self/fd/3; ls gone 2>/dev/null; exec 3>&- 5>&-",
     ),
-    { text: "5\n5\n", status: 0 },
+    { text: "kept\n5", status: 0 },
   );
   const { text } = await terminal.run("echo x >/mnt/fixed/note; rm /mnt/fixed/note; cat /mnt/fixed/note");
   assert.equal(text.match(/Read-only file system/g)?.length, 2, text);
@@ -199,7 +199,7 @@ test("an object serves files; what it does wrong is the program's matter only", 
   assert.match(text, /^broken\s+squares\s+stuck$/m);
   assert.match(text, /^0 1 4 9 16$/m);
   assert.equal(text.match(/Operation not supported/g)?.length, 2, text);
-  assert.match(text, /broken: Input\/output error/);
+  assert.match(text, /Input\/output error$/m);
   assert.deepEqual(errors, ["The share made has failed: no plan. The guest sees an I/O error."]);
   const stuck = await terminal.run(
     "cd /; cat /mnt/made/stuck & sleep 0.5; cat /mnt/made/squares | wc -c; kill -9 $!; wait $!",
@@ -209,10 +209,10 @@ test("an object serves files; what it does wrong is the program's matter only", 
 });
 
 test("a share is served by whom the page says, when it says it", async () => {
-  assert.deepEqual(await terminal.run("ls /mnt/later | wc -l"), { text: "0\n", status: 0 });
+  assert.deepEqual(await terminal.run("ls /mnt/later | wc -l"), { text: "0", status: 0 });
   machine.share("later", generated);
   assert.deepEqual(await terminal.run("ls /mnt/later | wc -l; head -c 7 /mnt/later/squares; echo"), {
-    text: "3\n0 1 4 9\n",
+    text: "3\n0 1 4 9",
     status: 0,
   });
   assert.throws(() => machine.share("nobody", generated), /no share "nobody"/);
@@ -226,8 +226,10 @@ test("a saved machine goes on with the files that it had open", async () => {
   await machine.gone;
   machine = await Machine.restore({ snapshot, disks, shares, size: { columns: 400, rows: 50 } });
   terminal = new Terminal(machine);
+  // What was on the terminal is shown again first.
+  await terminal.run("true");
   assert.deepEqual(await terminal.run("echo after >&4; cat log; pwd; cat moved-1; head -c 3 /mnt/made/squares; echo"), {
-    text: "before\nafter\n/mnt/work/many\nfile 1\n0 1\n",
+    text: "before\nafter\n/mnt/work/many\nfile 1\n0 1",
     status: 0,
   });
   assert.equal(readFileSync(join(work, "many/log"), "utf8"), "before\nafter\n");

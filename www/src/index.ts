@@ -43,6 +43,7 @@ export { GuestWebSocket, type WebSocketEvents } from "./network/web-socket.js";
 export type { RegistryEvent } from "./registry/registry.js";
 export type { CachedImage, Images } from "./registry/images.js";
 export type { PeerLink, PeerOffer } from "./network/web-rtc.js";
+export { browserDirectory } from "./files/browser-directory.js";
 export type { PeersState } from "./network/peers.js";
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
