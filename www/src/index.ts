@@ -32,7 +32,7 @@ import {
   type RestoreOptions,
   type ResumeOptions,
 } from "./options.js";
-import { bootShare } from "./shares.js";
+import { bootShares } from "./shares.js";
 import { checkOverlayName } from "./storage.js";
 import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -164,7 +164,7 @@ function disk(source: DiskSource): BootDisk {
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
 function commonMessage(
-  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "size" | "keep">,
+  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "startUp" | "size" | "keep">,
 ): BootMessage {
   const disks = (options.disks ?? []).map(disk);
   const keep = options.keep === true ? disks[0]?.overlay : undefined;
@@ -179,7 +179,7 @@ function commonMessage(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks,
-    shares: (options.shares ?? []).map(bootShare),
+    shares: bootShares(options),
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",

@@ -38,6 +38,9 @@ const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 /** The mark by which the guest names the TCP ports at which something listens. */
 const PORTS_MARK = /^ports((?:-\d{1,5})*)$/;
 
+/** The mark by which the guest tells that the command that it was given has ended, with its exit status. */
+const COMMAND_MARK = /^command-ended-(\d{1,3})$/;
+
 /** The workers behind a machine. */
 export interface Backend {
   /** Brings input to the machine. */
@@ -65,6 +68,8 @@ export interface MachineEvents {
   peers: PeersState;
   /** The machine was kept, as the option `keep` asks. */
   kept: Kept;
+  /** The command of the option `startUp` has ended, with this exit status. */
+  command: { status: number };
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -150,8 +155,10 @@ export class Machine {
       const mark = MARK_LINE.exec(line)?.[1];
       if (mark === undefined) return;
       const ports = PORTS_MARK.exec(mark)?.[1];
-      if (ports === undefined) this.#enter({ name: "mark", mark });
-      else this.#noticePorts(ports);
+      const status = COMMAND_MARK.exec(mark)?.[1];
+      if (ports !== undefined) this.#noticePorts(ports);
+      else if (status !== undefined) this.#events.emit("command", { status: Number(status) });
+      else this.#enter({ name: "mark", mark });
     };
     this.#logs = { console: new GuestLog(onConsoleLine), serial: new GuestLog(onSerialLine) };
     this.#started = new Promise((resolve, reject) => {

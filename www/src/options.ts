@@ -109,6 +109,22 @@ export interface SharedProvider {
   readOnly?: boolean;
 }
 
+/**
+ * What differs from start to start, for a guest that takes it over when it boots or goes on from a snapshot, as dinghy's own
+ * does. A machine that has taken over the same before does not do so again.
+ */
+export interface StartUp {
+  /** Variables for the terminal's shell and the command. */
+  environment?: Readonly<Record<string, string>>;
+  /** Files by their absolute paths in the guest; they belong to root. */
+  files?: SharedFiles["files"];
+  /**
+   * A script for the guest's bash, run once Docker is ready, with its output on the terminal; the event `command` tells
+   * how it ended.
+   */
+  command?: string;
+}
+
 /** A file of {@link SharedFiles} with permissions of its own. */
 export interface SharedFile {
   contents: string | Uint8Array;
@@ -136,6 +152,8 @@ export interface BootOptions {
   cpu?: CpuChoice;
   /** Directories that the guest can mount. */
   shares?: (SharedFiles | SharedProvider)[];
+  /** What the guest takes over when it starts. */
+  startUp?: StartUp;
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
@@ -153,7 +171,7 @@ export interface BootOptions {
 /** Options of `Machine.restore` in a browser. */
 export interface RestoreOptions extends Pick<
   BootOptions,
-  "clock" | "engine" | "network" | "shares" | "size" | "keep" | "onPhase"
+  "clock" | "engine" | "network" | "shares" | "startUp" | "size" | "keep" | "onPhase"
 > {
   /** What `machine.save()` gave, in this browser, another one, or node. */
   snapshot: ImageSource | Blob;

@@ -3,7 +3,8 @@
 import type { EngineFiles, EngineShare } from "./engine.js";
 import { FileError, type FileProvider } from "./files/provider.js";
 import type { OperationMessage } from "./files/operations.js";
-import type { SharedFile, SharedFiles, SharedProvider } from "./options.js";
+import type { BootOptions, SharedFile, SharedFiles, SharedProvider } from "./options.js";
+import { startUpShare } from "./start-up.js";
 
 const CAPACITY_MIB = 256;
 const PERMISSIONS = 0o644;
@@ -43,6 +44,11 @@ export function bootFiles({ tag, files, readOnly, capacityMiB }: SharedFiles): E
 export function bootShare(share: SharedFiles | SharedProvider): BootShare {
   if ("files" in share) return bootFiles(share);
   return { kind: "provided", tag: share.tag, isReadOnly: share.readOnly ?? false };
+}
+
+/** The shares as they go there, with what the guest takes over when it starts. */
+export function bootShares({ shares = [], startUp }: Pick<BootOptions, "shares" | "startUp">): BootShare[] {
+  return [...shares, ...(startUp === undefined ? [] : [startUpShare(startUp)])].map(bootShare);
 }
 
 /** The shares as the emulator takes them; operations go where `ask` takes them. */

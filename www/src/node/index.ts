@@ -27,6 +27,7 @@ import {
   type SharedProvider,
 } from "../options.js";
 import { bootShare } from "../shares.js";
+import { startUpShare } from "../start-up.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
 import { HostDirectory } from "./directory.js";
@@ -70,7 +71,7 @@ export interface NodeBootOptions extends Omit<
 /** Options of `Machine.restore` in node. */
 export interface NodeRestoreOptions extends Pick<
   NodeBootOptions,
-  "clock" | "engine" | "network" | "profile" | "shares" | "size" | "onPhase"
+  "clock" | "engine" | "network" | "profile" | "shares" | "startUp" | "size" | "onPhase"
 > {
   /** A file's name, or what `machine.save()` gave, in node or in a browser. */
   snapshot: string | Uint8Array;
@@ -137,7 +138,7 @@ type Boot = Omit<NodeBoot, "io">;
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
 function common(
-  options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "shares" | "size">,
+  options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "shares" | "startUp" | "size">,
 ): Boot {
   const clock = options.clock ?? "real";
   const network = checkedNetwork(options.network) ?? { to: clock === "icount" ? "none" : "nowhere" };
@@ -146,7 +147,9 @@ function common(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks: options.disks ?? [],
-    shares: (options.shares ?? []).map(nodeShare),
+    shares: [...(options.shares ?? []), ...(options.startUp === undefined ? [] : [startUpShare(options.startUp)])].map(
+      nodeShare,
+    ),
     commandLine: "",
     memoryMiB: 0,
     clock,
