@@ -46,6 +46,7 @@ export class View {
   readonly logButton = button("log-button");
   readonly diskButton = button("disk-button");
   readonly imagesButton = button("images-button");
+  readonly folderButton = button("folder-button");
   readonly peersButton = button("peers-button");
   readonly powerButton = button("power-button");
   readonly previewFrame = element("preview-frame");
