@@ -19,6 +19,7 @@ import { after, before, test } from "node:test";
 import { fileURLToPath } from "node:url";
 
 import { FileError, Machine } from "../lib/node/index.js";
+import { Terminal } from "./terminal.mjs";
 
 const PATIENCE_MS = 90_000;
 const FILES = Number(process.env.DINGHY_FILES ?? 1_000);
@@ -56,39 +57,6 @@ const shares = [
   { tag: "later" },
 ];
 
-/** The guest's terminal: types lines and waits for what they show. */
-class Terminal {
-  shown = "";
-
-  constructor(machine) {
-    this.machine = machine;
-    const decoder = new TextDecoder();
-    machine.console.onData((bytes) => {
-      const text = decoder.decode(bytes, { stream: true });
-      this.shown += ["\r", "\u001b[?2004h", "\u001b[?2004l"].reduce((rest, code) => rest.replaceAll(code, ""), text);
-    });
-  }
-
-  /** Resolves to what a command prints, and its exit status. */
-  async run(command) {
-    this.shown = "";
-    const number = Math.trunc(Math.random() * 1e9);
-    this.machine.console.write(`${command}\necho "ended-"${number} $?\n`);
-    const [, text, status] = await this.waitFor(new RegExp(`^((?:.*\\n)*)ended-${number} (\\d+)$`, "m"));
-    return { text: text.trim(), status: Number(status) };
-  }
-
-  async waitFor(pattern) {
-    for (const deadline = Date.now() + PATIENCE_MS; Date.now() < deadline;) {
-      const found = pattern.exec(this.shown);
-      if (found) return found;
-      assert.equal(this.machine.exit, undefined, this.shown);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-    throw new Error(`no ${pattern} in: ${this.shown.slice(-2000)}`);
-  }
-}
-
 /** All files below a directory of this computer, as sha256sum and readlink in the guest would tell them. */
 function digests(folder, below = ".") {
   return readdirSync(join(folder, below)).flatMap((name) => {
@@ -124,9 +92,8 @@ before(async () => {
     size: { columns: 400, rows: 50 },
   });
   machine.on("error", (error) => errors.push(error.message));
-  terminal = new Terminal(machine);
-  await terminal.waitFor(/[#$] $/);
-  await terminal.run("stty -echo; PS1=; until [ -e /run/dinghy/docker-ready ]; do sleep 0.1; done");
+  terminal = new Terminal(machine, PATIENCE_MS);
+  await terminal.ready();
   for (const { tag } of shares) {
     assert.equal((await terminal.run(`mkdir /mnt/${tag} && ${MOUNT} ${tag} /mnt/${tag}`)).status, 0);
   }
@@ -225,7 +192,7 @@ test("a saved machine goes on with the files that it had open", async () => {
   machine.stop();
   await machine.gone;
   machine = await Machine.restore({ snapshot, disks, shares, size: { columns: 400, rows: 50 } });
-  terminal = new Terminal(machine);
+  terminal = new Terminal(machine, PATIENCE_MS);
   // What was on the terminal is shown again first.
   await terminal.run("true");
   assert.deepEqual(await terminal.run("echo after >&4; cat log; pwd; cat moved-1; head -c 3 /mnt/made/squares; echo"), {
