@@ -59,8 +59,6 @@ async function fio(options) {
   return job;
 }
 
-const mibPerSecond = ({ bw_bytes }) => Math.round(bw_bytes / 1e6);
-
 for (const [name, options] of Object.entries({
   "written in sequence": { rw: "write", bs: "64k", ioengine: "libaio", iodepth: 8 },
   "written at random, reading meanwhile": {
@@ -84,8 +82,10 @@ for (const [name, options] of Object.entries({
 }
 
 test("a disk in memory is read in sequence at 300 MB/s", async () => {
-  const job = await fio({ rw: "read", bs: "1m", ioengine: "libaio", iodepth: 4, loops: 8 });
-  const speed = mibPerSecond(job.read);
-  console.log(`figures: ${job.read.io_kbytes} KiB read in sequence at ${speed} MB/s`);
+  const whole = { bs: "1m", size: "256m", ioengine: "libaio", iodepth: 4 };
+  await fio({ ...whole, rw: "write" });
+  const { read } = await fio({ ...whole, rw: "read", loops: 4 });
+  const speed = Math.round(read.bw_bytes / 1e6);
+  console.log(`figures: ${read.io_kbytes} KiB read in sequence at ${speed} MB/s`);
   assert.ok(speed >= 300, `${speed} MB/s`);
 });
