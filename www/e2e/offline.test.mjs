@@ -59,9 +59,6 @@ for (const isolated of [true, false]) {
       await waitForTerminal(page, /busybox +"true"[^]*first/, PATIENCE_MS);
       console.log(`offline: prompt seen after ${prompt} s, docker ps -a after ${seconds()} s; ${await timeline(page)}`);
       assert.equal(await page.evaluate(() => crossOriginIsolated), true);
-      await page.locator("#terminal").click();
-      await page.keyboard.type("clear; docker run --rm busybox echo again $((6 * 7))\n");
-      await waitForTerminal(page, /^again 42$/m, PATIENCE_MS);
     } finally {
       await context.close();
       server.close();

@@ -22,7 +22,7 @@ self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim(
 const keyOf = (digest) => new URL(`?kept=${digest}`, scope).href;
 
 async function keepFiles() {
-  const cache = await caches.open(CACHE);
+  const cache = await self.caches.open(CACHE);
   const kept = new Set((await cache.keys()).map(({ url }) => url));
   const wanted = new Set(Object.values(FILES).map(keyOf));
   await Promise.all(
@@ -62,7 +62,7 @@ self.addEventListener("fetch", (event) => {
 });
 
 async function fromCache(digest) {
-  const cache = await caches.open(CACHE);
+  const cache = await self.caches.open(CACHE);
   return cache.match(keyOf(digest));
 }
 

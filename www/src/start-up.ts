@@ -25,7 +25,7 @@ export function startUpShare({ environment = {}, files = {}, command }: StartUp)
     return `export ${name}=${quoted(value)}\n`;
   });
   const contents: Record<string, SharedFiles["files"][string]> = { environment: variables.join("") };
-  if (command !== undefined) contents["command"] = `${command}\n`;
+  if (command !== undefined) contents.command = `${command}\n`;
   for (const [path, file] of Object.entries(files)) {
     const names = path.split("/").slice(1);
     if (!path.startsWith("/") || names.some((name) => ["", ".", ".."].includes(name) || /[\0\n]/.test(name))) {

@@ -42,8 +42,7 @@ class BrowserDirectory implements FileProvider {
     if (path === "") return folderStatus;
     const open = this.#files.get(path);
     if (open) return open.stat();
-    const { folder, name } = await this.#place(path);
-    const found = await entry(folder, name);
+    const found = await this.#entry(path);
     if (found.kind === "directory") return folderStatus;
     return statusOf(await (found as FileSystemFileHandle).getFile());
   }
@@ -68,10 +67,11 @@ class BrowserDirectory implements FileProvider {
   }
 
   async change(path: string, change: StatusChange): Promise<void> {
-    if (path === "") return checkChange(change, "directory");
-    const { folder, name } = await this.#place(path);
-    const found = await entry(folder, name);
-    if (found.kind === "directory") return checkChange(change, "directory");
+    const found = path === "" ? this.root : await this.#entry(path);
+    if (found.kind === "directory") {
+      checkChange(change, "directory");
+      return;
+    }
     const user = this.#user(path, this.#opened(path, found as FileSystemFileHandle));
     try {
       await user.change?.(change);
@@ -90,8 +90,9 @@ class BrowserDirectory implements FileProvider {
     if (path === to) return;
     const source = await this.#place(path);
     const target = await this.#place(to);
-    const file: Movable = (await entry(source.folder, source.name)) as Movable;
-    if (file.kind !== "file") throw new FileError("EXDEV");
+    const moved = await entry(source.folder, source.name);
+    if (moved.kind !== "file") throw new FileError("EXDEV");
+    const file = moved as Movable;
     const replaced = await entry(target.folder, target.name).catch(ignoreMissing);
     if (replaced?.kind === "directory") throw new FileError("EISDIR");
     await this.#files.get(path)?.sync();
@@ -165,6 +166,11 @@ class BrowserDirectory implements FileProvider {
     const names = path.split("/");
     const name = names.pop() ?? "";
     return { folder: await this.#folder(names.join("/")), name };
+  }
+
+  async #entry(path: string): Promise<FileSystemHandle> {
+    const { folder, name } = await this.#place(path);
+    return entry(folder, name);
   }
 
   async #folder(path: string): Promise<FileSystemDirectoryHandle> {

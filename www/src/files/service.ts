@@ -95,7 +95,7 @@ export class FileService {
     const opening = async (): Promise<OpenFile> =>
       operation.kind === "open"
         ? provider.open(path, operation)
-        : required(provider.create).call(provider, path, operation.new, operation);
+        : able(provider, "create")(path, operation.new, operation);
     const file = opening();
     const handle: Handle = { path, provider, file, last: file.catch(() => undefined) };
     this.#handles.set(operation.handle, handle);
@@ -120,7 +120,7 @@ export class FileService {
         return read(bytes);
       }
       case "write":
-        await required(file.write).call(file, operation.offset, data ?? new Uint8Array());
+        await able(file, "write")(operation.offset, data ?? new Uint8Array());
         return DONE;
       case "sync":
         await file.sync?.();
@@ -149,27 +149,27 @@ export class FileService {
         return outcome;
       }
       case "change":
-        await required(provider.change).call(provider, named(operation.path), operation.change);
+        await able(provider, "change")(named(operation.path), operation.change);
         return DONE;
       case "makeDirectory":
-        await required(provider.makeDirectory).call(provider, operation.path, operation.new);
+        await able(provider, "makeDirectory")(operation.path, operation.new);
         return told(await provider.stat(operation.path));
       case "makeLink":
-        await required(provider.makeLink).call(provider, operation.path, operation.target, operation.new);
+        await able(provider, "makeLink")(operation.path, operation.target, operation.new);
         return told(await provider.stat(operation.path));
       case "readLink":
-        return told(await required(provider.readLink).call(provider, operation.path));
+        return told(await able(provider, "readLink")(operation.path));
       case "link":
-        await required(provider.link).call(provider, operation.path, operation.to);
+        await able(provider, "link")(operation.path, operation.to);
         return DONE;
       case "rename":
-        await required(provider.rename).call(provider, operation.path, operation.to);
+        await able(provider, "rename")(operation.path, operation.to);
         return DONE;
       case "remove":
-        await required(provider.remove).call(provider, operation.path);
+        await able(provider, "remove")(operation.path);
         return DONE;
       case "removeDirectory":
-        await required(provider.removeDirectory).call(provider, operation.path);
+        await able(provider, "removeDirectory")(operation.path);
         return DONE;
       case "room":
         return told((await provider.room?.(operation.path)) ?? UNKNOWN_ROOM);
@@ -190,10 +190,11 @@ export class FileService {
   }
 }
 
-/** What a provider may lack. */
-function required<T>(operation: T | undefined): T {
-  if (operation === undefined) throw new FileError("EOPNOTSUPP");
-  return operation;
+/** An operation that may be missing. */
+function able<Target extends object, Name extends keyof Target>(target: Target, name: Name): NonNullable<Target[Name]> {
+  const operation = target[name];
+  if (typeof operation !== "function") throw new FileError("EOPNOTSUPP");
+  return operation.bind(target) as NonNullable<Target[Name]>;
 }
 
 /** The path of a file that still has a name. */

@@ -245,7 +245,7 @@ export class HostDirectory implements FileProvider {
     const inode =
       status.dev === this.#device ? status.ino : status.ino ^ BigInt.asUintN(64, status.dev * DEVICE_FACTOR);
     return {
-      kind: kindOf(status as unknown as Dirent),
+      kind: kindOf(status),
       size: Number(status.size),
       permissions: Number(status.mode & 0o7777n),
       user: Number(status.uid),
