@@ -12,7 +12,7 @@ import { programWithLibraries } from "./packages.mjs";
 import { Terminal } from "./terminal.mjs";
 
 const MIB = Number(process.env.DINGHY_FIO_MIB ?? 48);
-const PATIENCE_MS = 120_000 + MIB * 2_000;
+const PATIENCE_MS = 300_000 + MIB * 2_000;
 const build = (path) => fileURLToPath(new URL(`../../build/${path}`, import.meta.url));
 const folder = mkdtempSync(join(tmpdir(), "dinghy-fio-"));
 

@@ -21,7 +21,7 @@ import { fileURLToPath } from "node:url";
 import { FileError, Machine } from "../lib/node/index.js";
 import { Terminal } from "./terminal.mjs";
 
-const PATIENCE_MS = 90_000;
+const PATIENCE_MS = 300_000;
 const FILES = Number(process.env.DINGHY_FILES ?? 1_000);
 const MOUNT = "mount -t 9p -o trans=virtio,version=9p2000.L,msize=512000";
 
