@@ -12,6 +12,8 @@ use crate::snapshot::{
     PageDecoding, Section, SectionKind, SectionReader, SectionWriter, SnapshotError, StoredSection,
     write_pages,
 };
+use crate::storage::tree::MemoryTree;
+use crate::virtio::p9::{Share, ShareTag};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -274,6 +276,25 @@ impl Stage {
     }
 }
 
+/// The shares in the order of the `saved` tags. Those that are not given are empty; those that were not there are at
+/// the end.
+fn as_saved(mut given: Vec<Share>, saved: &[String]) -> Result<Vec<Share>, SnapshotError> {
+    let mut shares = Vec::with_capacity(saved.len());
+    for tag in saved {
+        let place = given.iter().position(|share| share.tag.as_str() == tag);
+        shares.push(match place {
+            Some(place) => given.remove(place),
+            None => Share {
+                tag: ShareTag::new(tag).map_err(|error| SnapshotError::Mismatch(error.to_string()))?,
+                tree: Box::new(MemoryTree::new(0)),
+                is_read_only: true,
+            },
+        });
+    }
+    shares.append(&mut given);
+    Ok(shares)
+}
+
 fn out_of_place(section: StoredSection) -> MachineError {
     match section.open() {
         Ok(section) => section.damaged("a section is out of place").into(),
@@ -285,7 +306,9 @@ impl Machine {
     /// A machine that is made of the same as the saved one, its RAM zero.
     pub(super) fn like(saved: &Configuration, config: MachineConfig) -> Result<Self, MachineError> {
         let time = MachineTime::go_on(config.clock.clone(), saved.now_ns, saved.instructions);
-        let config = MachineConfig { memory_bytes: saved.memory_bytes, cpu_model: saved.cpu_model, ..config };
+        let shares = as_saved(config.shares, &saved.shares)?;
+        let config =
+            MachineConfig { memory_bytes: saved.memory_bytes, cpu_model: saved.cpu_model, shares, ..config };
         let machine = Self::assemble(config, time)?;
         saved.check(&machine.configuration())?;
         Ok(machine)

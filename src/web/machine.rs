@@ -14,6 +14,7 @@ use crate::machine::{ClockSource, CodeHostFactory, CpuModel, Machine, MachineCon
 use crate::net::handover::FlowCarrier;
 use crate::snapshot::{KeptFile, PageDecoding, SnapshotError};
 use crate::storage::ChunkInbox;
+use crate::storage::tree::provided::AnswerInbox;
 use js_sys::{Array, Error, Function, Object, Reflect, Uint8Array};
 use std::sync::Arc;
 use wasm_bindgen::prelude::*;
@@ -163,8 +164,8 @@ impl WebMachine {
     /// A number of which another worker makes a port.
     #[wasm_bindgen(js_name = portHandle)]
     pub fn port_handle(&self) -> u32 {
-        let Ways { inboxes, carrier } = self.ways.clone();
-        PortState { handle: self.machine.handle(), inboxes, carrier }.into_handle()
+        let Ways { inboxes, carrier, shares } = self.ways.clone();
+        PortState { handle: self.machine.handle(), inboxes, carrier, shares }.into_handle()
     }
 
     /// Address of the attention word in this memory.
@@ -181,6 +182,8 @@ struct Ways {
     inboxes: Vec<Option<ChunkInbox>>,
     /// The network's, if there is one.
     carrier: Option<FlowCarrier>,
+    /// Those of the provided shares, by the shares' places.
+    shares: Vec<Option<AnswerInbox>>,
 }
 
 /// What a machine is made of, and the ways to it.
@@ -213,7 +216,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         .map_err(|sentence| Error::new(&sentence))?;
     let (gateway, carrier) = network.unzip();
     let shares: Result<Vec<_>, _> = options.shares().unwrap_or_default().iter().map(share::build).collect();
-    let shares = shares.map_err(|sentence| Error::new(&sentence))?;
+    let (shares, answers) = shares.map_err(|sentence| Error::new(&sentence))?.into_iter().unzip();
     let config = MachineConfig {
         memory_bytes: options.memory_bytes() as u64,
         cpu_model: model(options.cpu().as_deref())?,
@@ -232,7 +235,7 @@ fn config(options: &EngineOptions, kernel: Vec<u8>) -> Result<(MachineConfig, Wa
         network: gateway.map(|gateway| -> Box<dyn NetBackend> { Box::new(gateway) }),
         shares,
     };
-    Ok((config, Ways { inboxes, carrier }))
+    Ok((config, Ways { inboxes, carrier, shares: answers }))
 }
 
 /// The processor of a name of the package's `engine.ts`.

@@ -56,9 +56,12 @@ extern "C" {
     #[wasm_bindgen(method, catch, js_name = onWork)]
     pub fn on_work(this: &EngineNetwork) -> Result<(), JsValue>;
 
-    /// A directory in memory that the guest mounts.
+    /// A directory that the guest mounts: in memory, or provided.
     pub type EngineShare;
 
+    /// `files` or `provided`.
+    #[wasm_bindgen(method, getter)]
+    pub fn kind(this: &EngineShare) -> String;
     #[wasm_bindgen(method, getter)]
     pub fn tag(this: &EngineShare) -> String;
     #[wasm_bindgen(method, getter, js_name = isReadOnly)]
@@ -67,6 +70,10 @@ extern "C" {
     pub fn capacity_bytes(this: &EngineShare) -> f64;
     #[wasm_bindgen(method, getter)]
     pub fn files(this: &EngineShare) -> Array;
+    /// Of a provided directory: has an operation done.
+    #[wasm_bindgen(method, catch)]
+    pub fn ask(this: &EngineShare, id: f64, operation: &str, data: Option<Uint8Array>)
+    -> Result<(), JsValue>;
 
     /// A file of such a directory.
     pub type EngineSharedFile;

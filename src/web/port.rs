@@ -1,10 +1,11 @@
 //! The machine as other workers on the same memory reach it.
 
-use super::net;
+use super::{net, share};
 use crate::machine::MachineHandle;
 use crate::net::QueryId;
 use crate::net::handover::FlowCarrier;
 use crate::storage::ChunkInbox;
+use crate::storage::tree::provided::AnswerInbox;
 use std::net::Ipv4Addr;
 use wasm_bindgen::prelude::*;
 
@@ -16,6 +17,8 @@ pub struct PortState {
     pub inboxes: Vec<Option<ChunkInbox>>,
     /// The carrier's side of the network, if there is one.
     pub carrier: Option<FlowCarrier>,
+    /// The inboxes of the provided shares, by the shares' places.
+    pub shares: Vec<Option<AnswerInbox>>,
 }
 
 /// `EnginePort` of the package's `engine.ts`.
@@ -124,6 +127,16 @@ impl WebPort {
         inbox.fail(index as u64, reason);
         self.0.handle.storage_progressed();
         None
+    }
+
+    /// Operation `id` of share `share` is done, or has failed with Linux's error number `errno`; `json` and `data`
+    /// are what it tells.
+    #[wasm_bindgen(js_name = completeOperation)]
+    pub fn complete_operation(&self, share: usize, id: f64, errno: i32, json: String, data: Vec<u8>) {
+        if let Some(Some(inbox)) = self.0.shares.get(share) {
+            inbox.complete(id as u64, share::answer(errno, json, data));
+            self.0.handle.storage_progressed();
+        }
     }
 
     /// What the network is to do, as [`net::encode`] writes it.

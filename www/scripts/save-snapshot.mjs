@@ -26,6 +26,11 @@ const machine = await Machine.boot({
   kernel: image("kernel/vmlinux"),
   // By its digest, the page knows whether the snapshot fits the image in chunks.
   disks: [{ path: image("guest/guest.ext4"), writes: "overlay", identity: manifest.image }],
+  // The start-up share of whoever goes on with it, and a directory that the page may share later.
+  shares: [
+    { tag: "dinghy.start-up", files: {}, readOnly: true },
+    { tag: "host", files: {} },
+  ],
   // Programs are read page by page, so that what is not needed is not in memory, and not saved.
   commandLine: `${DEFAULT_COMMAND_LINE} READAHEAD_KIB=4 ${WRITE_SOON}`,
 });

@@ -113,8 +113,24 @@ export type Transport = "tcp" | "udp";
 /** Why a flow could not begin or go on. */
 export type FlowFailure = "forbidden" | "refused" | "reset" | "unreachable" | "too-many";
 
-/** A directory in memory that the guest mounts by its tag, over 9p. */
-export interface EngineShare {
+/** A directory that the guest mounts by its tag, over 9p. */
+export type EngineShare = EngineFiles | EngineProvided;
+
+/** A directory that somebody in JavaScript serves. */
+export interface EngineProvided {
+  kind: "provided";
+  tag: string;
+  isReadOnly: boolean;
+  /**
+   * Has an operation done, as files/operations.ts reads it, with the data of a write (a copy, outside wasm memory). The
+   * answer goes to {@link EnginePort.completeOperation}, unless `id` is 0. Called from within `run`.
+   */
+  ask(id: number, operation: string, data: Uint8Array | undefined): void;
+}
+
+/** A directory in memory. */
+export interface EngineFiles {
+  kind: "files";
   tag: string;
   isReadOnly: boolean;
   /** Bytes that its files may take, about. */
@@ -166,7 +182,7 @@ export interface EngineOptions {
   rows: number;
   /** The disks, vda first. */
   disks: EngineDisk[];
-  /** Directories in memory that the guest can mount. */
+  /** Directories that the guest can mount. */
   shares?: EngineShare[] | undefined;
   /** The network; without it there is no card. Needs the clock `"real"`. */
   network?: EngineNetwork | undefined;
@@ -296,6 +312,8 @@ export interface EnginePort {
   completeChunk(disk: number, index: number, bytes: Uint8Array): string | undefined;
   /** Chunk `index` of disk `disk` cannot be had; the guest sees an I/O error, `reason` goes to the log. */
   failChunk(disk: number, index: number, reason: string): string | undefined;
+  /** Operation `id` on share `share` has ended: with Linux's number of an error, or with 0 and what was asked for. */
+  completeOperation(share: number, id: number, errno: number, json: string, data: Uint8Array): void;
   /** What the network is to do since the last call, in order, as network/commands.ts reads it. */
   takeNetworkCommands(): Uint8Array;
   /** A flow is open. */

@@ -15,7 +15,7 @@
  */
 
 import { chooseBuild, type Build } from "./features.js";
-import { checkedSize, Machine as AnyMachine, type Backend } from "./machine.js";
+import { checkedSize, Machine as AnyMachine, type Backend, type StartOptions } from "./machine.js";
 import { nameAddress } from "./network/relay.js";
 import { httpsPorts } from "./network/trust.js";
 import { answerLink, offerLink, type PeerLink, type PeerOffer } from "./network/web-rtc.js";
@@ -30,11 +30,10 @@ import {
   DinghyError,
   type DiskSource,
   type NetworkOptions,
-  type Phase,
   type RestoreOptions,
   type ResumeOptions,
 } from "./options.js";
-import { engineShares } from "./shares.js";
+import { bootShares } from "./shares.js";
 import { checkOverlayName } from "./storage.js";
 import { callAttention } from "./worker/attention.js";
 import type { BootDisk, BootMessage, ConnectMessage, ErrorMessage, MachineMessage } from "./worker/protocol.js";
@@ -45,6 +44,7 @@ export { GuestWebSocket, type WebSocketEvents } from "./network/web-socket.js";
 export type { RegistryEvent } from "./registry/registry.js";
 export type { CachedImage, Images } from "./registry/images.js";
 export type { PeerLink, PeerOffer } from "./network/web-rtc.js";
+export { browserDirectory } from "./files/browser-directory.js";
 export type { PeersState } from "./network/peers.js";
 export type { Connection } from "./network/channel.js";
 export type { Console, MachineEvents, TerminalConsole } from "./machine.js";
@@ -71,7 +71,7 @@ export class Machine extends AnyMachine {
    * @throws DinghyError with one sentence for the user, if the browser, an option or a file does not do
    */
   static async boot(options: BootOptions): Promise<Machine> {
-    return Machine.#start(bootMessage(options), options.onPhase);
+    return Machine.#start(bootMessage(options), options);
   }
 
   /**
@@ -81,7 +81,7 @@ export class Machine extends AnyMachine {
    *   disks are not those that it was saved with
    */
   static async restore(options: RestoreOptions): Promise<Machine> {
-    return Machine.#start(restoreMessage(options), options.onPhase);
+    return Machine.#start(restoreMessage(options), options);
   }
 
   /**
@@ -92,7 +92,7 @@ export class Machine extends AnyMachine {
    *   to since; boot it then
    */
   static async resume(options: ResumeOptions): Promise<Machine> {
-    return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options.onPhase);
+    return Machine.#start({ ...commonMessage({ ...options, keep: true }), resumes: true }, options);
   }
 
   /**
@@ -120,13 +120,12 @@ export class Machine extends AnyMachine {
     return link;
   }
 
-  static async #start(boot: BootMessage, onPhase: ((phase: Phase) => void) | undefined): Promise<Machine> {
+  static async #start(boot: BootMessage, options: StartOptions): Promise<Machine> {
     const workers = await takeWorkers();
-    const machine = new Machine(
-      (receive) => connect(workers, boot, receive),
-      onPhase,
-      httpsPorts(boot.network).length > 0,
-    );
+    const machine = new Machine((receive) => connect(workers, boot, receive), {
+      ...options,
+      trusts: httpsPorts(boot.network).length > 0,
+    });
     return machine.started();
   }
 }
@@ -169,7 +168,7 @@ function disk(source: DiskSource): BootDisk {
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
 function commonMessage(
-  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "size" | "keep">,
+  options: Pick<BootOptions, "disks" | "clock" | "engine" | "network" | "shares" | "startUp" | "size" | "keep">,
 ): BootMessage {
   const disks = (options.disks ?? []).map(disk);
   const keep = options.keep === true ? disks[0]?.overlay : undefined;
@@ -184,7 +183,7 @@ function commonMessage(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks,
-    shares: engineShares(options.shares),
+    shares: bootShares(options),
     commandLine: "",
     memoryMiB: 0,
     clock: options.clock ?? "real",

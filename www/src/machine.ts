@@ -1,12 +1,15 @@
 /** A running machine, as a user of the package holds it: the same in browsers and in node. */
 
 import { Emitter } from "./emitter.js";
+import type { FileProvider } from "./files/provider.js";
+import { FileService } from "./files/service.js";
 import { GuestLog } from "./guest-log.js";
 import { type Connection, openConnection } from "./network/channel.js";
 import { GuestHttp } from "./network/http.js";
 import { TRUST_MESSAGE } from "./network/trust.js";
 import { GuestWebSocket } from "./network/web-socket.js";
 import {
+  type BootOptions,
   DinghyError,
   type ErrorCode,
   type Exit,
@@ -14,11 +17,14 @@ import {
   type Kept,
   type Phase,
   type PublishedPort,
+  type SharedFiles,
+  type SharedProvider,
   type Status,
   type TerminalSize,
 } from "./options.js";
 import type { PeersState } from "./network/peers.js";
 import type { RegistryEvent } from "./registry/registry.js";
+import { nobody } from "./shares.js";
 import type { InputMessage, MachineMessage } from "./worker/protocol.js";
 
 /** How many of the last lines an {@link Exit} carries, of each console. */
@@ -33,6 +39,9 @@ const MARK_LINE = /^(?:\[ *\d+\.\d+\] )?dinghy:([a-z0-9-]+)$/;
 /** The mark by which the guest names the TCP ports at which something listens. */
 const PORTS_MARK = /^ports((?:-\d{1,5})*)$/;
 
+/** The mark by which the guest tells that the command that it was given has ended, with its exit status. */
+const COMMAND_MARK = /^command-ended-(\d{1,3})$/;
+
 /** The workers behind a machine. */
 export interface Backend {
   /** Brings input to the machine. */
@@ -40,6 +49,12 @@ export interface Backend {
   /** Ends the workers at once; resolves when what they held is free. */
   terminate(): Promise<void>;
 }
+
+/** What a {@link Machine} looks at of its options. */
+export type StartOptions = Pick<BootOptions, "onPhase" | "shares"> & {
+  /** Whether the guest is to trust the certificate authority of its network. */
+  trusts?: boolean;
+};
 
 /** What a {@link Machine} tells. */
 export interface MachineEvents {
@@ -57,6 +72,8 @@ export interface MachineEvents {
   peers: PeersState;
   /** The machine was kept, as the option `keep` asks. */
   kept: Kept;
+  /** The command of the option `startUp` has ended, with this exit status. */
+  command: { status: number };
   /** The guest's listening TCP ports have changed: all that there are now, in order. */
   ports: readonly number[];
 }
@@ -122,17 +139,20 @@ export class Machine {
   #peers: PeersState = { own: undefined, others: [] };
   #gone: Promise<void> | undefined;
   readonly #http = new GuestHttp((port) => this.connect(port));
+  /** Those that serve shares, by the shares' places. */
+  readonly #fileServices: (FileService | undefined)[];
+  readonly #shares: StartOptions["shares"];
 
   /**
    * @param connect makes the workers; what they tell is given to `receive`
-   * @param trusts whether the guest is to trust the certificate authority of its network
    */
   protected constructor(
     connect: (receive: (message: MachineMessage) => void) => Backend,
-    onPhase: ((phase: Phase) => void) | undefined,
-    trusts: boolean,
+    { onPhase, shares = [], trusts = false }: StartOptions,
   ) {
     this.#onPhase = onPhase;
+    this.#shares = shares;
+    this.#fileServices = shares.map((share) => this.#fileServiceOf(share));
     const onConsoleLine = (line: string): void => this.#noticePanic(line);
     const onSerialLine = (line: string): void => {
       this.#noticePanic(line);
@@ -140,8 +160,10 @@ export class Machine {
       if (mark === undefined) return;
       const ports = PORTS_MARK.exec(mark)?.[1];
       if (trusts && mark === "listening") this.serial.write(TRUST_MESSAGE);
-      if (ports === undefined) this.#enter({ name: "mark", mark });
-      else this.#noticePorts(ports);
+      const status = COMMAND_MARK.exec(mark)?.[1];
+      if (ports !== undefined) this.#noticePorts(ports);
+      else if (status !== undefined) this.#events.emit("command", { status: Number(status) });
+      else this.#enter({ name: "mark", mark });
     };
     this.#logs = { console: new GuestLog(onConsoleLine), serial: new GuestLog(onSerialLine) };
     this.#started = new Promise((resolve, reject) => {
@@ -185,6 +207,23 @@ export class Machine {
   /** Keeps the machine now, if it was started with the option `keep`; the event `kept` tells when that is done. */
   keep(): void {
     this.#send({ type: "keep" });
+  }
+
+  /**
+   * Has a share served by `provider` from now on. It must be one of the option `shares` without files; files that the
+   * guest has open stay with who served them.
+   *
+   * @throws DinghyError if there is none of that tag
+   */
+  share(tag: string, provider: FileProvider): void {
+    const place = (this.#shares ?? []).findIndex((share) => share.tag === tag);
+    const service = this.#fileServices[place];
+    if (!service) {
+      throw new DinghyError(
+        `There is no share "${tag}" to be served; name it in the option \`shares\`, without files.`,
+      );
+    }
+    service.replaceProvider(provider);
   }
 
   /** Presses the power button: the guest shuts down in order, if it listens. */
@@ -332,6 +371,9 @@ export class Machine {
         this.#peers = message.state;
         this.#events.emit("peers", message.state);
         break;
+      case "operation":
+        this.#fileServices[message.share]?.take(message);
+        break;
       case "snapshot":
         this.#saving?.pieces.push(message.bytes);
         break;
@@ -363,6 +405,17 @@ export class Machine {
     if (this.#settleStart) this.#earlyErrors.push(error);
     else this.#events.emit("error", error);
     if (fatal) this.#end("stopped");
+  }
+
+  #fileServiceOf(share: SharedFiles | SharedProvider): FileService | undefined {
+    if ("files" in share) return undefined;
+    const { tag, provider = nobody } = share;
+    return new FileService(
+      provider,
+      tag,
+      (answer) => this.#send(answer),
+      (message) => this.#fail(message, false),
+    );
   }
 
   #endSaving(failure: string | undefined): void {

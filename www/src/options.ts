@@ -1,8 +1,20 @@
 /** What a machine is booted from, as a user of the package states it. */
 
 import type { ClockSource, CpuChoice, EngineChoice, EngineStatistics } from "./engine.js";
+import type { FileProvider } from "./files/provider.js";
 
 export type { ClockSource, CpuChoice, EngineChoice, EngineStatistics } from "./engine.js";
+export {
+  type ErrorName,
+  FileError,
+  type FileEntry,
+  type FileKind,
+  type FileProvider,
+  type FileStatus,
+  type NewFile,
+  type OpenFile,
+  type StatusChange,
+} from "./files/provider.js";
 
 /** A file that is read whole: an address to download it from, or its bytes. */
 export type ImageSource = string | URL | Uint8Array;
@@ -94,6 +106,35 @@ export interface SharedFiles {
   capacityMiB?: number;
 }
 
+/**
+ * A directory that an object serves, as the guest asks for its files: a {@link FileProvider}, for example one for a
+ * directory of the browser (`browserDirectory`). The guest mounts it as it does {@link SharedFiles}.
+ */
+export interface SharedProvider {
+  /** The name by which the guest mounts it. */
+  tag: string;
+  /** Who serves it; nobody yet if not given: `machine.share` then makes somebody. */
+  provider?: FileProvider;
+  /** Whether the guest may only read; not if not given. */
+  readOnly?: boolean;
+}
+
+/**
+ * What differs from start to start, for a guest that takes it over when it boots or goes on from a snapshot, as dinghy's own
+ * does. A machine that has taken over the same before does not do so again.
+ */
+export interface StartUp {
+  /** Variables for the terminal's shell and the command. */
+  environment?: Readonly<Record<string, string>>;
+  /** Files by their absolute paths in the guest; they belong to root. */
+  files?: SharedFiles["files"];
+  /**
+   * A script for the guest's bash, run once Docker is ready, with its output on the terminal; the event `command` tells
+   * how it ended.
+   */
+  command?: string;
+}
+
 /** A file of {@link SharedFiles} with permissions of its own. */
 export interface SharedFile {
   contents: string | Uint8Array;
@@ -119,8 +160,10 @@ export interface BootOptions {
   engine?: EngineChoice;
   /** Which processor the guest sees, a level of the x86-64 psABI or all that there is; `"v2"` if not given. */
   cpu?: CpuChoice;
-  /** Directories in memory that the guest can mount. */
-  shares?: SharedFiles[];
+  /** Directories that the guest can mount. */
+  shares?: (SharedFiles | SharedProvider)[];
+  /** What the guest takes over when it starts. */
+  startUp?: StartUp;
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NetworkOptions;
   /** Size of the terminal at the start; 80 × 24 if not given. */
@@ -138,7 +181,7 @@ export interface BootOptions {
 /** Options of `Machine.restore` in a browser. */
 export interface RestoreOptions extends Pick<
   BootOptions,
-  "clock" | "engine" | "network" | "shares" | "size" | "keep" | "onPhase"
+  "clock" | "engine" | "network" | "shares" | "startUp" | "size" | "keep" | "onPhase"
 > {
   /** What `machine.save()` gave, in this browser, another one, or node. */
   snapshot: ImageSource | Blob;

@@ -8,7 +8,7 @@ import { inputDevice } from "../lib/node/run.js";
 
 test("every option reaches its place", () => {
   const words =
-    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --memory 512 --engine jit --cpu v3 " +
+    "run --kernel k --initrd i --append a=b --disk d.img --disk e.img:ro --share /a:b:work:ro --share .:ro --env A=b=c --file ./n:/root/n --command ls --memory 512 --engine jit --cpu v3 " +
     "--clock icount --overlay o --until ready --record-prefetch r --profile p --save s --timeout 1.5 --stats";
   assert.deepEqual(parseCommand(words.split(" ")), {
     command: "run",
@@ -19,6 +19,11 @@ test("every option reaches its place", () => {
       { path: "d.img", writes: "through" },
       { path: "e.img", writes: "refused" },
     ],
+    shares: [
+      { folder: "/a:b", tag: "work", readOnly: true },
+      { folder: ".", tag: "ro" },
+    ],
+    startUp: { environment: { A: "b=c" }, files: { "/root/n": "./n" }, command: "ls" },
     memoryMiB: 512,
     clock: "icount",
     engine: "jit",

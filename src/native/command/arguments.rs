@@ -1,5 +1,6 @@
 //! The command line of `dinghy`.
 
+use super::start_up::{GuestFile, Variable};
 use crate::machine::CpuModel;
 use crate::native::Published;
 use crate::net::Destinations;
@@ -50,6 +51,18 @@ pub struct RunArguments {
     /// :ro follows; may be given again
     #[arg(long = "share", value_name = "DIR:TAG[:ro]")]
     pub shares: Vec<ShareArgument>,
+
+    /// A variable for the guest's shell and --command; may be given again
+    #[arg(long = "env", value_name = "NAME=VALUE")]
+    pub variables: Vec<Variable>,
+
+    /// A file for the guest, at this absolute path there; may be given again
+    #[arg(long = "file", value_name = "FILE:PATH")]
+    pub guest_files: Vec<GuestFile>,
+
+    /// What the guest's bash is to run once Docker is ready
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub command: Option<String>,
 
     /// Go on with the machine in this snapshot; kernel, memory and processor are its own
     #[arg(long, value_name = "FILE", conflicts_with_all = ["kernel", "initrd", "append"])]

@@ -1,6 +1,7 @@
 //! The files that a machine is made of, and its disks.
 
 use super::arguments::{DiskArgument, RunArguments, ShareArgument};
+use super::start_up::{self, GuestFile, StartUpError, Variable};
 use crate::host::{BlockError, BlockSource, DiskChange, Progress};
 use crate::native::{DirectoryTree, DirectoryTreeError, FileDisk, FileDiskError};
 use crate::storage::CopyOnWrite;
@@ -47,6 +48,9 @@ pub enum FileError {
     /// Two shares have the same name.
     #[error("two shares have the tag {0:?}; the guest could mount only one of them")]
     SameTag(String),
+    /// The guest cannot be given what it is to take over.
+    #[error(transparent)]
+    StartUp(#[from] StartUpError),
 }
 
 /// What the files hold.
@@ -58,6 +62,9 @@ pub struct Files {
     pub command_line: String,
     pub disks: Vec<SharedDisk>,
     shares: Vec<ShareArgument>,
+    variables: Vec<Variable>,
+    guest_files: Vec<GuestFile>,
+    command: Option<String>,
 }
 
 impl Files {
@@ -102,7 +109,17 @@ impl Files {
                 if serves_docker { format!(" dinghy.docker-port={DOCKER_PORT}") } else { String::new() };
             format!("{DEFAULT_COMMAND_LINE}{root}{docker}")
         });
-        Ok(Self { kernel, snapshot, initrd, command_line, disks, shares: arguments.shares.clone() })
+        Ok(Self {
+            kernel,
+            snapshot,
+            initrd,
+            command_line,
+            disks,
+            shares: arguments.shares.clone(),
+            variables: arguments.variables.clone(),
+            guest_files: arguments.guest_files.clone(),
+            command: arguments.command.clone(),
+        })
     }
 
     /// The kernel.
@@ -113,16 +130,17 @@ impl Files {
         self.kernel.clone().map_or_else(read_default_kernel, Ok)
     }
 
-    /// The shared directories, opened for a new machine.
+    /// The shared directories, opened for a new machine, and what the guest takes over when it starts.
     ///
     /// # Errors
-    /// When one of them cannot be opened.
+    /// When one of them cannot be opened, or a file for the guest cannot be read.
     pub fn open_shares(&self) -> Result<Vec<Share>, FileError> {
         let open = |share: &ShareArgument| {
             let tree = Box::new(DirectoryTree::open(&share.path)?);
             Ok(Share { tag: share.tag.clone(), tree, is_read_only: share.is_read_only })
         };
-        self.shares.iter().map(open).collect()
+        let start_up = start_up::share(&self.variables, &self.guest_files, self.command.as_deref())?;
+        self.shares.iter().map(open).chain(start_up.map(Ok)).collect()
     }
 }
 

@@ -5,6 +5,7 @@ mod files;
 mod input;
 mod output;
 mod session;
+mod start_up;
 mod terminal;
 
 use arguments::{Action, Arguments, RunArguments};

@@ -2,12 +2,13 @@
 //!
 //! A [`FileTree`] is a file system without paths: nodes are found by their directory and one [`Name`], so no
 //! request can name a place outside the tree. [`MemoryTree`] keeps its files in memory; others lie on the
-//! host's file system.
+//! host's file system, or are [provided](provided) by somebody who answers later.
 
 mod attributes;
 mod error;
 mod memory;
 mod name;
+pub mod provided;
 
 pub use attributes::{
     AttributeChange, Attributes, FileKind, NewFile, PERMISSION_BITS, TimeChange, TreeStatistics,
@@ -74,6 +75,31 @@ pub enum ExtendedChange {
 pub trait FileTree: Send {
     /// The time at which operations happen from here on, for trees that keep times themselves.
     fn set_time(&mut self, now: WallTime);
+
+    /// The operations that follow belong to `request`, from its beginning: a request of which one was
+    /// [`FileError::Pending`] is put again as a whole, and asks the same again in the same order.
+    fn begin_request(&mut self, _request: u64) {}
+
+    /// `request` is answered, or will not be put again.
+    fn end_request(&mut self, _request: u64) {}
+
+    /// Whether requests that are not at their end could be put again to a tree that does not remember them, as a
+    /// restored machine does.
+    fn is_settled(&self) -> bool {
+        true
+    }
+
+    /// Begins or ends the restore of a session. Meanwhile nothing is [`FileError::Pending`]: a tree that cannot
+    /// look takes its files for there.
+    fn set_restoring(&mut self, _is_restoring: bool) {}
+
+    /// The names from the top directory to `node`, or nothing if it has lost its name.
+    ///
+    /// # Errors
+    /// [`FileError::NotSupported`] if the tree must be searched for them.
+    fn known_path(&self, _node: NodeId) -> Result<Option<Vec<Vec<u8>>>, FileError> {
+        Err(FileError::NotSupported)
+    }
 
     /// The top directory, with one holder more.
     fn root(&mut self) -> Result<(NodeId, Attributes), FileError>;

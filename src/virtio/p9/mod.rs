@@ -13,6 +13,7 @@ pub use config::{ShareTag, ShareTagError};
 pub use server::{FidState, LockState, ServerState, UsageState};
 pub use state::{P9RestoreError, P9State};
 
+use super::DescriptorChain;
 use super::device::{DeviceContext, DeviceError, DeviceType, VirtioDevice};
 use super::{VirtioPci, read_config_bytes};
 use crate::host::{Clock, WallTime};
@@ -48,6 +49,8 @@ pub struct P9Device {
     server: Server,
     /// Requests that wait, in the order of their arrival.
     waiting: Vec<Request>,
+    /// Requests that have come.
+    requests: u64,
     /// Whether the tree has progressed while the device might not use its queue.
     is_resume_due: bool,
     message: Vec<u8>,
@@ -62,6 +65,7 @@ impl P9Device {
             clock,
             server: Server::new(share.tree, share.is_read_only),
             waiting: Vec::new(),
+            requests: 0,
             is_resume_due: false,
             message: Vec::new(),
             reply: Reply::default(),
@@ -78,13 +82,21 @@ impl P9Device {
         self.waiting.len()
     }
 
+    /// Takes `chain` for a request.
+    fn take(&mut self, chain: DescriptorChain) -> Result<Request, DeviceError> {
+        self.requests += 1;
+        Request::new(chain, self.requests)
+    }
+
     /// Puts `request` to the server; keeps it if it must wait.
     fn advance(&mut self, request: Request, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
         request.read(&mut self.message)?;
         let may_wait = self.waiting.len() < WAITING_FOR_LOCKS_MAX;
+        self.server.begin_request(request.number());
         match self.server.answer(&self.message, request.room(), may_wait, &mut self.reply) {
             Outcome::Waiting => self.waiting.push(request),
             Outcome::Answered(cancelled) => {
+                self.server.end_request(request.number());
                 self.cancel(cancelled, context)?;
                 request.answer(&mut self.reply, context)?;
             }
@@ -105,12 +117,20 @@ impl P9Device {
                 Cancelled::All => true,
             };
             if is_cancelled {
+                self.server.end_request(request.number());
                 request.cancel(&mut reply, context)?;
             } else {
                 self.waiting.push(request);
             }
         }
         Ok(())
+    }
+
+    /// Forgets the requests that wait.
+    fn drop_waiting(&mut self) {
+        for request in std::mem::take(&mut self.waiting) {
+            self.server.end_request(request.number());
+        }
     }
 
     fn retry(&mut self, context: &mut DeviceContext<'_>) -> Result<(), DeviceError> {
@@ -180,15 +200,16 @@ impl VirtioDevice for P9Device {
         }
         self.set_time();
         while let Some(chain) = context.pop(queue)? {
-            self.advance(Request::new(chain)?, context)?;
+            let request = self.take(chain)?;
+            self.advance(request, context)?;
             self.retry_for_locks(context)?;
         }
         Ok(())
     }
 
     fn reset(&mut self) {
+        self.drop_waiting();
         self.server.reset();
-        self.waiting.clear();
         self.is_resume_due = false;
     }
 }

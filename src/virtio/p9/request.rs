@@ -12,20 +12,27 @@ const INTERRUPTED: FileError = FileError::Host(4);
 /// A request that is not answered yet.
 pub(super) struct Request {
     chain: DescriptorChain,
+    /// Tells it from all others of its device.
+    number: u64,
 }
 
 impl Request {
-    /// Takes `chain` for a request.
+    /// Takes `chain` for request `number`.
     ///
     /// # Errors
     /// When there is no room for any answer: then nothing can be told to the client.
-    pub(super) fn new(chain: DescriptorChain) -> Result<Self, DeviceError> {
+    pub(super) fn new(chain: DescriptorChain, number: u64) -> Result<Self, DeviceError> {
         if chain.writable_bytes() < ERROR_BYTES as u64 {
             let (queue, head) = (REQUEST_QUEUE, chain.head());
             let problem = "has no 11 writable bytes for an answer";
             return Err(DeviceError::Request { queue, head, problem });
         }
-        Ok(Self { chain })
+        Ok(Self { chain, number })
+    }
+
+    /// Tells it from all others of its device.
+    pub(super) fn number(&self) -> u64 {
+        self.number
     }
 
     /// First descriptor of the request.

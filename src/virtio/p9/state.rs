@@ -47,12 +47,13 @@ impl P9Device {
         state: &P9State,
         context: &mut DeviceContext<'_>,
     ) -> Result<(), P9RestoreError> {
-        self.waiting.clear();
+        self.drop_waiting();
         self.server.restore(&state.server)?;
         let Some(queue) = context.queue(REQUEST_QUEUE) else { return Ok(()) };
         for head in &state.waiting {
             let chain = queue.reload(*head).map_err(DeviceError::in_queue(REQUEST_QUEUE))?;
-            self.waiting.push(Request::new(chain)?);
+            let request = self.take(chain)?;
+            self.waiting.push(request);
         }
         // What it waited for may be there in the restored machine.
         self.is_resume_due = !self.waiting.is_empty();

@@ -18,7 +18,7 @@ import {
 import { httpsPorts } from "../network/trust.js";
 import { checkRegistry } from "../registry/upstream.js";
 import { reason } from "../worker/download.js";
-import type { DiskFile, NodeNetwork, NodeRegistry } from "./protocol.js";
+import type { DiskFile, NodeNetwork, NodeRegistry, SharedFolder } from "./protocol.js";
 
 /** What `dinghy run` is to do. */
 export interface RunArguments {
@@ -28,6 +28,9 @@ export interface RunArguments {
   /** The whole command line; `undefined`: the default for the other options. */
   append: string | undefined;
   disks: DiskFile[];
+  shares: SharedFolder[];
+  /** The files' contents are not read yet: their paths in the guest, with those on this computer. */
+  startUp: { environment: Record<string, string>; files: Record<string, string>; command: string | undefined };
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
@@ -76,6 +79,12 @@ Options:
   --disk FILE[:ro]     disk image, vda first; writes go to the file, unless :ro
                        (default, without --initrd: the Docker guest, its writes kept in memory)
   --overlay FILE       keep what the guest writes to its first disk in FILE, and leave the image as it is
+  --share DIR:TAG[:ro] a directory for the guest to mount (mount -t 9p -o trans=virtio,version=9p2000.L TAG /mnt),
+                       written to unless :ro follows; may be given again
+  --env NAME=VALUE     a variable for the guest's shell and --command; may be given again
+  --file FILE:PATH     a file for the guest, at this absolute path there; may be given again
+  --command TEXT       what the guest's bash is to run once Docker is ready; the run ends with it, and with its exit
+                       status
   --memory MIB         guest memory, ${MEMORY_LIMITS_MIB.least} to ${MEMORY_LIMITS_MIB.most} (default ${DEFAULT_MEMORY_MIB})
   --engine NAME        what executes guest code: interp, the interpreter; auto, compiled code for what is
                        hot (default); jit, compiled code at first sight, for small programs
@@ -163,6 +172,12 @@ export function parseCommand(words: readonly string[]): Command | "help" {
     initrd: values.initrd,
     append: values.append,
     disks: (values.disk ?? []).map(diskFile),
+    shares: shares(values.share ?? []),
+    startUp: {
+      environment: Object.fromEntries((values.env ?? []).map(variable)),
+      files: Object.fromEntries((values.file ?? []).map(guestFile)),
+      command: values.command,
+    },
     memoryMiB: memory(values.memory),
     network: network(values),
     clock: choice("--clock", values.clock ?? "real", ["real", "icount"]),
@@ -240,6 +255,10 @@ function optionValues(words: string[]) {
         initrd: { type: "string" },
         append: { type: "string" },
         disk: { type: "string", multiple: true },
+        share: { type: "string", multiple: true },
+        env: { type: "string", multiple: true },
+        file: { type: "string", multiple: true },
+        command: { type: "string" },
         memory: { type: "string" },
         engine: { type: "string" },
         cpu: { type: "string" },
@@ -272,6 +291,41 @@ function diskFile(text: string): DiskFile {
   const path = isReadOnly ? text.slice(0, -":ro".length) : text;
   if (path === "") throw new DinghyError("--disk needs the name of a disk image; use --disk FILE or --disk FILE:ro.");
   return { path, writes: isReadOnly ? "refused" : "through" };
+}
+
+function shares(texts: string[]): SharedFolder[] {
+  const tags = new Set<string>();
+  return texts.map((text) => {
+    const isReadOnly = /:[^:]+:ro$/.test(text);
+    const named = isReadOnly ? text.slice(0, -":ro".length) : text;
+    const end = named.lastIndexOf(":");
+    const [folder, tag] = [named.slice(0, Math.max(end, 0)), named.slice(end + 1)];
+    if (folder === "" || !/^[\w.-]{1,31}$/.test(tag)) {
+      throw new DinghyError(
+        `--share takes DIR:TAG or DIR:TAG:ro, not "${text}"; use for example --share /home/me/work:work.`,
+      );
+    }
+    if (tags.has(tag)) throw new DinghyError(`Two shares have the tag ${tag}; the guest could mount only one of them.`);
+    tags.add(tag);
+    return { folder, tag, ...(isReadOnly ? { readOnly: true } : {}) };
+  });
+}
+
+function variable(text: string): [string, string] {
+  const [, name, value] = /^([A-Za-z_]\w*)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined || value === undefined) {
+    throw new DinghyError(`--env takes NAME=VALUE, not "${text}"; use for example --env MODE=demo.`);
+  }
+  return [name, value];
+}
+
+/** A path in the guest, and the file on this computer. */
+function guestFile(text: string): [string, string] {
+  const [, file, path] = /^(.+):(\/[^:]+)$/s.exec(text) ?? [];
+  if (file === undefined || path === undefined) {
+    throw new DinghyError(`--file takes FILE:PATH, not "${text}"; use for example --file ./note:/root/note.`);
+  }
+  return [path, file];
 }
 
 function network(values: ReturnType<typeof optionValues>): NodeNetwork {

@@ -24,12 +24,16 @@ import {
   DEFAULT_COMMAND_LINE,
   DEFAULT_MEMORY_MIB,
   DinghyError,
+  type SharedFiles,
+  type SharedProvider,
 } from "../options.js";
-import { engineShares } from "../shares.js";
+import { bootShare } from "../shares.js";
+import { startUpShare } from "../start-up.js";
 import type { MachineMessage } from "../worker/protocol.js";
 import { fatalError } from "../worker/start.js";
+import { HostDirectory } from "./directory.js";
 import { lockOverlay } from "./overlay-lock.js";
-import type { DiskFile, NodeBoot, NodeIo, NodeMessage, NodeNetwork } from "./protocol.js";
+import type { DiskFile, NodeBoot, NodeIo, NodeMessage, NodeNetwork, NodeShare, SharedFolder } from "./protocol.js";
 import { configuredNameServer } from "./sockets.js";
 
 export type { Console, MachineEvents, TerminalConsole } from "../machine.js";
@@ -41,16 +45,21 @@ export { type CachedImage, Images } from "../registry/images.js";
 export { openCacheFolder } from "./cache-files.js";
 export type { PeersState } from "../network/peers.js";
 export type { Connection } from "../network/channel.js";
-export type { DiskFile, NodeNetwork } from "./protocol.js";
+export type { DiskFile, NodeNetwork, SharedFolder } from "./protocol.js";
 
 /** Options of `Machine.boot` in node. */
-export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" | "disks" | "network" | "keep"> {
+export interface NodeBootOptions extends Omit<
+  BootOptions,
+  "kernel" | "initrd" | "disks" | "network" | "shares" | "keep"
+> {
   /** The kernel, a file's name or its contents: vmlinux (ELF64) or bzImage, optionally gzip-compressed. */
   kernel: string | Uint8Array;
   /** An initial RAM file system, a file's name or its contents. */
   initrd?: string | Uint8Array;
   /** The disks, vda first. */
   disks?: DiskFile[];
+  /** Directories that the guest can mount. */
+  shares?: (SharedFiles | SharedProvider | SharedFolder)[];
   /** The guest's network; `{ to: "nowhere" }` if not given, and none with the clock `"icount"`. */
   network?: NodeNetwork;
   /**
@@ -63,7 +72,7 @@ export interface NodeBootOptions extends Omit<BootOptions, "kernel" | "initrd" |
 /** Options of `Machine.restore` in node. */
 export interface NodeRestoreOptions extends Pick<
   NodeBootOptions,
-  "clock" | "engine" | "network" | "profile" | "shares" | "size" | "onPhase"
+  "clock" | "engine" | "network" | "profile" | "shares" | "startUp" | "size" | "onPhase"
 > {
   /** A file's name, or what `machine.save()` gave, in node or in a browser. */
   snapshot: string | Uint8Array;
@@ -102,8 +111,12 @@ export class Machine extends AnyMachine {
     return Machine.#start({ ...common(options), snapshot: options.snapshot }, options);
   }
 
-  static async #start(boot: Boot, { onPhase }: Pick<BootOptions, "onPhase">): Promise<Machine> {
+  static async #start(
+    boot: Boot,
+    { onPhase, shares = [] }: Pick<NodeBootOptions, "onPhase" | "shares">,
+  ): Promise<Machine> {
     checkBuilt();
+    const served = shares.map((share) => ("folder" in share ? { ...share, files: {} } : share));
     const overlays = boot.disks.flatMap(({ overlay }) => overlay ?? []);
     const releases: (() => void)[] = [];
     try {
@@ -113,11 +126,11 @@ export class Machine extends AnyMachine {
       throw error;
     }
     const release = (): void => releases.forEach((release) => release());
-    const machine = new Machine(
-      (receive) => connect(boot, receive, release),
-      onPhase,
-      httpsPorts(boot.network).length > 0,
-    );
+    const machine = new Machine((receive) => connect(boot, receive, release), {
+      ...(onPhase ? { onPhase } : {}),
+      shares: served,
+      trusts: httpsPorts(boot.network).length > 0,
+    });
     return machine.started();
   }
 }
@@ -127,7 +140,7 @@ type Boot = Omit<NodeBoot, "io">;
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
 function common(
-  options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "shares" | "size">,
+  options: Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "shares" | "startUp" | "size">,
 ): Boot {
   const clock = options.clock ?? "real";
   const network = checkedNetwork(options.network) ?? { to: clock === "icount" ? "none" : "nowhere" };
@@ -136,7 +149,9 @@ function common(
     kernel: new Uint8Array(),
     initrd: undefined,
     disks: options.disks ?? [],
-    shares: engineShares(options.shares),
+    shares: [...(options.shares ?? []), ...(options.startUp === undefined ? [] : [startUpShare(options.startUp)])].map(
+      nodeShare,
+    ),
     commandLine: "",
     memoryMiB: 0,
     clock,
@@ -147,6 +162,14 @@ function common(
     nameServer: network.to === "host" ? configuredNameServer() : undefined,
     size: checkedSize(options.size ?? { columns: 80, rows: 24 }),
   };
+}
+
+function nodeShare(share: SharedFiles | SharedProvider | SharedFolder): NodeShare {
+  if (!("folder" in share)) return bootShare(share);
+  const { tag, folder, readOnly } = share;
+  // Opened where the worker would be too late to say what is wrong.
+  new HostDirectory(folder).end();
+  return { kind: "provided", tag, isReadOnly: readOnly ?? false, folder };
 }
 
 /** The network of the options, with the place where names are asked for. */
@@ -164,6 +187,10 @@ function checkBuilt(): void {
     throw new DinghyError("The emulator is not built; build it with `make build`.");
   }
 }
+
+/** The shares, by their places, without the contents that concern the vCPU's worker only. */
+const foldersOf = (shares: NodeShare[]): NodeShare[] =>
+  shares.map((share) => (share.kind === "files" ? { ...share, files: [] } : share));
 
 /** @param ended called when the workers are gone */
 function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: () => void): Backend {
@@ -189,8 +216,8 @@ function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: 
     });
     return worker;
   };
-  const { network, nameServer } = boot;
-  const io = startWorker("./io.js", "io", { network, nameServer, vcpu: port1 }, port1);
+  const { network, nameServer, shares } = boot;
+  const io = startWorker("./io.js", "io", { network, nameServer, shares: foldersOf(shares), vcpu: port1 }, port1);
   return {
     send: (message, transfer = []) => io.postMessage(message, transfer as unknown as NodePort[]),
     terminate: async () => {

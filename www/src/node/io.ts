@@ -8,6 +8,8 @@ import { parentPort, workerData } from "node:worker_threads";
 
 import { WebSocket } from "ws";
 
+import type { AnswerMessage } from "../files/operations.js";
+import { FileService } from "../files/service.js";
 import { fetchCarrier, type Https } from "../network/fetch-carrier.js";
 import { type Carrier, Network } from "../network/flows.js";
 import { nowhere } from "../network/nowhere.js";
@@ -24,8 +26,9 @@ import { engine } from "../worker/engine-shared.js";
 import { deliver } from "../worker/input.js";
 import type { Attachment, InputMessage } from "../worker/protocol.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
+import { HostDirectory } from "./directory.js";
 import { openCacheFolder } from "./cache-files.js";
-import type { AttachMessage, NodeIo, NodeMessage } from "./protocol.js";
+import type { AttachMessage, NodeIo, NodeIoMessage, NodeMessage } from "./protocol.js";
 import { guestFetch } from "./outside-http.js";
 import { registryFetch } from "./registry-fetch.js";
 import { PublishedPorts, SocketCarrier } from "./sockets.js";
@@ -58,7 +61,15 @@ function attach({ module, memory, portHandle, attentionAddress }: Attachment): v
   };
   early.forEach(take);
   published.connect(network);
-  io.vcpu.onmessage = () => network.work();
+  const answer = (message: AnswerMessage): void => take(message);
+  const failed = (message: string): void => send({ type: "error", message, fatal: false });
+  const files = io.shares.map(({ tag, folder }) =>
+    folder === undefined ? undefined : new FileService(new HostDirectory(folder), tag, answer, failed),
+  );
+  io.vcpu.onmessage = ({ data }: MessageEvent<NodeIoMessage>) => {
+    if (data.type === "network") network.work();
+    else files[data.share]?.take(data);
+  };
   network.work();
 }
 

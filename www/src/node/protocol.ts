@@ -1,7 +1,9 @@
 /** The messages between node's main thread and the worker that runs the vCPU. */
 
-import type { ClockSource, CpuChoice, EngineChoice, EngineShare } from "../engine.js";
+import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
 import type { PublishedPort, TerminalSize } from "../options.js";
+import type { OperationMessage } from "../files/operations.js";
+import type { BootShare } from "../shares.js";
 import type { Attachment, MachineMessage } from "../worker/protocol.js";
 
 /** A disk image in a file. */
@@ -29,6 +31,19 @@ export interface NodeRegistry {
   /** Bytes that the cache should not exceed; it grows as it will if not given. */
   mostBytes?: number;
 }
+
+/** A directory of this computer that the guest can mount, as it does a `SharedFiles`. */
+export interface SharedFolder {
+  /** The name by which the guest mounts it. */
+  tag: string;
+  /** The directory. */
+  folder: string;
+  /** Whether the guest may only read; not if not given. */
+  readOnly?: boolean;
+}
+
+/** A share on its way to the worker that runs the machine, with the directory of this computer that it is, if it is one. */
+export type NodeShare = BootShare & { folder?: string };
 
 /** The guest's network in node. */
 export type NodeNetwork =
@@ -73,7 +88,8 @@ export type NodeNetwork =
 /** The data of the I/O worker. */
 export interface NodeIo {
   network: NodeNetwork;
-  /** The way to the vCPU's worker, which says `"network"` when there is something to do. */
+  shares: NodeShare[];
+  /** The way to the vCPU's worker. */
   vcpu: MessagePort;
   nameServer: string | undefined;
 }
@@ -85,7 +101,7 @@ export interface NodeBoot {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: DiskFile[];
-  shares: EngineShare[];
+  shares: NodeShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
@@ -99,6 +115,9 @@ export interface NodeBoot {
   io: MessagePort;
   size: TerminalSize;
 }
+
+/** From the vCPU's worker to the I/O worker: the network has something to do, or a directory of this computer. */
+export type NodeIoMessage = { type: "network" } | OperationMessage;
 
 /** Tells how the machine can be reached: from the vCPU's worker by way of the main thread to the I/O worker. */
 export interface AttachMessage {

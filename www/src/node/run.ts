@@ -1,9 +1,9 @@
 /** The `dinghy` command. `dinghy run`: a machine on this terminal. */
 
-import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
-import { DinghyError, type Exit, type Status } from "../options.js";
+import { DinghyError, type Exit, type SharedFile, type Status } from "../options.js";
 import { parseCommand, type RunArguments, USAGE } from "./arguments.js";
 import { reason } from "../worker/download.js";
 import { type DiskFile, Machine, type NodeBootOptions, type NodeNetwork, type NodeRestoreOptions } from "./index.js";
@@ -110,6 +110,11 @@ async function runOnce(
   machine.on("phase", (phase) => {
     if (phase.name === "mark" && phase.mark === parsed.until) quit();
   });
+  let commandStatus = undefined as number | undefined;
+  machine.on("command", ({ status }) => {
+    commandStatus = status;
+    quit();
+  });
   const timer =
     deadline === undefined
       ? undefined
@@ -139,6 +144,7 @@ async function runOnce(
       explain(exit);
       return EXIT_CODES.guestFailed;
     case "stopped":
+      if (commandStatus !== undefined && !hasFailed) return commandStatus;
       if (hasTimedOut && !hasFailed) return EXIT_CODES.timeout;
       return hasFailed ? EXIT_CODES.emulatorFailed : EXIT_CODES.poweredOff;
   }
@@ -171,13 +177,35 @@ function disksOf(parsed: RunArguments): DiskFile[] {
   return disks;
 }
 
+/** What the guest is given for its start, if anything. */
+function startUpOf({ startUp: { environment, files, command } }: RunArguments): Pick<NodeBootOptions, "startUp"> {
+  const paths = Object.entries(files);
+  if (command === undefined && paths.length === 0 && Object.keys(environment).length === 0) return {};
+  const read = ([path, file]: [string, string]): [string, SharedFile] => {
+    try {
+      return [path, { contents: readFileSync(file), permissions: statSync(file).mode & 0o777 }];
+    } catch (error) {
+      throw new DinghyError(`The file ${file} cannot be read (${reason(error)}); name one that you may read.`);
+    }
+  };
+  return {
+    startUp: {
+      environment,
+      files: Object.fromEntries(paths.map(read)),
+      ...(command === undefined ? {} : { command }),
+    },
+  };
+}
+
 /** What both ways of starting state. */
 function common(
   parsed: RunArguments,
-): Pick<NodeBootOptions, "disks" | "clock" | "engine" | "network" | "profile" | "size"> {
+): Pick<NodeBootOptions, "disks" | "shares" | "startUp" | "clock" | "engine" | "network" | "profile" | "size"> {
   const { columns, rows } = process.stdout;
   return {
     disks: disksOf(parsed),
+    shares: parsed.shares,
+    ...startUpOf(parsed),
     clock: parsed.clock,
     engine: parsed.engine,
     network: parsed.network,

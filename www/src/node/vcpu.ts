@@ -6,13 +6,14 @@ import { fileURLToPath } from "node:url";
 import { parentPort, workerData } from "node:worker_threads";
 
 import type { EngineMachine, EngineOptions } from "../engine.js";
+import { engineShares } from "../shares.js";
 import { engine, wasm } from "../worker/engine-shared.js";
 import { fetchedDestinations } from "../network/fetch-carrier.js";
 import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
 import { Profiler, Symbols } from "./profile.js";
-import type { NodeBoot, NodeMessage, NodeNetwork } from "./protocol.js";
+import type { NodeBoot, NodeIoMessage, NodeMessage, NodeNetwork } from "./protocol.js";
 
 /** Bytes of a snapshot that are handed on at a time. */
 const SNAPSHOT_PIECE_BYTES = 1 << 20;
@@ -28,6 +29,7 @@ try {
 
 function run(boot: NodeBoot): void {
   const output = new OutputBatch(post);
+  const toIo = (message: NodeIoMessage): void => boot.io.postMessage(message);
   const snapshot = boot.snapshot === undefined ? undefined : readImage("snapshot", boot.snapshot);
   const kernel = snapshot === undefined ? readImage("kernel", boot.kernel) : new Uint8Array();
   const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
@@ -46,14 +48,17 @@ function run(boot: NodeBoot): void {
     columns: boot.size.columns,
     rows: boot.size.rows,
     disks,
-    shares: boot.shares,
+    shares: engineShares(boot.shares, (operation) => {
+      if (boot.shares[operation.share]?.folder === undefined) post(operation);
+      else toIo(operation);
+    }),
     network:
       boot.network.to === "none"
         ? undefined
         : {
             allowed: allowedBy(boot.network),
             nameServer: boot.nameServer,
-            onWork: () => boot.io.postMessage(null),
+            onWork: () => toIo({ type: "network" }),
           },
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),

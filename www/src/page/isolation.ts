@@ -1,5 +1,7 @@
 /** Gets the page isolated on hosts that do not send the headers for it, where the browser allows. */
 
+import { PAGE_WORKER } from "./offline.js";
+
 /** Set while the page reloads for isolation, so that a browser that never isolates does not loop. */
 const TRIED_KEY = "dinghy-isolation-tried";
 
@@ -16,7 +18,7 @@ export async function isolate(): Promise<void> {
   if (!globalThis.isSecureContext || !("serviceWorker" in navigator)) return;
   if (sessionStorage.getItem(TRIED_KEY) !== null) return;
   try {
-    const address = new URL("isolation-worker.js", document.baseURI);
+    const address = new URL(`${PAGE_WORKER}?isolate`, document.baseURI);
     await navigator.serviceWorker.register(address);
     await withinSeconds(3, navigator.serviceWorker.ready);
   } catch (error) {

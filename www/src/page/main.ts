@@ -19,10 +19,12 @@ import {
 } from "dinghy";
 
 import { DiskPanel } from "./disk.js";
+import { FOLDER_TAG, FolderDialog } from "./folder.js";
 import * as format from "./format.js";
 import { ImagesDialog } from "./images.js";
 import { isolate } from "./isolation.js";
 import { NetworkDialog } from "./network.js";
+import { keepForOffline } from "./offline.js";
 import { PeersDialog } from "./peers.js";
 import { openPreview, type Preview } from "./preview.js";
 import { imageCacheBytes, network, registries } from "./relay.js";
@@ -41,6 +43,9 @@ const OVERLAY = "home";
 
 /** The guest writes to its disk what is some seconds old: a tab closes without asking it. */
 const COMMAND_LINE = `${DEFAULT_COMMAND_LINE} sysctl.vm.dirty_expire_centisecs=300 sysctl.vm.dirty_writeback_centisecs=100`;
+
+/** What a start needs of the network, it has asked for by then. */
+const OFFLINE_DELAY_MS = 10_000;
 
 /** When the page was opened, in the terms of `performance.now()`, is 0: its marks are milliseconds from then. */
 const mark = (name: string, detail?: unknown): void => void performance.mark(`dinghy:${name}`, { detail });
@@ -94,6 +99,11 @@ const peersDialog = new PeersDialog(
 const imagesDialog = new ImagesDialog(registries(), imageCacheBytes(), () => terminal.focus());
 const networkDialog = new NetworkDialog(network(), () => terminal.focus());
 view.networkButton.onclick = () => networkDialog.open();
+const folderDialog = new FolderDialog(
+  () => machine,
+  () => terminal.focus(),
+);
+view.folderButton.onclick = () => folderDialog.open();
 view.imagesButton.onclick = () => void imagesDialog.open();
 view.peersButton.onclick = () => peersDialog.open();
 view.diskButton.onclick = () => void diskPanel.toggle();
@@ -185,6 +195,8 @@ async function start(): Promise<Machine> {
     engine: checkEngine(parameters.get("engine") ?? "auto"),
     size: { columns: terminal.cols, rows: terminal.rows },
     network: network(),
+    // What is served there, if anything, the user says later.
+    shares: [{ tag: FOLDER_TAG }],
     onPhase: showPhase,
   };
   if (mayRestore && !isScratch && (await isMachineKept(OVERLAY))) {
@@ -287,6 +299,7 @@ function attach(started: Machine): void {
   });
   started.on("exit", showExit);
   started.console.resize(terminal.cols, terminal.rows);
+  setTimeout(() => void keepForOffline(), OFFLINE_DELAY_MS);
   view.showPower("Power off", true);
   terminal.focus();
 }

@@ -47,6 +47,7 @@ export class View {
   readonly diskButton = button("disk-button");
   readonly imagesButton = button("images-button");
   readonly networkButton = button("network-button");
+  readonly folderButton = button("folder-button");
   readonly peersButton = button("peers-button");
   readonly powerButton = button("power-button");
   readonly previewFrame = element("preview-frame");

@@ -7,7 +7,7 @@ import type { InputMessage } from "./protocol.js";
 export function deliver(
   port: Pick<
     EnginePort,
-    "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave" | "requestKeep"
+    "consoleInput" | "serialInput" | "resize" | "pressPowerButton" | "requestSave" | "requestKeep" | "completeOperation"
   >,
   message: Exclude<InputMessage, { type: "connect-guest" }>,
 ): void {
@@ -27,6 +27,9 @@ export function deliver(
       break;
     case "keep":
       port.requestKeep();
+      break;
+    case "answer":
+      port.completeOperation(message.share, message.id, message.errno, message.json, message.data);
       break;
   }
 }

@@ -1,10 +1,12 @@
 /** The messages between the page's {@link Machine}, the vCPU's worker and the I/O worker. */
 
-import type { ClockSource, CpuChoice, EngineChoice, EngineShare } from "../engine.js";
+import type { ClockSource, CpuChoice, EngineChoice } from "../engine.js";
+import type { AnswerMessage, OperationMessage } from "../files/operations.js";
 import type { PeersState } from "../network/peers.js";
 import type { NetworkRequest } from "../network/requests.js";
 import type { RegistryEvent } from "../registry/registry.js";
 import type { ErrorCode, ExitReason, NetworkOptions, PublishedPort, Status, TerminalSize } from "../options.js";
+import type { BootShare } from "../shares.js";
 
 /** The first message to a vCPU worker in a browser. */
 export interface BootMessage {
@@ -18,7 +20,7 @@ export interface BootMessage {
   kernel: string | Uint8Array;
   initrd: string | Uint8Array | undefined;
   disks: BootDisk[];
-  shares: EngineShare[];
+  shares: BootShare[];
   commandLine: string;
   memoryMiB: number;
   clock: ClockSource;
@@ -49,6 +51,8 @@ export type InputMessage =
   | { type: "save" }
   /** Keeps the machine now, if it is kept at all. */
   | { type: "keep" }
+  /** A shared directory answers. */
+  | AnswerMessage
   | NetworkRequest;
 
 /** From the vCPU's worker to the page. */
@@ -65,6 +69,8 @@ export type MachineMessage =
   | { type: "published"; ports: PublishedPort[] }
   | { type: "registry"; event: RegistryEvent }
   | { type: "peers"; state: PeersState }
+  /** Somebody is to do something in a shared directory. */
+  | OperationMessage
   | { type: "snapshot"; bytes: Uint8Array<ArrayBuffer> }
   /** The last piece has come, or what went wrong. */
   | { type: "saved"; failure: string | undefined }

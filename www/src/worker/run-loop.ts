@@ -49,7 +49,8 @@ export class OutputBatch {
   /** Sends what was gathered. Tells whether the user sees any of it. */
   flush(): boolean {
     const isShown = this.#pieces.console.length > 0;
-    for (const device of ["serial", "console"] as const) {
+    // Marks on the serial port tell of what the user has seen before.
+    for (const device of ["console", "serial"] as const) {
       const pieces = this.#pieces[device];
       if (pieces.length === 0) continue;
       const length = pieces.reduce((sum, piece) => sum + piece.byteLength, 0);

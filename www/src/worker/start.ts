@@ -7,6 +7,7 @@ import { load, loadPieces, reason } from "./download.js";
 import type { BootMessage, ErrorMessage, Milestone, RemoteDisk } from "./protocol.js";
 import { openKept, openOverlay } from "./own-files.js";
 import { openImage } from "./remote-disk.js";
+import { engineShares } from "../shares.js";
 import type { OutputBatch, Post } from "./run-loop.js";
 
 /** A machine that is about to run. */
@@ -78,7 +79,7 @@ export async function start(
       overlay: overlays[disk],
       request: (index) => requestChunk(disk, index),
     })),
-    shares: boot.shares,
+    shares: engineShares(boot.shares, post),
     network: engineNetwork(boot.network, onNetworkWork),
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),

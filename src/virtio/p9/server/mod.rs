@@ -76,6 +76,16 @@ impl Server {
         self.tree.set_time(now);
     }
 
+    /// The next message is request `number`, which may have been put before.
+    pub(super) fn begin_request(&mut self, number: u64) {
+        self.tree.begin_request(number);
+    }
+
+    /// Request `number` is answered, or will not be put again.
+    pub(super) fn end_request(&mut self, number: u64) {
+        self.tree.end_request(number);
+    }
+
     /// Whether requests that wait for a lock should be put again.
     pub(super) fn take_freed_locks(&mut self) -> bool {
         std::mem::take(&mut self.has_freed_locks)

@@ -80,6 +80,9 @@ impl Server {
     /// # Errors
     /// When the tree cannot tell where its files are, or not yet.
     pub(in crate::virtio::p9) fn state(&mut self) -> Result<ServerState, FileError> {
+        if !self.tree.is_settled() {
+            return Err(FileError::Pending);
+        }
         let mut known = HashMap::new();
         let mut fids = Vec::new();
         let mut numbers: Vec<u32> = self.fids.keys().copied().collect();
@@ -123,6 +126,10 @@ impl Server {
         entry: &Entry,
         known: &mut HashMap<NodeId, Path>,
     ) -> Result<Option<Path>, FileError> {
+        match self.tree.known_path(node) {
+            Err(FileError::NotSupported) => {}
+            path => return path,
+        }
         match self.tree.look_up(entry.directory, Name::new(&entry.name)?) {
             Ok((found, _)) => {
                 self.tree.forget(found);
@@ -143,6 +150,10 @@ impl Server {
         directory: NodeId,
         known: &mut HashMap<NodeId, Path>,
     ) -> Result<Option<Path>, FileError> {
+        match self.tree.known_path(directory) {
+            Err(FileError::NotSupported) => {}
+            path => return path,
+        }
         if let Some(path) = known.get(&directory) {
             return Ok(Some(path.clone()));
         }
@@ -210,7 +221,21 @@ impl Server {
     pub(in crate::virtio::p9) fn restore(&mut self, state: &ServerState) -> Result<(), FileError> {
         self.reset();
         self.message_bytes = state.message_bytes;
-        for saved in &state.fids {
+        self.tree.set_restoring(true);
+        let restored = self.restore_fids(&state.fids);
+        self.tree.set_restoring(false);
+        restored?;
+        for saved in &state.locks {
+            let Ok(node) = self.file(saved.fid) else { continue };
+            let owner = Owner { process: saved.process, client: saved.client.clone() };
+            let range = Range { start: saved.start, last: saved.last };
+            self.locks.lock(node, Lock { owner, range, is_exclusive: saved.is_exclusive, fid: saved.fid });
+        }
+        Ok(())
+    }
+
+    fn restore_fids(&mut self, fids: &[FidState]) -> Result<(), FileError> {
+        for saved in fids {
             match self.restore_fid(saved) {
                 Ok(()) => {}
                 Err(FileError::Pending) => {
@@ -219,12 +244,6 @@ impl Server {
                 }
                 Err(error) => log::warn!("9p: fid {} is lost by the restore: {error}", saved.fid),
             }
-        }
-        for saved in &state.locks {
-            let Ok(node) = self.file(saved.fid) else { continue };
-            let owner = Owner { process: saved.process, client: saved.client.clone() };
-            let range = Range { start: saved.start, last: saved.last };
-            self.locks.lock(node, Lock { owner, range, is_exclusive: saved.is_exclusive, fid: saved.fid });
         }
         Ok(())
     }
