@@ -36,7 +36,7 @@ enum Chore {
     Setup,
     /// Build the wasm standard library and install wasm-bindgen and wasm-pack, where missing
     Toolchain,
-    /// Build the emulator for the browser into www/pkg/shared and www/pkg/unshared
+    /// Build the emulator for the browser into www/pkg/shared and www/pkg/unshared, and TLS into www/pkg/tls
     Wasm,
     /// Build the guest's Linux kernel into build/kernel
     Kernel,

@@ -26,8 +26,9 @@ const SHARED_LINK_ARGUMENTS: &[&str] = &[
 /// The table of functions takes the functions that are compiled from the guest's code.
 const LINK_ARGUMENTS: &[&str] = &["--growable-table"];
 
-/// The compiler of the C that is in the TLS module: gcc has no wasm target.
+/// The compiler of the C that is in the TLS module: gcc has no wasm target. What it makes, any archiver packs.
 const C_COMPILER: &str = "/usr/bin/clang-19";
+const ARCHIVER: &str = "/usr/bin/ar";
 
 /// Builds the modules and their JavaScript into `www/pkg`.
 ///
@@ -50,6 +51,7 @@ fn build_tls(toolchain: &Toolchain) -> Result<()> {
         .env("CARGO_ENCODED_RUSTFLAGS", own_flags(Build::Unshared)?.join("\u{1f}"))
         .env("CARGO_TARGET_DIR", &target)
         .env("CC_wasm32_unknown_unknown", C_COMPILER)
+        .env("AR_wasm32_unknown_unknown", ARCHIVER)
         .args([
             "build",
             "--quiet",
