@@ -39,14 +39,12 @@ for (const isolated of [true, false]) {
       await page.locator("#terminal").click();
       await page.keyboard.type("docker run --name first busybox true; docker ps -a; echo kept:$?\n");
       await waitForTerminal(page, /^kept:0$/m, PATIENCE_MS);
-      if (isolated) {
-        for (
-          const deadline = Date.now() + PATIENCE_MS;
-          (await marks(page, "offline-ready")) === 0;
-          await page.waitForTimeout(200)
-        )
-          assert.ok(Date.now() < deadline, "the page is not kept for offline");
-      }
+      for (
+        const deadline = Date.now() + PATIENCE_MS;
+        (await marks(page, "offline-ready")) === 0;
+        await page.waitForTimeout(200)
+      )
+        assert.ok(Date.now() < deadline, "the page is not kept for offline");
       await waitUntilKept(page);
       server.close();
       const openedAt = Date.now();

@@ -12,11 +12,18 @@ const CACHE = "dinghy-page";
 const isolates = new URL(self.location.href).searchParams.has("isolate");
 const scope = new URL("./", self.location.href);
 
-self.addEventListener("install", (event) => {
-  self.skipWaiting();
-  event.waitUntil(keepFiles());
-});
+self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
+
+// The page says when it needs the network no more.
+self.addEventListener("message", (event) => {
+  if (event.data !== "keep") return;
+  const kept = keepFiles().then(
+    () => event.source.postMessage({ isKept: true }),
+    (error) => event.source.postMessage({ isKept: false, reason: String(error) }),
+  );
+  event.waitUntil(kept);
+});
 
 /** Files are kept under their digests: what a new build has in common with the last one is not fetched again. */
 const keyOf = (digest) => new URL(`?kept=${digest}`, scope).href;
