@@ -83,7 +83,9 @@ before(async () => {
   machine.console.onData((bytes) => (shown += Buffer.from(bytes).toString()));
   machine.on("status", (status) => (statistics = status.statistics));
   await waitFor(/[#$] $/);
-  machine.console.write("bind 'set enable-bracketed-paste off'; stty -echo; mkdir -p /run/files && mount -t 9p -o trans=virtio,version=9p2000.L files /run/files\n");
+  machine.console.write(
+    "bind 'set enable-bracketed-paste off'; stty -echo; mkdir -p /run/files && mount -t 9p -o trans=virtio,version=9p2000.L files /run/files\n",
+  );
   machine.console.write("cp /run/files/* /tmp/; until docker info >/dev/null 2>&1; do sleep 0.5; done; echo U''P\n");
   await waitFor(/UP\r?$/m);
 }, PATIENCE_MS);
