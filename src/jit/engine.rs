@@ -102,11 +102,12 @@ struct InstalledModule {
     generation: u32,
 }
 
-/// Modules of a generation that are packed into one of the next. Calls between modules cost several times what
-/// they cost within one, so there shall be few; but packing anew costs the engine's compilers their work again: in
-/// a shell's loop 12 % of the time when all generations had 8.
+/// Modules of a generation that are packed into one of the next. Calls between modules cost more than within one (a
+/// shell's loop runs 20 % longer when nothing is packed), but what is packed anew begins in the engine's baseline
+/// compiler again. The yardstick in node, cold and warm, packing 8 and then 32: 0.247; 64 and then 16: 0.218; nothing:
+/// 0.228.
 const fn fanout(generation: u32) -> usize {
-    if generation == 0 { 8 } else { 32 }
+    if generation == 0 { 64 } else { 16 }
 }
 
 /// The engine that compiles hot blocks.
