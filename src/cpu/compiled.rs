@@ -40,6 +40,8 @@ pub struct Linkage {
     pub next_function: u32,
     /// The address that `RET` is waited for to reach; no canonical address when none is.
     pub awaited: u64,
+    /// Where the last call of compiled code is to return to.
+    pub called_from: u64,
     /// Instructions retired by the interpreter on behalf of calls that waited for it.
     pub interpreted: u64,
     /// Where the engine finds the regions that are left, an address of its own.

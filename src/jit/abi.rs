@@ -40,6 +40,8 @@ pub mod offset {
     /// See [`Linkage`].
     pub const EXIT_RIP: usize = LINKAGE + offset_of!(Linkage, exit_rip);
     /// See [`Linkage`].
+    pub const CALLED_FROM: usize = LINKAGE + offset_of!(Linkage, called_from);
+    /// See [`Linkage`].
     pub const SAVED: usize = LINKAGE + offset_of!(Linkage, saved);
     /// See [`Linkage`].
     pub const FLAGS_KIND: usize = LINKAGE + offset_of!(Linkage, flags_kind);
@@ -72,7 +74,7 @@ pub struct Slots {
     pub condition: u32,
     /// Puts CF and OF over the flags in memory.
     pub overlay: u32,
-    /// Goes out to the run loop.
+    /// What is not compiled: interprets it for a call, and goes out to the run loop for a jump.
     pub leave: u32,
     /// Goes on until the guest returns to a call.
     pub await_return: u32,
@@ -84,7 +86,7 @@ impl Slots {
     /// # Errors
     /// When the host refuses them.
     pub fn new(host: &mut dyn CodeHost) -> Result<Self, CodeError> {
-        let leave = host.helper(HelperFunction::Region(leave_at_once))?;
+        let leave = host.helper(HelperFunction::Region(run_uncompiled))?;
         let interpret = host.helper(HelperFunction::Interpret(interpret))?;
         let await_return = host.grow(1)?;
         let body = emit::await_return(interpret);
@@ -188,8 +190,14 @@ pub fn overlaid(flags: LazyFlags, bits: u32) -> LazyFlags {
     LazyFlags::explicit(flags.bits() & !(CF | OF) | carry | overflow)
 }
 
-extern "C" fn leave_at_once(_: *mut u8, _: u32, rip: u64) -> u64 {
-    rip
+/// The function of what has none of its own.
+extern "C" fn run_uncompiled(vcpu: *mut u8, depth: u32, rip: u64) -> u64 {
+    if depth == 0 {
+        return rip;
+    }
+    // SAFETY: called by generated code only.
+    let vcpu = unsafe { vcpu_at(vcpu) };
+    vcpu.interpret_callee(rip).unwrap_or(UNWIND as u64)
 }
 
 /// Goes on where a function that a call waits for went on to; see [`Vcpu::await_return`].

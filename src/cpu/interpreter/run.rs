@@ -1,9 +1,10 @@
 //! The loop around the block loop: interrupts, exceptions, look-ups.
 
-use super::{Exit, execute};
+use super::{Exit, execute, host_address};
 use crate::cpu::code::{Block, JumpCache, NEVER_HOT};
 use crate::cpu::lift::Mode;
 use crate::cpu::system::InterruptKind;
+use crate::cpu::tlb::TlbEntries;
 use crate::cpu::{Activity, BlockStart, CompiledExit, Exception, Vcpu, flags};
 use crate::ir::Reg;
 use std::cell::Cell;
@@ -221,6 +222,7 @@ impl Vcpu {
 
     /// Interprets blocks of one mode until RIP is `awaited` behind a return or a look-up, or until a block is
     /// hot or compiled.
+    #[inline(always)]
     fn interpret(&mut self, context: u64, limit: u64, start: Start, awaited: u64) -> Interpreted {
         self.linkage.awaited = awaited;
         let interpreted = self.interpret_awaiting(context, limit, start, awaited);
@@ -228,6 +230,7 @@ impl Vcpu {
         interpreted
     }
 
+    #[inline(always)]
     fn interpret_awaiting(&mut self, context: u64, limit: u64, start: Start, awaited: u64) -> Interpreted {
         let (mut start, mut context) = (start, context);
         let mut link_from: Option<*const Cell<*const Block>> = None;
@@ -338,31 +341,13 @@ impl Vcpu {
             CompiledExit::Resume { block, place } => Start::Within(block, place),
             CompiledExit::Look | CompiledExit::Raised(_) => return self.unwind(exit),
         };
-        let (context, limit) = (self.linkage.context, self.linkage.end);
-        let epoch = self.code.jumps.epoch;
-        let before = self.instructions;
-        let interpreted = match self.instructions < limit {
-            true => self.interpret(context, limit, start, awaited),
-            false if matches!(start, Start::Rip) => Interpreted::Look,
-            false => return self.unwind(exit),
-        };
-        // A fault takes back what its block counted ahead.
-        let interpreted_now = self.instructions.wrapping_sub(before);
-        self.linkage.interpreted = self.linkage.interpreted.wrapping_add(interpreted_now);
-        match interpreted {
-            Interpreted::Look => self.unwind(CompiledExit::Look),
-            Interpreted::Raised(exception) => self.unwind(CompiledExit::Raised(exception)),
-            Interpreted::Reached | Interpreted::Warm(_)
-                if !self.code.dead_regions.is_empty() || self.code.jumps.epoch != epoch =>
-            {
-                self.unwind(CompiledExit::Continue)
-            }
-            Interpreted::Reached => {
-                self.linkage.tlb = self.tlb_address();
-                self.linkage.budget = limit.saturating_sub(self.instructions) as i32;
-                Some(awaited)
-            }
-            Interpreted::Warm(block) => {
+        if self.instructions >= self.linkage.end {
+            let exit = if matches!(start, Start::Rip) { CompiledExit::Look } else { exit };
+            return self.unwind(exit);
+        }
+        match self.interpret_for_call(start, awaited)? {
+            None => Some(awaited),
+            Some(block) => {
                 // SAFETY: the block has just been found in the cache; blocks are freed only at the top of `run`.
                 match self.ready_function(unsafe { &*block }, self.linkage.context) {
                     Some(function) => {
@@ -376,7 +361,52 @@ impl Vcpu {
         }
     }
 
-    fn unwind(&mut self, exit: CompiledExit) -> Option<u64> {
+    /// Interprets the callee at `rip` of compiled code, until the guest returns from it or compiled code is reached.
+    /// Returns RIP, at once if it is no call that leads here; `None` as [`await_return`](Self::await_return).
+    pub fn interpret_callee(&mut self, rip: u64) -> Option<u64> {
+        let awaited = self.linkage.called_from;
+        let tlb: *const TlbEntries = &raw const *self.tlbs[self.tlb_in_force].entries;
+        // What has jumped here may have called others before.
+        let return_address = host_address::<false>(tlb, self.reg(Reg::RSP), 8)
+            // SAFETY: the TLB maps the whole access to guest RAM.
+            .map(|host| unsafe { host.cast::<u64>().read_unaligned() });
+        let instructions = self.linkage.end.wrapping_sub(self.linkage.budget as u64);
+        if return_address != Some(awaited) || instructions >= self.linkage.end {
+            return Some(rip);
+        }
+        self.instructions = instructions;
+        self.set_reg(Reg::RIP, rip);
+        self.interpret_for_call(Start::Rip, awaited)?;
+        Some(self.reg(Reg::RIP))
+    }
+
+    /// Interprets until the guest returns to `awaited`, or until a block is hot or compiled, which it then gives.
+    /// `None` when all compiled code must be left. What runs short callees, as `selfmod` does, spent half of its time
+    /// on the way to the block loop before all of this was one function.
+    #[inline(always)]
+    fn interpret_for_call(&mut self, start: Start, awaited: u64) -> Option<Option<*const Block>> {
+        let (context, limit) = (self.linkage.context, self.linkage.end);
+        let epoch = self.code.jumps.epoch;
+        let before = self.instructions;
+        let interpreted = self.interpret(context, limit, start, awaited);
+        // A fault takes back what its block counted ahead.
+        let interpreted_now = self.instructions.wrapping_sub(before);
+        self.linkage.interpreted = self.linkage.interpreted.wrapping_add(interpreted_now);
+        let warm = match interpreted {
+            Interpreted::Look => return self.unwind(CompiledExit::Look),
+            Interpreted::Raised(exception) => return self.unwind(CompiledExit::Raised(exception)),
+            Interpreted::Reached => None,
+            Interpreted::Warm(block) => Some(block),
+        };
+        if !self.code.dead_regions.is_empty() || self.code.jumps.epoch != epoch {
+            return self.unwind(CompiledExit::Continue);
+        }
+        self.linkage.tlb = self.tlb_address();
+        self.linkage.budget = limit.saturating_sub(self.instructions) as i32;
+        Some(warm)
+    }
+
+    fn unwind<T>(&mut self, exit: CompiledExit) -> Option<T> {
         self.linkage.unwinding = Some(exit);
         None
     }

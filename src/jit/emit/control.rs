@@ -258,6 +258,7 @@ impl Emitter<'_> {
         self.dirty |= 1 << Reg::RSP.0;
         self.write_back();
         let mut wasm = self.wasm();
+        wasm.local_get(VCPU).local_get(VALUE).i64_store(at(offset::CALLED_FROM));
         wasm.local_get(DEPTH).i32_const(MOST_DEPTH).i32_ge_u().if_(BlockType::Empty);
         wasm.local_get(SECOND).local_set(VALUE);
         self.depth += 1;

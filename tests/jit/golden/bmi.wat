@@ -130,9 +130,6 @@
         local.set 24
         local.get 0
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
-        v128.store offset=720 align=1
-        local.get 0
-        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         v128.store offset=752 align=1
         local.get 0
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
@@ -176,6 +173,9 @@
         local.get 0
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         v128.store offset=1200 align=1
+        local.get 0
+        v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
+        v128.store offset=1232 align=1
         local.get 0
         local.get 20
         i64.store align=1

@@ -1,4 +1,4 @@
-;; a module of 954 bytes for 13 bytes of code
+;; a module of 962 bytes for 13 bytes of code
 ;;   call 9
 ;;   inc rdx
 ;;   hlt
@@ -75,6 +75,9 @@
         local.get 0
         local.get 4
         i32.store offset=296 align=1
+        local.get 0
+        local.get 14
+        i64.store offset=624 align=1
         local.get 1
         i32.const 128
         i32.ge_u

@@ -23,7 +23,7 @@
         i32.sub
         local.set 4
         local.get 0
-        v128.load offset=736 align=1
+        v128.load offset=768 align=1
         local.set 21
         local.get 21
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
@@ -39,7 +39,7 @@
         i64.and
         local.set 15
         local.get 0
-        v128.load offset=768 align=1
+        v128.load offset=800 align=1
         local.set 22
         local.get 22
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000

@@ -40,7 +40,7 @@
             i64.ge_u
             br_if 0 (;@4;)
             local.get 0
-            i64.load offset=696 align=1
+            i64.load offset=704 align=1
             i32.wrap_i64
             i32.const 1024
             i32.and

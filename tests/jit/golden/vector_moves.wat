@@ -33,13 +33,13 @@
         i32.sub
         local.set 4
         local.get 0
-        v128.load offset=704 align=1
+        v128.load offset=736 align=1
         local.set 23
         local.get 23
         local.set 24
         local.get 0
         local.get 24
-        v128.store offset=736 align=1
+        v128.store offset=768 align=1
         local.get 22
         local.set 13
         i32.const 1
@@ -71,7 +71,7 @@
         local.set 25
         local.get 0
         local.get 25
-        v128.store offset=768 align=1
+        v128.store offset=800 align=1
         i32.const 2
         local.set 6
         local.get 9
@@ -89,7 +89,7 @@
         local.set 26
         local.get 0
         local.get 26
-        v128.store offset=800 align=1
+        v128.store offset=832 align=1
         local.get 26
         i64x2.extract_lane 0
         local.set 21
@@ -98,7 +98,7 @@
         local.set 27
         local.get 0
         local.get 27
-        v128.store offset=832 align=1
+        v128.store offset=864 align=1
         local.get 0
         local.get 21
         i64.store offset=16 align=1

@@ -63,35 +63,35 @@
         local.set 22
         local.get 0
         local.get 22
-        v128.store offset=752 align=1
+        v128.store offset=784 align=1
         local.get 5
         v128.load align=1
         local.set 23
         local.get 0
         local.get 23
-        v128.store offset=736 align=1
+        v128.store offset=768 align=1
         local.get 23
         local.get 0
-        v128.load offset=704 align=1
+        v128.load offset=736 align=1
         local.set 24
         local.get 24
         i32x4.add
         local.set 25
         local.get 0
         local.get 25
-        v128.store offset=768 align=1
+        v128.store offset=800 align=1
         local.get 22
         local.get 0
-        v128.load offset=720 align=1
+        v128.load offset=752 align=1
         local.set 26
         local.get 26
         i32x4.add
         local.set 27
         local.get 0
         local.get 27
-        v128.store offset=784 align=1
+        v128.store offset=816 align=1
         local.get 0
-        v128.load32_splat offset=1344
+        v128.load32_splat offset=1376
         v128.const i32x4 0x0000ffe0 0x0000ffe0 0x0000ffe0 0x0000ffe0
         v128.and
         v128.const i32x4 0x00001fa0 0x00001fa0 0x00001fa0 0x00001fa0
@@ -171,25 +171,25 @@
         end
         local.get 0
         local.get 23
-        v128.store offset=736 align=1
+        v128.store offset=768 align=1
         local.get 0
         local.get 22
-        v128.store offset=752 align=1
+        v128.store offset=784 align=1
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         local.get 27
         local.set 36
         local.get 0
         local.get 36
-        v128.store offset=800 align=1
+        v128.store offset=832 align=1
         local.set 37
         local.get 0
         local.get 37
-        v128.store offset=816 align=1
+        v128.store offset=848 align=1
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         local.set 37
         local.get 0
         local.get 37
-        v128.store offset=816 align=1
+        v128.store offset=848 align=1
         local.get 36
         local.get 36
         i8x16.shuffle 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23
@@ -199,11 +199,11 @@
         local.set 38
         local.get 0
         local.get 38
-        v128.store offset=832 align=1
+        v128.store offset=864 align=1
         local.set 39
         local.get 0
         local.get 39
-        v128.store offset=848 align=1
+        v128.store offset=880 align=1
         local.get 21
         local.set 13
         i32.const 3
