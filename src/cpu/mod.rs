@@ -26,7 +26,8 @@ pub use flags::{FlagsKind, LazyFlags};
 pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helper_effects};
 pub use integer::{
     ATOMIC, BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitManipulation, BitOp, COMPARE_EXCHANGE,
-    DIVIDE, MANIPULATE_BITS, MULTIPLY, MULTIPLY_QUIETLY, POPULATION_COUNT, Repeat, Rmw, STRING, StringOp,
+    DIVIDE, DOUBLE_SHIFT, MANIPULATE_BITS, MULTIPLY, MULTIPLY_QUIETLY, POPULATION_COUNT, Repeat, Rmw, STRING,
+    StringOp,
 };
 pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;

@@ -146,7 +146,8 @@ pub fn effects(op: &Op) -> Effects {
             }
             Some(known) if let Some(wide) = WideInstruction::of(op) => {
                 (result.reads, result.writes) = (known.reads, known.writes);
-                (result.defines_flags, result.may_exit) = (wide.defines_flags(), wide.may_exit());
+                (result.passes_flags, result.defines_flags) = (wide.passes_flags(), wide.defines_flags());
+                result.may_exit = wide.may_exit();
             }
             Some(_) if let Some(reads) = x87_reads(op) => (result.reads, result.may_exit) = (reads, true),
             Some(known) if AtomicInstruction::of(op).is_some() => {

@@ -1,8 +1,10 @@
-//! Multiplication and division of 32 and 64 bits with a double-width operand in RDX:RAX, and MULX.
+//! Multiplication and division of 32 and 64 bits with a double-width operand in RDX:RAX, MULX, and double-width shifts.
 
 use super::flags::FlagsState;
-use super::{ADDRESS, Emitter, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
-use crate::cpu::{DIVIDE, FlagsKind, HelperEffects, HelperId, MULTIPLY, MULTIPLY_QUIETLY, helper_effects};
+use super::{ADDRESS, Emitter, FLAGS_KIND, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
+use crate::cpu::{
+    DIVIDE, DOUBLE_SHIFT, FlagsKind, HelperEffects, HelperId, MULTIPLY, MULTIPLY_QUIETLY, helper_effects,
+};
 use crate::ir::{Op, Reg, Shape, Width};
 use wasm_encoder::BlockType;
 
@@ -25,6 +27,13 @@ pub enum WideInstruction {
         /// Of a half.
         width: Width,
     },
+    /// SHLD, SHRD.
+    Shift {
+        /// SHRD.
+        is_right: bool,
+        /// Of a half.
+        width: Width,
+    },
 }
 
 impl WideInstruction {
@@ -39,13 +48,19 @@ impl WideInstruction {
             MULTIPLY => Self::Multiply { is_signed, width },
             MULTIPLY_QUIETLY => Self::MultiplyQuietly(width),
             DIVIDE => Self::Divide { is_signed, width },
+            DOUBLE_SHIFT => Self::Shift { is_right: op.d >> 2 == 1, width },
             _ => return None,
         })
     }
 
-    /// Whether it sets all flags.
+    /// Whether it sets all flags, unless it [passes](Self::passes_flags) them.
     pub fn defines_flags(self) -> bool {
-        matches!(self, Self::Multiply { .. })
+        matches!(self, Self::Multiply { .. } | Self::Shift { .. })
+    }
+
+    /// Whether it may leave the flags that stood before: by a count of zero.
+    pub fn passes_flags(self) -> bool {
+        matches!(self, Self::Shift { .. })
     }
 
     /// Whether it may raise an exception.
@@ -70,7 +85,58 @@ impl Emitter<'_> {
                 self.set(op.a);
             }
             WideInstruction::Divide { is_signed, width } => self.divide_wide(op, is_signed, width),
+            WideInstruction::Shift { is_right, width } => self.shift_wide(op, is_right, width),
         }
+    }
+
+    fn shift_wide(&mut self, op: &Op, is_right: bool, width: Width) {
+        let wants_flags = self.flags_live_after();
+        if wants_flags {
+            self.make_flags_lazy();
+        }
+        let bits = i64::from(width.bits());
+        self.extended(op.b, width, false, VALUE);
+        self.extended(op.c, width, false, ADDRESS);
+        self.get(Reg::T2.0);
+        let mut wasm = self.wasm();
+        wasm.i64_const(bits - 1).i64_and().local_set(SECOND);
+        if width == Width::W64 {
+            // Shifted out in two steps, a count of zero brings nothing in.
+            if is_right {
+                wasm.local_get(VALUE).local_get(SECOND).i64_shr_u();
+                wasm.local_get(ADDRESS).i64_const(1).i64_shl();
+                wasm.i64_const(63).local_get(SECOND).i64_sub().i64_shl().i64_or();
+            } else {
+                wasm.local_get(VALUE).local_get(SECOND).i64_shl();
+                wasm.local_get(ADDRESS).i64_const(1).i64_shr_u();
+                wasm.i64_const(63).local_get(SECOND).i64_sub().i64_shr_u().i64_or();
+            }
+        } else {
+            let (high, low) = if is_right { (ADDRESS, VALUE) } else { (VALUE, ADDRESS) };
+            wasm.local_get(high).i64_const(32).i64_shl().local_get(low).i64_or().local_get(SECOND);
+            if is_right {
+                wasm.i64_shr_u().i64_const(0xffff_ffff).i64_and();
+            } else {
+                wasm.i64_shl().i64_const(32).i64_shr_u();
+            }
+        }
+        if wants_flags {
+            wasm.local_set(ADDRESS).local_get(SECOND).i64_eqz().i32_eqz().if_(BlockType::Empty);
+            wasm.local_get(ADDRESS).i64_const(64 - bits).i64_shl().local_set(FLAGS_RESULT);
+            // CF is the last bit that went out, OF tells whether the sign has changed.
+            wasm.local_get(VALUE);
+            if is_right {
+                wasm.local_get(SECOND).i64_const(1).i64_sub();
+            } else {
+                wasm.i64_const(bits).local_get(SECOND).i64_sub();
+            }
+            wasm.i64_shr_u().i64_const(1).i64_and();
+            wasm.local_get(ADDRESS).local_get(VALUE).i64_xor().i64_const(bits - 1).i64_shr_u();
+            wasm.i64_const(1).i64_and().i64_const(1).i64_shl().i64_or().local_set(FLAGS_SOURCE);
+            wasm.i32_const(FlagsKind::CarryOverflow as i32 | (width as i32) << 8).local_set(FLAGS_KIND);
+            wasm.end().local_get(ADDRESS);
+        }
+        self.assign_clean(op.a, width);
     }
 
     /// Takes the low bits of a register to a local, extended.

@@ -1,4 +1,4 @@
-;; a module of 548 bytes for 16 bytes of code
+;; a module of 622 bytes for 16 bytes of code
 ;;   shl rax,5
 ;;   shr edx,3
 ;;   sar rsi,cl
@@ -32,6 +32,12 @@
         local.get 0
         i64.load offset=48 align=1
         local.set 23
+        local.get 0
+        i64.load offset=64 align=1
+        local.set 24
+        local.get 0
+        i64.load offset=72 align=1
+        local.set 25
         local.get 4
         i32.const 5
         i32.sub
@@ -110,24 +116,57 @@
         local.set 23
         i64.const 7
         local.set 26
-        local.get 0
+        local.get 24
+        local.set 14
+        local.get 25
+        local.set 13
         local.get 26
-        i64.store offset=208 align=1
-        local.get 0
-        local.get 16
-        i64.store offset=256 align=1
-        local.get 0
-        local.get 17
-        i64.store offset=264 align=1
-        local.get 0
-        local.get 7
-        i32.store16 offset=272 align=1
-        local.get 0
-        i64.const 218714887357595870
-        i64.const 81604378639
-        i32.const 4
-        call_indirect (type 1)
-        drop
+        i64.const 63
+        i64.and
+        local.set 18
+        local.get 14
+        local.get 18
+        i64.shl
+        local.get 13
+        i64.const 1
+        i64.shr_u
+        i64.const 63
+        local.get 18
+        i64.sub
+        i64.shr_u
+        i64.or
+        local.set 13
+        local.get 18
+        i64.eqz
+        i32.eqz
+        if ;; label = @3
+          local.get 13
+          i64.const 0
+          i64.shl
+          local.set 16
+          local.get 14
+          i64.const 64
+          local.get 18
+          i64.sub
+          i64.shr_u
+          i64.const 1
+          i64.and
+          local.get 13
+          local.get 14
+          i64.xor
+          i64.const 63
+          i64.shr_u
+          i64.const 1
+          i64.and
+          i64.const 1
+          i64.shl
+          i64.or
+          local.set 17
+          i32.const 774
+          local.set 7
+        end
+        local.get 13
+        local.set 24
         local.get 0
         local.get 20
         i64.store align=1
@@ -137,6 +176,18 @@
         local.get 0
         local.get 23
         i64.store offset=48 align=1
+        local.get 0
+        local.get 24
+        i64.store offset=64 align=1
+        local.get 0
+        local.get 16
+        i64.store offset=256 align=1
+        local.get 0
+        local.get 17
+        i64.store offset=264 align=1
+        local.get 0
+        local.get 7
+        i32.store16 offset=272 align=1
         local.get 0
         local.get 2
         i64.store offset=128 align=1
