@@ -27,7 +27,7 @@ pub use helpers::{FlagsEffect, Helper, HelperEffects, HelperId, effects as helpe
 pub use integer::{
     ATOMIC, BIT_OPERATION, BIT_SCAN_FORWARD, BIT_SCAN_REVERSE, BitManipulation, BitOp, COMPARE_EXCHANGE,
     DIVIDE, DOUBLE_SHIFT, MANIPULATE_BITS, MULTIPLY, MULTIPLY_QUIETLY, POPULATION_COUNT, Repeat, Rmw, STRING,
-    StringOp,
+    StringOp, divide_wide,
 };
 pub use interpreter::{ExitSite, Stop};
 pub use model::CpuModel;

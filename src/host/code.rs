@@ -1,6 +1,7 @@
 //! The engine that runs generated WebAssembly.
 
-/// A function of ours that generated code calls through the table. All take the address of the vCPU first.
+/// A function of ours that generated code calls through the table. All but [`Divide`](Self::Divide) take the address
+/// of the vCPU first.
 #[derive(Clone, Copy, Debug)]
 pub enum HelperFunction {
     /// The shape of compiled regions: nesting depth, RIP; returns the RIP to go on at.
@@ -11,6 +12,8 @@ pub enum HelperFunction {
     Interpret(extern "C" fn(*mut u8, u64, u64) -> u64),
     /// A condition's number; returns 1 when it holds.
     Condition(extern "C" fn(*mut u8, u32) -> u32),
+    /// The halves of a dividend, the low one first, and a divisor above the high half; returns the quotient.
+    Divide(extern "C" fn(u64, u64, u64) -> u64),
 }
 
 /// Why a module could not be installed.

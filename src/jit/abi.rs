@@ -3,7 +3,7 @@
 use super::emit::{self, LEFT_ON_THE_WAY, Onward, Site, UNWIND, types};
 use super::installed::Regions;
 use super::module;
-use crate::cpu::{BlockStart, CompiledExit, Exception, LazyFlags, Linkage, Vcpu};
+use crate::cpu::{BlockStart, CompiledExit, Exception, LazyFlags, Linkage, Vcpu, divide_wide};
 use crate::host::{CodeError, CodeHost, HelperFunction};
 use crate::ir::{Condition, Op, OpCode, Reg};
 
@@ -76,6 +76,8 @@ pub struct Slots {
     pub overlay: u32,
     /// What is not compiled: interprets it for a call, and goes out to the run loop for a jump.
     pub leave: u32,
+    /// The quotient of a double-width dividend.
+    pub divide: u32,
     /// Goes on until the guest returns to a call.
     pub await_return: u32,
 }
@@ -97,6 +99,7 @@ impl Slots {
             vector: host.helper(HelperFunction::Call(vector))?,
             condition: host.helper(HelperFunction::Condition(condition))?,
             overlay: host.helper(HelperFunction::Condition(overlay))?,
+            divide: host.helper(HelperFunction::Divide(divide))?,
             leave,
             await_return,
         })
@@ -160,6 +163,10 @@ extern "C" fn call(vcpu: *mut u8, low: u64, high: u64) -> u32 {
     let done = vcpu.execute_helper(&op);
     vcpu.linkage.tlb = vcpu.tlb_address();
     status(vcpu, done)
+}
+
+extern "C" fn divide(low: u64, high: u64, divisor: u64) -> u64 {
+    divide_wide(low, high, divisor).0
 }
 
 extern "C" fn condition(vcpu: *mut u8, code: u32) -> u32 {

@@ -27,6 +27,7 @@ pub fn encode<'a>(
     signatures.ty().function([I32, I32], [I32]);
     signatures.ty().function([I32, I32, I64, I64], [I64]);
     signatures.ty().function([I32, I64, I64], [I64]);
+    signatures.ty().function([I64, I64, I64], [I64]);
     let mut imports = ImportSection::new();
     let memory = MemoryType {
         minimum: 0,

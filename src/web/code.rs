@@ -139,6 +139,7 @@ impl CodeHost for WorkerCode {
             HelperFunction::Call(function) => function as usize,
             HelperFunction::Interpret(function) => function as usize,
             HelperFunction::Condition(function) => function as usize,
+            HelperFunction::Divide(function) => function as usize,
         } as u32;
         let helper = self.own_table.get().get(own).map_err(refused)?;
         let place = self.table.get().grow(1).map_err(refused)?;

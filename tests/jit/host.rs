@@ -130,6 +130,9 @@ impl CodeHost for WasmtimeHost {
             HelperFunction::Condition(function) => {
                 Func::wrap(store, move |vcpu: u32, code: u32| function(at(vcpu), code))
             }
+            HelperFunction::Divide(function) => {
+                Func::wrap(store, move |low: u64, high: u64, divisor: u64| function(low, high, divisor))
+            }
         };
         let grown = self.table.grow(&mut self.store, 1, Ref::Func(Some(function)));
         grown.map(|place| place as u32).map_err(|error| CodeError(error.to_string()))

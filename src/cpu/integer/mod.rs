@@ -12,6 +12,7 @@ mod string;
 pub use atomic::Rmw;
 pub use bits::BitOp;
 pub use decimal::Decimal;
+pub use divide::divide_wide;
 pub use manipulate::BitManipulation;
 pub use rotate::Rotate;
 pub use string::{Repeat, StringOp};

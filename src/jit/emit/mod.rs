@@ -45,6 +45,8 @@ pub mod types {
     pub const AWAIT: u32 = 3;
     /// `(vcpu, rip, awaited) -> rip`.
     pub const INTERPRET: u32 = 4;
+    /// `(low, high, divisor) -> quotient`.
+    pub const DIVIDE: u32 = 5;
 }
 
 /// Where a region can be left on the way.

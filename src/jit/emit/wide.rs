@@ -1,7 +1,7 @@
 //! Multiplication and division of 32 and 64 bits with a double-width operand in RDX:RAX, MULX, and double-width shifts.
 
 use super::flags::FlagsState;
-use super::{ADDRESS, Emitter, FLAGS_KIND, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE};
+use super::{ADDRESS, Emitter, FLAGS_KIND, FLAGS_RESULT, FLAGS_SOURCE, SECOND, VALUE, types};
 use crate::cpu::{
     DIVIDE, DOUBLE_SHIFT, FlagsKind, HelperEffects, HelperId, MULTIPLY, MULTIPLY_QUIETLY, helper_effects,
 };
@@ -281,7 +281,29 @@ impl Emitter<'_> {
             self.set(register.0);
         }
         self.wasm().else_();
-        self.call_aside(op, &known);
+        if width == Width::W64 && !is_signed {
+            // A divisor that is not above the high half is 0 or leads to a quotient that does not fit.
+            self.get(Reg::RDX.0);
+            self.wasm().local_get(SECOND).i64_lt_u().if_(BlockType::Empty);
+            let divide = self.slots.divide;
+            self.wasm().local_get(VALUE);
+            self.get(Reg::RDX.0);
+            let mut wasm = self.wasm();
+            wasm.local_get(SECOND)
+                .i32_const(divide as i32)
+                .call_indirect(0, types::DIVIDE)
+                .local_tee(ADDRESS);
+            self.set(Reg::RAX.0);
+            self.wasm().local_get(VALUE).local_get(ADDRESS).local_get(SECOND).i64_mul().i64_sub();
+            self.set(Reg::RDX.0);
+            self.depth += 1;
+            self.wasm().else_();
+            self.call_aside(op, &known);
+            self.wasm().end();
+            self.depth -= 1;
+        } else {
+            self.call_aside(op, &known);
+        }
         self.wasm().end();
         self.depth -= 1;
     }

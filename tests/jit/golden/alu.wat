@@ -1,4 +1,4 @@
-;; a module of 645 bytes for 33 bytes of code
+;; a module of 652 bytes for 33 bytes of code
 ;;   add rax,rdx
 ;;   adc rsi,5
 ;;   sub ecx,edx

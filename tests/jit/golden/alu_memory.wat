@@ -1,4 +1,4 @@
-;; a module of 556 bytes for 15 bytes of code
+;; a module of 563 bytes for 15 bytes of code
 ;;   add [rbx],rax
 ;;   or byte ptr [rbx+9],40h
 ;;   sub rdx,[rbx+10h]

@@ -1,4 +1,4 @@
-;; a module of 962 bytes for 23 bytes of code
+;; a module of 969 bytes for 23 bytes of code
 ;;   tzcnt eax,edx
 ;;   lzcnt r8,r9
 ;;   blsr rsi,rdx

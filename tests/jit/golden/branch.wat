@@ -1,4 +1,4 @@
-;; a module of 518 bytes for 23 bytes of code
+;; a module of 525 bytes for 23 bytes of code
 ;;   test ecx,1
 ;;   jne short 0000000000000010h
 ;;   add rax,1

@@ -1,4 +1,4 @@
-;; a module of 451 bytes for 14 bytes of code
+;; a module of 458 bytes for 14 bytes of code
 ;;   cmp rax,rdx
 ;;   cmovl rsi,rdi
 ;;   test ecx,ecx

@@ -1,4 +1,4 @@
-;; a module of 806 bytes for 11 bytes of code
+;; a module of 847 bytes for 11 bytes of code
 ;;   mul rbx
 ;;   div r8
 ;;   cdq
@@ -126,26 +126,45 @@
           i64.rem_u
           local.set 21
         else
-          local.get 0
-          local.get 20
-          i64.store align=1
-          local.get 0
           local.get 21
-          i64.store offset=16 align=1
-          local.get 0
-          local.get 2
-          i64.store offset=128 align=1
-          i32.const 1
-          local.set 6
-          local.get 0
-          i64.const 216181578207002846
-          i64.const 12884901894
-          i32.const 4
-          call_indirect (type 1)
-          br_if 2 (;@1;)
-          local.get 0
-          i64.load align=1
-          local.set 20
+          local.get 18
+          i64.lt_u
+          if ;; label = @4
+            local.get 14
+            local.get 21
+            local.get 18
+            i32.const 8
+            call_indirect (type 5)
+            local.tee 13
+            local.set 20
+            local.get 14
+            local.get 13
+            local.get 18
+            i64.mul
+            i64.sub
+            local.set 21
+          else
+            local.get 0
+            local.get 20
+            i64.store align=1
+            local.get 0
+            local.get 21
+            i64.store offset=16 align=1
+            local.get 0
+            local.get 2
+            i64.store offset=128 align=1
+            i32.const 1
+            local.set 6
+            local.get 0
+            i64.const 216181578207002846
+            i64.const 12884901894
+            i32.const 4
+            call_indirect (type 1)
+            br_if 3 (;@1;)
+            local.get 0
+            i64.load align=1
+            local.set 20
+          end
         end
         local.get 20
         i64.extend32_s

@@ -1,4 +1,4 @@
-;; a module of 935 bytes for 19 bytes of code
+;; a module of 942 bytes for 19 bytes of code
 ;;   lock cmpxchg [rbx],rcx
 ;;   lock xadd [rbx+8],edx
 ;;   xchg [rbx],rsi

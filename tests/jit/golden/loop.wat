@@ -1,4 +1,4 @@
-;; a module of 491 bytes for 10 bytes of code
+;; a module of 498 bytes for 10 bytes of code
 ;;   add rax,[rbx+rcx*8]
 ;;   dec rcx
 ;;   jns short 0

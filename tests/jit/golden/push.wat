@@ -1,4 +1,4 @@
-;; a module of 588 bytes for 9 bytes of code
+;; a module of 595 bytes for 9 bytes of code
 ;;   push rax
 ;;   push 5
 ;;   push qword ptr [rbx]

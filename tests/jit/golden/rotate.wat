@@ -1,4 +1,4 @@
-;; a module of 425 bytes for 11 bytes of code
+;; a module of 432 bytes for 11 bytes of code
 ;;   rol rax,5
 ;;   ror edx,3
 ;;   rol si,cl

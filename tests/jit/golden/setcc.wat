@@ -1,4 +1,4 @@
-;; a module of 489 bytes for 18 bytes of code
+;; a module of 496 bytes for 18 bytes of code
 ;;   cmp rax,rdx
 ;;   setb sil
 ;;   setg dil

@@ -1,4 +1,4 @@
-;; a module of 622 bytes for 16 bytes of code
+;; a module of 629 bytes for 16 bytes of code
 ;;   shl rax,5
 ;;   shr edx,3
 ;;   sar rsi,cl

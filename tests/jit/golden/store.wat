@@ -1,4 +1,4 @@
-;; a module of 489 bytes for 14 bytes of code
+;; a module of 496 bytes for 14 bytes of code
 ;;   mov [rbx+8],rax
 ;;   mov [rbx+rcx],ah
 ;;   mov dword ptr [rbx],7

@@ -1,4 +1,4 @@
-;; a module of 768 bytes for 6 bytes of code
+;; a module of 775 bytes for 6 bytes of code
 ;;   rep movsq [rdi],[rsi]
 ;;   lodsd [rsi]
 ;;   stosd [rdi]

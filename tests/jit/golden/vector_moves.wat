@@ -1,4 +1,4 @@
-;; a module of 501 bytes for 25 bytes of code
+;; a module of 508 bytes for 25 bytes of code
 ;;   movaps xmm1,xmm0
 ;;   movups xmm2,[rbx]
 ;;   movaps [rbx+10h],xmm2

@@ -1,4 +1,4 @@
-;; a module of 996 bytes for 28 bytes of code
+;; a module of 1003 bytes for 28 bytes of code
 ;;   vmovups ymm1,[rbx]
 ;;   vpaddd ymm2,ymm1,ymm0
 ;;   vaddps ymm1,ymm1,ymm0
