@@ -13,7 +13,8 @@ const GUEST_CODE = /^guest (linear|physical) (0x[0-9a-f]+) (\d+) (\d+)/;
 
 /** What the time goes to, by the functions that it is spent in: the first that fits. */
 const KINDS: readonly (readonly [kind: string, functions: RegExp])[] = [
-  ["compiled guest code", GUEST_CODE],
+  // Without names where nobody has asked for a profile.
+  ["compiled guest code", /^(guest |wasm-function)/],
   ["waiting: the guest is idle", /^(waitForAttention|\(idle\))$/],
   ["translating for the interpreter", /^(<?dinghy::cpu::(code|lift)|iced_x86)/],
   [
@@ -22,7 +23,7 @@ const KINDS: readonly (readonly [kind: string, functions: RegExp])[] = [
   ],
   [
     "interpreting, and what compiled code calls",
-    /^(<?dinghy::(cpu|mem|jit)|wasm-function|__multi3|__ashlti3|__lshrti3)/,
+    /^(<?dinghy::(cpu|mem|jit)|__multi3|__ashlti3|__lshrti3)/,
   ],
   ["disks, network, other devices", /^(<?dinghy::|read$|write$|postMessage$)/],
   ["all else", /^/],

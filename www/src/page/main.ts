@@ -356,8 +356,10 @@ function showPhase(phase: Phase): void {
     case "mark": {
       const shown = MARKS[phase.mark];
       mark(phase.mark);
-      isBooting = false;
-      if (shown) view.showPhase(shown.state, shown.text);
+      if (shown) {
+        isBooting = false;
+        view.showPhase(shown.state, shown.text);
+      }
       break;
     }
   }
