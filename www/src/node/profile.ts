@@ -21,10 +21,7 @@ const KINDS: readonly (readonly [kind: string, functions: RegExp])[] = [
     "emitting and compiling modules",
     /^(<?dinghy::jit::(?!abi|installed)|wasm_encoder|<.* as wasm_encoder|(Module|Instance)$)/,
   ],
-  [
-    "interpreting, and what compiled code calls",
-    /^(<?dinghy::(cpu|mem|jit)|__multi3|__ashlti3|__lshrti3)/,
-  ],
+  ["interpreting, and what compiled code calls", /^(<?dinghy::(cpu|mem|jit)|__multi3|__ashlti3|__lshrti3)/],
   ["disks, network, other devices", /^(<?dinghy::|read$|write$|postMessage$)/],
   ["all else", /^/],
 ];
