@@ -30,6 +30,10 @@ pub trait CodeHost: Send {
     /// Whether the memory is shared between threads.
     fn has_shared_memory(&self) -> bool;
 
+    /// Whether WebAssembly's relaxed `madd` and `nmadd` are there and round once, as what
+    /// [`fused_probe_module`](crate::jit::fused_probe_module) tells has found.
+    fn fuses_multiply_add(&self) -> bool;
+
     /// The place in the table of a function of ours.
     ///
     /// # Errors

@@ -26,6 +26,8 @@ pub struct EngineOptions {
     /// Whether floating-point code is compiled for zeroes, denormal numbers and the like at once, not only when it has
     /// met many.
     pub expects_special_numbers: bool,
+    /// Whether the host's fused multiply-add serves where it has one.
+    pub may_fuse: bool,
 }
 
 /// [`EngineOptions::most_bytes`] of machines: Docker's start and two `docker run` come to 9 MiB. Ten minutes of
@@ -43,6 +45,7 @@ impl EngineOptions {
         most_bytes: MOST_BYTES,
         has_names: false,
         expects_special_numbers: false,
+        may_fuse: true,
     };
     /// Everything is compiled when it is first seen: for tests.
     pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0, ..Self::AUTO };
@@ -113,6 +116,8 @@ const fn fanout(generation: u32) -> usize {
 pub struct Engine {
     host: Box<dyn CodeHost>,
     slots: Slots,
+    /// Whether generated code uses the host's fused multiply-add.
+    fuses: bool,
     options: EngineOptions,
     queue: Vec<BlockStart>,
     /// Whether something waits to be compiled, since `queued_at`.
@@ -135,9 +140,11 @@ impl Engine {
     /// When the host refuses generated code.
     pub fn new(mut host: Box<dyn CodeHost>, options: EngineOptions) -> Result<Self, CodeError> {
         let slots = Slots::new(&mut *host)?;
+        let fuses = options.may_fuse && host.fuses_multiply_add();
         Ok(Self {
             host,
             slots,
+            fuses,
             options,
             queue: Vec::new(),
             is_waiting: false,
@@ -199,7 +206,7 @@ impl Engine {
             if self.options.expects_special_numbers {
                 region.nodes.iter().for_each(|node| node.block.compiled.has_special_numbers.set(true));
             }
-            let function = emit::function(&region, &self.slots);
+            let function = emit::function(&region, &self.slots, self.fuses);
             let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();
             covered.extend(blocks.iter().copied());
             let instructions: u64 = region.nodes.iter().map(|node| node.block.instruction_count()).sum();

@@ -28,6 +28,7 @@ pub struct WorkerCode {
     table: Local<Table>,
     memory: Local<Memory>,
     has_shared_memory: bool,
+    fuses_multiply_add: bool,
     installed: BTreeMap<u32, Installed>,
     next: u32,
     /// Modules removed since the table is there.
@@ -45,6 +46,23 @@ fn refused(error: JsValue) -> CodeError {
     CodeError(message.unwrap_or_else(|| format!("{error:?}")))
 }
 
+/// Whether relaxed SIMD's `madd` rounds once, here.
+fn fuses_multiply_add() -> bool {
+    let probe = || -> Result<bool, JsValue> {
+        let module = Module::new(&Uint8Array::from(&*jit::fused_probe_module()))?;
+        let exports = Instance::new(&module, &Object::new())?.exports();
+        let fuses: Function = Reflect::get(&exports, &"fuses".into())?.unchecked_into();
+        Ok(fuses.call0(&JsValue::NULL)?.as_f64() == Some(1.0))
+    };
+    match probe() {
+        Ok(fuses) => fuses,
+        Err(error) => {
+            log::info!("no relaxed SIMD: {}", refused(error));
+            false
+        }
+    }
+}
+
 impl WorkerCode {
     /// This worker's memory, and no functions so far.
     ///
@@ -57,6 +75,7 @@ impl WorkerCode {
             table: Local::new(new_table(1).map_err(refused)?),
             // The stable compiler, which does not know the feature `atomics` by name, does not tell.
             has_shared_memory: memory.buffer().is_instance_of::<SharedArrayBuffer>(),
+            fuses_multiply_add: fuses_multiply_add(),
             memory: Local::new(memory),
             installed: BTreeMap::new(),
             next: 0,
@@ -130,6 +149,10 @@ fn new_table(length: u32) -> Result<Table, JsValue> {
 impl CodeHost for WorkerCode {
     fn has_shared_memory(&self) -> bool {
         self.has_shared_memory
+    }
+
+    fn fuses_multiply_add(&self) -> bool {
+        self.fuses_multiply_add
     }
 
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {

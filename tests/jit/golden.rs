@@ -23,6 +23,9 @@ impl CodeHost for Recorder {
     fn has_shared_memory(&self) -> bool {
         self.inner.has_shared_memory()
     }
+    fn fuses_multiply_add(&self) -> bool {
+        self.inner.fuses_multiply_add()
+    }
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {
         self.inner.helper(function)
     }

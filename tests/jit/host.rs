@@ -90,6 +90,8 @@ impl WasmtimeHost {
     pub fn new(memory: &GuestMemory) -> Self {
         let mut config = Config::new();
         config.wasm_tail_call(true).wasm_simd(true).wasm_bulk_memory(true);
+        // Deterministic: fused on every host.
+        config.wasm_relaxed_simd(true).relaxed_simd_deterministic(true);
         config.memory_reservation(REACH as u64).memory_guard_size(0).signals_based_traps(true);
         config.memory_may_move(false);
         config.max_wasm_stack(4 << 20);
@@ -111,6 +113,10 @@ impl WasmtimeHost {
 impl CodeHost for WasmtimeHost {
     fn has_shared_memory(&self) -> bool {
         false
+    }
+
+    fn fuses_multiply_add(&self) -> bool {
+        true
     }
 
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {

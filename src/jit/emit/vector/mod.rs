@@ -1,6 +1,7 @@
 //! Vector registers: the vCPU's memory always holds them; within a straight stretch of code their low halves
 //! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
 
+mod arithmetic;
 mod float;
 mod fused;
 mod integer;
@@ -127,9 +128,10 @@ impl VectorLocals {
         self.order.len() as u32
     }
 
-    /// Begins with the operations of a block; `has_stretches` tells whether what they meet may be looked at late.
-    pub fn begin(&mut self, ops: &[Op], has_stretches: bool) {
-        self.stretches = if has_stretches { stretch::stretches(ops) } else { Vec::new() };
+    /// Begins with the operations of a block; `has_stretches` tells whether what they meet may be looked at late,
+    /// `fuses` whether fused operations are the engine's own.
+    pub fn begin(&mut self, ops: &[Op], has_stretches: bool, fuses: bool) {
+        self.stretches = if has_stretches { stretch::stretches(ops, fuses) } else { Vec::new() };
     }
 
     /// Where the interpreter goes on if the operation at a place cannot be run.

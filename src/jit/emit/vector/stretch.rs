@@ -45,7 +45,7 @@ enum Part {
     End,
 }
 
-fn part(op: &Op) -> Part {
+fn part(op: &Op, fuses: bool) -> Part {
     match op.code.shape() {
         Shape::VectorLoad { .. } | Shape::VectorMove { .. } => Part::Other,
         Shape::Lea(_) | Shape::Move(_) | Shape::MoveImmediate(_) | Shape::MoveImmediateWide => {
@@ -54,6 +54,7 @@ fn part(op: &Op) -> Part {
         Shape::Vector | Shape::Vector256 => match Direct::of(op) {
             Some(Direct::Float(direct) | Direct::WideFloat(direct)) => match direct {
                 float::Direct::Arithmetic(format, lanes, ..) => Part::Float(format, lanes),
+                float::Direct::Fused(format, lanes) if fuses => Part::Float(format, lanes),
                 float::Direct::Exact(format, Lanes::All, _) => Part::Float(format, Lanes::All),
                 _ => Part::End,
             },
@@ -68,8 +69,9 @@ fn part(op: &Op) -> Part {
     }
 }
 
-/// The stretches of a block. Each begins and ends with an instruction that computes with floating point.
-pub fn stretches(ops: &[Op]) -> Vec<Stretch> {
+/// The stretches of a block. Each begins and ends with an instruction that computes with floating point; fused
+/// operations are among them if the engine has them.
+pub fn stretches(ops: &[Op], fuses: bool) -> Vec<Stretch> {
     let mut found: Vec<Stretch> = Vec::new();
     let mut is_open = false;
     let mut first = 0;
@@ -78,7 +80,7 @@ pub fn stretches(ops: &[Op]) -> Vec<Stretch> {
         let places = first..first + instruction.len();
         first = places.end;
         let mut lanes = None;
-        let fits = instruction.iter().all(|op| match part(op) {
+        let fits = instruction.iter().all(|op| match part(op, fuses) {
             Part::Float(format, of) => *lanes.get_or_insert((format, of)) == (format, of),
             Part::Other => true,
             Part::End => false,
@@ -104,17 +106,21 @@ pub fn stretches(ops: &[Op]) -> Vec<Stretch> {
 fn is_looked_at_later(register: u8, behind: &[Op]) -> bool {
     let mut holders = 1_u64 << register;
     for op in behind {
-        let [a, b, c] = [op.a, op.b, op.c].map(|number| 1_u64 << (number & 31));
+        let [a, b, c, d] = [op.a, op.b, op.c, op.d].map(|number| 1_u64 << (number & 31));
         let direct = match op.code.shape() {
             Shape::Vector | Shape::Vector256 => Direct::of(op),
             _ => None,
         };
-        let arithmetic = match direct {
-            Some(Direct::Float(direct) | Direct::WideFloat(direct)) => direct.arithmetic(),
-            _ => None,
+        let looked_at = match direct {
+            Some(Direct::Float(direct) | Direct::WideFloat(direct)) => match direct {
+                float::Direct::Arithmetic(_, _, Zero::Sum | Zero::Product, _) => a | c,
+                float::Direct::Fused(..) => b | c | d,
+                _ => 0,
+            },
+            _ => 0,
         };
-        match (op.code.shape(), arithmetic) {
-            (_, Some(Zero::Sum | Zero::Product)) if holders & (a | c) != 0 => return true,
+        match (op.code.shape(), looked_at) {
+            (_, looked_at) if holders & looked_at != 0 => return true,
             (Shape::VectorMove { .. }, _) if holders & b != 0 => holders |= a,
             (Shape::Lea(_) | Shape::Move(_) | Shape::MoveImmediate(_) | Shape::MoveImmediateWide, _) => {}
             _ => holders &= !a,
