@@ -2,8 +2,9 @@
 //! fuses them.
 
 use super::float::{Emit, Format, Lanes, Zero};
+use super::plain::Fact;
 use super::{Emitter, UPPER};
-use crate::ir::Op;
+use crate::ir::{Op, VectorReg};
 use wasm_encoder::BlockType;
 
 /// 128 bits of a computation.
@@ -28,7 +29,77 @@ struct Computation<'a> {
     operands: &'a [u8],
 }
 
+impl Computation<'_> {
+    fn is_fused(&self) -> bool {
+        self.operands.len() == 3
+    }
+
+    /// Whether the result is a multiple of the smallest normal number when its operands are what
+    /// [`look_later`](Emitter::look_later) asks for: sums of multiples are, and products of large doubles.
+    fn result_is_coarse(&self) -> bool {
+        self.zero == Zero::Sum || self.is_fused() && self.format == Format::Double
+    }
+}
+
 impl Emitter<'_> {
+    /// Within a stretch: has the look behind it take in what decides whether a computation leaves MXCSR alone.
+    ///
+    /// Each NaN or infinity among the operands makes the result one, or zero, so of finite numbers only the small ones matter.
+    fn look_later(&mut self, op: &Op, half: &Half, computation: Computation<'_>) {
+        let Computation { format, lanes, zero, operands: numbers } = computation;
+        let known = |emitter: &Self, fact: Fact, place: usize| {
+            let number = numbers.get(place).map_or(op.a, |&number| number) | half.half;
+            emitter.vectors.known.plain.holds(fact, number, format, lanes)
+        };
+        let wanted = |place: usize| match zero {
+            Zero::Sum => Fact::Coarse,
+            Zero::Product if computation.result_is_coarse() && place < 2 => Fact::Large,
+            Zero::Product if computation.result_is_coarse() => Fact::Coarse,
+            Zero::Product | Zero::Quotient => Fact::Plain,
+        };
+        let mut unknown: Vec<usize> =
+            (0..numbers.len()).filter(|&place| !known(self, wanted(place), place)).collect();
+        if zero == Zero::Product && !computation.is_fused() {
+            if half.operands.first() == half.operands.get(1) {
+                // A large square is that of no small number.
+                unknown.clear();
+            } else if let [place] = unknown[..]
+                && known(self, Fact::Bounded, 1 - place)
+            {
+                unknown.clear();
+            } else if unknown.len() == 2 {
+                // What stands in a register serves again, most likely; what was loaded does not.
+                let is_loaded = |place: usize| {
+                    let number = numbers[place] | half.half;
+                    let original = self.vectors.known.plain.original(number).unwrap_or(number);
+                    original & !UPPER >= VectorReg::T0.0
+                };
+                let place = usize::from(is_loaded(0));
+                self.expect_bounded(format, half.half, half.operands[place]);
+                self.learn_of(computation, half, place, Fact::Bounded);
+                unknown = vec![place];
+            }
+        }
+        for place in unknown {
+            // The same register may be an operand twice.
+            if !known(self, wanted(place), place) {
+                self.expect_large(format, half.half, half.operands[place]);
+                self.learn_of(computation, half, place, Fact::Large);
+            }
+        }
+        if !computation.result_is_coarse() {
+            self.expect_large(format, half.half, half.result);
+        }
+        self.expect_finite(format, half.half, half.result, op.a);
+    }
+
+    fn learn_of(&mut self, computation: Computation<'_>, half: &Half, place: usize, fact: Fact) {
+        if let Some(number) = computation.operands.get(place) {
+            let Computation { format, lanes, .. } = computation;
+            self.vectors.known.plain.learn(fact, number | half.half, format, lanes);
+        }
+    }
+
     /// Emits a sum, difference, product or quotient of `a` and `c`.
     pub(super) fn rounded(
         &mut self,
@@ -82,22 +153,22 @@ impl Emitter<'_> {
         let mut unknown = Vec::new();
         for Half { half, operands: locals, .. } in &halves {
             for (number, &local) in operands.iter().zip(locals) {
-                if !self.vectors.known.plain.holds(number | half, format, lanes) && !unknown.contains(&local) {
+                if !self.vectors.known.plain.holds(Fact::Plain, number | half, format, lanes) && !unknown.contains(&local) {
                     unknown.push(local);
                 }
             }
         }
 
         if self.vectors.current.is_some() {
-            for Half { half, operands, result, .. } in &halves {
-                for &operand in operands {
-                    if unknown.contains(&operand) {
-                        self.remember(format, *half, operand, None);
-                    }
-                }
-                self.remember(format, *half, *result, Some(op.a));
+            for half in &halves {
+                self.look_later(op, half, computation);
             }
-            return self.put_results(op, &halves, computation);
+            self.put_results(op, &halves, computation);
+            let fact = if computation.result_is_coarse() { Fact::Coarse } else { Fact::Large };
+            for Half { half, .. } in &halves {
+                self.vectors.known.plain.learn(fact, op.a | half, format, lanes);
+            }
+            return;
         }
         if !self.expects_special_numbers() {
             self.are_normal(format, &halves, &unknown);
@@ -137,13 +208,13 @@ impl Emitter<'_> {
         let Computation { format, lanes, operands, .. } = computation;
         for &Half { half, target: local, result, .. } in halves {
             let target = op.a | half;
-            let is_plain = self.vectors.known.plain.holds(target, format, Lanes::All);
+            let is_plain = self.vectors.known.plain.holds(Fact::Plain, target, format, Lanes::All);
             let learnt = if is_plain { Lanes::All } else { lanes };
             for operand in operands {
-                self.vectors.known.plain.learn(operand | half, format, lanes);
+                self.vectors.known.plain.learn(Fact::Plain, operand | half, format, lanes);
             }
             self.put_lanes(target, local, result, format, lanes);
-            self.vectors.known.plain.learn(target, format, learnt);
+            self.vectors.known.plain.learn(Fact::Plain, target, format, learnt);
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, SITE, VCPU, at, halves, types};
+use super::plain::Fact;
 use super::{Known, UPPER, VectorEffects};
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK, Operation};
 use crate::ir::{Op, Width};
@@ -241,6 +242,23 @@ impl Format {
         }
     }
 
+    /// A power of two far above the smallest normal number. Singles as large are multiples of 2^-117, doubles of 2^-502, and
+    /// products of such doubles of 2^-1006.
+    pub(super) fn large(self) -> i128 {
+        match self {
+            Self::Single => self.splat(2f64.powi(-94)),
+            Self::Double => self.splat(2f64.powi(-450)),
+        }
+    }
+
+    /// What [`large`](Self::large) is times the smallest normal number.
+    pub(super) fn bound(self) -> i128 {
+        match self {
+            Self::Single => self.splat(2f64.powi(126 - 94)),
+            Self::Double => self.splat(2f64.powi(1022 - 450)),
+        }
+    }
+
     pub(super) const fn bytes(self) -> u8 {
         match self {
             Self::Single => 4,
@@ -402,6 +420,23 @@ impl Emitter<'_> {
         self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
     }
 
+    /// The larger of the lanes of two vectors on the stack, which are magnitudes.
+    pub(super) fn most(&mut self, format: Format) {
+        self.by_format(format, emits!(f32x4_pmax), emits!(f64x2_pmax));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are larger than the large number.
+    pub(super) fn are_large(&mut self, format: Format) {
+        self.wasm().v128_const(format.large());
+        self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are within the bound.
+    pub(super) fn are_bounded(&mut self, format: Format) {
+        self.wasm().v128_const(format.bound());
+        self.by_format(format, emits!(f32x4_le), emits!(f64x2_le));
+    }
+
     /// Takes magnitudes from the stack; leaves the lanes where they are finite.
     pub(super) fn are_less_than_infinite(&mut self, format: Format) {
         self.wasm().v128_const(format.splat(f64::INFINITY));
@@ -464,7 +499,7 @@ impl Emitter<'_> {
     fn are_plain(&mut self, format: Format, lanes: Lanes, numbers: [u8; 2]) {
         let unknown: Vec<u8> = numbers
             .into_iter()
-            .filter(|&number| !self.vectors.known.plain.holds(number, format, lanes))
+            .filter(|&number| !self.vectors.known.plain.holds(Fact::Plain, number, format, lanes))
             .collect();
         match unknown[..] {
             [] => {
@@ -479,7 +514,7 @@ impl Emitter<'_> {
             }
         }
         for number in unknown {
-            self.vectors.known.plain.learn(number, format, lanes);
+            self.vectors.known.plain.learn(Fact::Plain, number, format, lanes);
         }
     }
 

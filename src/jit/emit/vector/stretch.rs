@@ -9,11 +9,29 @@ use crate::jit::emit::{Emitter, TEMPORARIES};
 use crate::jit::flow::effects;
 use std::ops::Range;
 
-/// The first scratch locals of the least magnitudes and of the sums of magnitudes, by half.
-const LEAST: u32 = 16;
-const SUM: u32 = 18;
-/// The scratch local of a magnitude.
-const MAGNITUDE: u32 = 20;
+/// The first of the scratch locals that gather, two for each that is [`Gathered`].
+const GATHERING: u32 = 16;
+/// The scratch local of a sum whose magnitude is looked at.
+const MAGNITUDE: u32 = GATHERING + 2 * Gathered::COUNT as u32;
+
+/// What is gathered until the look back, of each half.
+#[derive(Clone, Copy, Debug)]
+enum Gathered {
+    /// The least magnitude of what must be large.
+    Least,
+    /// The largest magnitude of what must be bounded.
+    Most,
+    /// The sum of what must be finite.
+    Sum,
+}
+
+impl Gathered {
+    const COUNT: usize = 3;
+
+    fn scratch(self, half: usize) -> u32 {
+        GATHERING + 2 * self as u32 + half as u32
+    }
+}
 
 /// A stretch of a block.
 #[derive(Clone, Debug)]
@@ -30,9 +48,8 @@ pub struct Current {
     stretch: Stretch,
     /// Halves of registers whose local alone is right.
     unstored: u64,
-    /// By half: the locals of least magnitudes and of sums hold something.
-    has_least: [bool; 2],
-    has_sum: [bool; 2],
+    /// Whether the gathering locals hold something, by half.
+    has: [[bool; 2]; Gathered::COUNT],
 }
 
 /// What an operation is to a stretch.
@@ -156,72 +173,80 @@ impl Emitter<'_> {
         let begins = self.vectors.stretches.iter().find(|stretch| stretch.places.start == place).cloned();
         if let Some(stretch) = begins {
             self.look_at_mxcsr();
-            self.vectors.current =
-                Some(Current { stretch, unstored: 0, has_least: [false; 2], has_sum: [false; 2] });
+            self.vectors.current = Some(Current { stretch, unstored: 0, has: Default::default() });
         }
     }
 
-    /// Has the look behind the stretch take in an operand, or the result that goes into a register.
-    pub(super) fn remember(&mut self, format: Format, half: u8, local: u32, register: Option<u8>) {
-        let half = usize::from(half != 0);
-        let ops = self.region.nodes[self.node].block.ops();
-        let Some(current) = &mut self.vectors.current else { return };
-        let behind = ops.get(self.place + 1..current.stretch.places.end).unwrap_or_default();
-        let is_result = register.is_some_and(|register| !is_looked_at_later(register, behind));
-        let has_least = std::mem::replace(&mut current.has_least[half], true);
-        let has_sum = is_result && std::mem::replace(&mut current.has_sum[half], true);
-        let (least, sum) = (self.scratch(LEAST + half as u32), self.scratch(SUM + half as u32));
-        let magnitude = self.scratch(MAGNITUDE);
+    /// Has the look behind the stretch leave unless a vector is large.
+    pub(super) fn expect_large(&mut self, format: Format, half: u8, local: u32) {
         self.magnitude(format, local);
-        if is_result {
-            self.wasm().local_tee(magnitude);
+        self.gather(Gathered::Least, half, |emitter| emitter.least(format));
+    }
+
+    /// Has the look behind the stretch leave unless a vector is within the bound.
+    pub(super) fn expect_bounded(&mut self, format: Format, half: u8, local: u32) {
+        self.magnitude(format, local);
+        self.gather(Gathered::Most, half, |emitter| emitter.most(format));
+    }
+
+    /// Has the look behind the stretch leave unless a result is finite, which goes into a register.
+    pub(super) fn expect_finite(&mut self, format: Format, half: u8, local: u32, register: u8) {
+        let ops = self.region.nodes[self.node].block.ops();
+        let end = self.vectors.current.as_ref().map_or(0, |current| current.stretch.places.end);
+        if is_looked_at_later(register, ops.get(self.place + 1..end).unwrap_or_default()) {
+            return;
         }
-        if has_least {
-            self.wasm().local_get(least);
-            self.least(format);
+        // With an infinity or a NaN the sum is not finite, whatever the signs.
+        self.wasm().local_get(local);
+        self.gather(Gathered::Sum, half, |emitter| emitter.sum(format));
+    }
+
+    /// Takes a vector from the stack into one of the gathering locals.
+    fn gather(&mut self, gathered: Gathered, half: u8, join: impl Fn(&mut Self)) {
+        let half = usize::from(half != 0);
+        let Some(current) = &mut self.vectors.current else { return };
+        let has_some = std::mem::replace(&mut current.has[gathered as usize][half], true);
+        let local = self.scratch(gathered.scratch(half));
+        if has_some {
+            self.wasm().local_get(local);
+            join(self);
         }
-        self.wasm().local_set(least);
-        if is_result {
-            self.wasm().local_get(magnitude);
-            if has_sum {
-                self.wasm().local_get(sum);
-                self.sum(format);
-            }
-            self.wasm().local_set(sum);
-        }
+        self.wasm().local_set(local);
     }
 
     /// Behind the last operation: leaves unless everything was normal, and stores what has changed.
     fn look_back(&mut self) {
-        let Some(Current { stretch, unstored, has_least, has_sum }) = self.vectors.current.clone() else {
+        let Some(Current { stretch, unstored, has }) = self.vectors.current.clone() else {
             return;
         };
         let (format, lanes) = stretch.lanes;
-        let of = |has: [bool; 2], first: u32| {
-            (0..2).filter(move |&half| has[half]).map(move |half| first + half as u32)
-        };
         self.quick_lanes();
-        let (mut least, mut sums) = (of(has_least, LEAST), of(has_sum, SUM));
-        if let Some(first) = least.next() {
-            let first = self.scratch(first);
-            self.wasm().local_get(first);
-            for other in least {
-                let other = self.scratch(other);
-                self.wasm().local_get(other);
-                self.least(format);
+        for gathered in [Gathered::Least, Gathered::Most, Gathered::Sum] {
+            let mut is_first = true;
+            for half in (0..2).filter(|&half| has[gathered as usize][half]) {
+                let local = self.scratch(gathered.scratch(half));
+                self.wasm().local_get(local);
+                if !std::mem::take(&mut is_first) {
+                    match gathered {
+                        Gathered::Least => self.least(format),
+                        Gathered::Most => self.most(format),
+                        Gathered::Sum => self.sum(format),
+                    }
+                }
             }
-            self.are_larger_than_tiny(format);
-            self.wasm().v128_and();
-        }
-        if let Some(first) = sums.next() {
-            let first = self.scratch(first);
-            self.wasm().local_get(first);
-            for other in sums {
-                let other = self.scratch(other);
-                self.wasm().local_get(other);
-                self.sum(format);
+            if is_first {
+                continue;
             }
-            self.are_less_than_infinite(format);
+            match gathered {
+                Gathered::Least => self.are_large(format),
+                Gathered::Most => self.are_bounded(format),
+                Gathered::Sum => {
+                    let sum = self.scratch(MAGNITUDE);
+                    self.wasm().local_set(sum);
+                    self.magnitude(format, sum);
+                    self.are_less_than_infinite(format);
+                }
+            }
             self.wasm().v128_and();
         }
         self.go_on_if(format, lanes);
