@@ -6,7 +6,7 @@ use super::installed::{Installed, Regions};
 use super::module;
 use super::region::Region;
 use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Vcpu};
-use crate::host::{CodeError, CodeHost, CodeInstance};
+use crate::host::{CodeError, CodeHost, CodeInstance, RelaxedSimd};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
@@ -26,8 +26,8 @@ pub struct EngineOptions {
     /// Whether floating-point code is compiled for zeroes, denormal numbers and the like at once, not only when it has
     /// met many.
     pub expects_special_numbers: bool,
-    /// Whether the host's fused multiply-add serves where it has one.
-    pub may_fuse: bool,
+    /// Whether the host's relaxed SIMD instructions serve where they do what the guest's do.
+    pub has_relaxed_simd: bool,
 }
 
 /// [`EngineOptions::most_bytes`] of machines: Docker's start and two `docker run` come to 9 MiB. Ten minutes of
@@ -45,7 +45,7 @@ impl EngineOptions {
         most_bytes: MOST_BYTES,
         has_names: false,
         expects_special_numbers: false,
-        may_fuse: true,
+        has_relaxed_simd: true,
     };
     /// Everything is compiled when it is first seen: for tests.
     pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0, ..Self::AUTO };
@@ -116,8 +116,8 @@ const fn fanout(generation: u32) -> usize {
 pub struct Engine {
     host: Box<dyn CodeHost>,
     slots: Slots,
-    /// Whether generated code uses the host's fused multiply-add.
-    fuses: bool,
+    /// The relaxed SIMD instructions that generated code uses.
+    relaxed: RelaxedSimd,
     options: EngineOptions,
     queue: Vec<BlockStart>,
     /// Whether something waits to be compiled, since `queued_at`.
@@ -140,11 +140,11 @@ impl Engine {
     /// When the host refuses generated code.
     pub fn new(mut host: Box<dyn CodeHost>, options: EngineOptions) -> Result<Self, CodeError> {
         let slots = Slots::new(&mut *host)?;
-        let fuses = options.may_fuse && host.fuses_multiply_add();
+        let relaxed = if options.has_relaxed_simd { host.relaxed_simd() } else { RelaxedSimd::default() };
         Ok(Self {
             host,
             slots,
-            fuses,
+            relaxed,
             options,
             queue: Vec::new(),
             is_waiting: false,
@@ -206,7 +206,7 @@ impl Engine {
             if self.options.expects_special_numbers {
                 region.nodes.iter().for_each(|node| node.block.compiled.has_special_numbers.set(true));
             }
-            let function = emit::function(&region, &self.slots, self.fuses);
+            let function = emit::function(&region, &self.slots, self.relaxed);
             let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();
             covered.extend(blocks.iter().copied());
             let instructions: u64 = region.nodes.iter().map(|node| node.block.instruction_count()).sum();

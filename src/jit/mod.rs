@@ -17,4 +17,4 @@ mod window;
 
 pub use engine::{Engine, EngineOptions, EngineStatistics};
 pub use module::encode_entry as entry_module;
-pub use probe::fused_probe_module;
+pub use probe::encode as relaxed_probe;

@@ -4,7 +4,7 @@
 
 use crate::computer::{CODE, Computer, DATA, Program};
 use crate::host::WasmtimeHost;
-use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
+use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction, RelaxedSimd};
 use dinghy::ir::Reg;
 use dinghy::jit::EngineOptions;
 use iced_x86::code_asm::*;
@@ -23,8 +23,9 @@ impl CodeHost for Recorder {
     fn has_shared_memory(&self) -> bool {
         self.inner.has_shared_memory()
     }
-    fn fuses_multiply_add(&self) -> bool {
-        self.inner.fuses_multiply_add()
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        // Whatever this host has.
+        RelaxedSimd { fuses: true, swizzles: true, selects: true }
     }
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {
         self.inner.helper(function)
@@ -376,6 +377,26 @@ fn wide_vectors() {
         a.vextracti128(xmm3, ymm2, 1)?;
         a.vpmovzxbw(ymm4, xmm3)?;
         a.vmovups(ymmword_ptr(rsi), ymm1)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn products_of_doubles() {
+    check("products_of_doubles", |a| {
+        a.vmulpd(ymm0, ymm3, ymmword_ptr(rsi))?;
+        a.vaddpd(ymm0, ymm0, ymmword_ptr(rbx))?;
+        a.vmovapd(ymmword_ptr(rbx), ymm0)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn fused_singles() {
+    check("fused_singles", |a| {
+        a.vmovaps(xmm1, xmmword_ptr(rsi))?;
+        a.vfnmsub213ps(xmm1, xmm0, xmmword_ptr(rbx))?;
+        a.vmovaps(xmmword_ptr(rbx), xmm1)?;
         a.hlt()
     });
 }

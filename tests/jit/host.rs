@@ -1,6 +1,6 @@
 //! Generated code in wasmtime, on the guest's own memory.
 
-use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
+use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction, RelaxedSimd};
 use dinghy::mem::GuestMemory;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -84,14 +84,14 @@ pub struct WasmtimeHost {
     instances: HashMap<u32, Range<u32>>,
     next: u32,
     begun: Instant,
+    relaxed: RelaxedSimd,
 }
 
 impl WasmtimeHost {
     pub fn new(memory: &GuestMemory) -> Self {
         let mut config = Config::new();
         config.wasm_tail_call(true).wasm_simd(true).wasm_bulk_memory(true);
-        // Deterministic: fused on every host.
-        config.wasm_relaxed_simd(true).relaxed_simd_deterministic(true);
+        config.wasm_relaxed_simd(true);
         config.memory_reservation(REACH as u64).memory_guard_size(0).signals_based_traps(true);
         config.memory_may_move(false);
         config.max_wasm_stack(4 << 20);
@@ -106,7 +106,14 @@ impl WasmtimeHost {
         let kind = TableType::new(RefType::FUNCREF, 1, None);
         let table = Table::new(&mut store, kind, Ref::Func(None)).unwrap();
         let base = memory.host_base() as usize;
-        Self { store, memory: linear, table, base, instances: HashMap::new(), next: 0, begun: Instant::now() }
+        let probe = Module::new(&engine, dinghy::jit::relaxed_probe()).unwrap();
+        let probe = Instance::new(&mut store, &probe, &[]).unwrap();
+        let relaxed = RelaxedSimd::from_probes(RelaxedSimd::PROBES.map(|name| {
+            let function = probe.get_typed_func::<(), i32>(&mut store, name).unwrap();
+            function.call(&mut store, ()).unwrap() == 1
+        }));
+        let (instances, begun) = (HashMap::new(), Instant::now());
+        Self { store, memory: linear, table, base, instances, next: 0, begun, relaxed }
     }
 }
 
@@ -115,8 +122,8 @@ impl CodeHost for WasmtimeHost {
         false
     }
 
-    fn fuses_multiply_add(&self) -> bool {
-        true
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        self.relaxed
     }
 
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {

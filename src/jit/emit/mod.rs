@@ -21,6 +21,7 @@ use super::graph::Graph;
 use super::region::Region;
 use super::window::{Access, MOST_WINDOWS, Window, accesses};
 use crate::cpu::{ExitSite, FlagsEffect, HelperEffects, helper_effects};
+use crate::host::RelaxedSimd;
 use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
@@ -146,8 +147,8 @@ pub fn await_return(interpret: u32) -> Vec<u8> {
     body.into_raw_body()
 }
 
-/// Emits the function of a region; `fuses` tells whether the engine multiplies and adds with one rounding.
-pub fn function(region: &Region, slots: &Slots, fuses: bool) -> Function {
+/// Emits the function of a region, of these relaxed SIMD instructions beside the others.
+pub fn function(region: &Region, slots: &Slots, relaxed: RelaxedSimd) -> Function {
     let graph = Graph::new(region);
     let flow = Flow::new(region, &graph);
     let has_x87 = region.nodes.iter().flat_map(|node| node.block.ops()).any(|op| x87_reads(op).is_some());
@@ -156,7 +157,7 @@ pub fn function(region: &Region, slots: &Slots, fuses: bool) -> Function {
         graph: &graph,
         flow: &flow,
         slots,
-        fuses,
+        relaxed,
         code: Vec::with_capacity(4096),
         depth: 0,
         labels: Vec::new(),
@@ -212,8 +213,8 @@ struct Emitter<'a> {
     graph: &'a Graph,
     flow: &'a Flow,
     slots: &'a Slots,
-    /// Whether the engine multiplies and adds with one rounding.
-    fuses: bool,
+    /// The relaxed SIMD instructions that serve.
+    relaxed: RelaxedSimd,
     code: Vec<u8>,
     /// How many constructs are open.
     depth: u32,
@@ -467,7 +468,7 @@ impl Emitter<'_> {
             true => vec![Access::Alone; ops.len()],
         };
         let has_special_numbers = region.nodes[node].block.compiled.has_special_numbers.get();
-        self.vectors.begin(ops, !has_special_numbers, self.fuses);
+        self.vectors.begin(ops, !has_special_numbers, self.relaxed.fuses);
         self.x87_known = x87::Known::default();
         let count = region.nodes[node].block.instruction_count();
         self.wasm().local_get(BUDGET).i32_const(count as i32).i32_sub().local_set(BUDGET);

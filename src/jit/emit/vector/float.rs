@@ -274,7 +274,7 @@ impl Emitter<'_> {
             Direct::Arithmetic(format, lanes, zero, emit) => {
                 self.rounded(op, false, (format, lanes), zero, emit);
             }
-            Direct::Fused(format, lanes) if self.fuses => self.fused(op, false, (format, lanes)),
+            Direct::Fused(format, lanes) if self.relaxed.fuses => self.fused(op, false, (format, lanes)),
             Direct::Exact(format, lanes, _)
             | Direct::Root(format, lanes, _)
             | Direct::Round(format, lanes, _)
@@ -350,7 +350,7 @@ impl Emitter<'_> {
             Direct::Arithmetic(format, lanes, zero, emit) => {
                 return self.rounded(op, true, (format, lanes), zero, emit);
             }
-            Direct::Fused(format, lanes) if self.fuses => return self.fused(op, true, (format, lanes)),
+            Direct::Fused(format, lanes) if self.relaxed.fuses => return self.fused(op, true, (format, lanes)),
             Direct::FromLanes(Format::Double) => {
                 let y = self.cached_vector(op.c);
                 let low = self.scratch(0);

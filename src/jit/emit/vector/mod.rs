@@ -1,5 +1,5 @@
 //! Vector registers: the vCPU's memory always holds them; within a straight stretch of code their low halves
-//! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
+//! also stand in locals, so that they are not read again. What operations that nobody sees in between change is written once. Hot operations are WebAssembly's own.
 
 mod arithmetic;
 mod float;
@@ -15,7 +15,8 @@ use super::{ENTRY, Emitter, VALUE, VCPU, at};
 use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
 use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
-use crate::jit::flow::RegSet;
+use crate::jit::flow::{RegSet, effects};
+use crate::jit::window::Access;
 use plain::Plain;
 use stretch::{Current, Stretch};
 use wasm_encoder::MemArg;
@@ -109,6 +110,10 @@ pub struct VectorLocals {
     stretches: Vec<Stretch>,
     /// The stretch that the current operation belongs to.
     current: Option<Current>,
+    /// Halves of registers whose local alone is right, until something may look at memory.
+    pending: u64,
+    /// Nothing looks at memory during the current operation.
+    is_hidden: bool,
 }
 
 /// What is known of vector registers at a place of the code.
@@ -248,6 +253,8 @@ impl Emitter<'_> {
         }
         if usize::from(number & !UPPER) >= usize::from(VectorReg::T0.0) && self.stays_in_locals() {
             self.vectors.known.unstored |= 1 << number;
+        } else if self.vectors.is_hidden {
+            self.vectors.pending |= 1 << number;
         } else {
             self.store_vector_local(number);
         }
@@ -257,6 +264,26 @@ impl Emitter<'_> {
     fn store_vector_local(&mut self, number: u8) {
         let local = self.vector_local(number);
         self.wasm().local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
+    }
+
+    /// Has memory hold the registers that have been changed out of its sight.
+    fn store_pending(&mut self) {
+        let pending = std::mem::take(&mut self.vectors.pending);
+        for number in (0..64).filter(|number| pending & 1 << number != 0) {
+            self.store_vector_local(number);
+        }
+    }
+
+    /// Whether the code of the current operation neither leaves the region nor lets anybody see the vCPU's memory.
+    fn is_out_of_sight(&self, op: &Op) -> bool {
+        let effects = effects(op);
+        let is_within = match op.code.shape() {
+            Shape::VectorLoad { is_aligned, .. } | Shape::VectorStore { is_aligned, .. } => !is_aligned,
+            Shape::Load(..) | Shape::Store(_) | Shape::StoreImmediate(_) => true,
+            _ => false,
+        };
+        let is_looked_up = is_within && matches!(self.accesses.get(self.place), Some(Access::Within { .. }));
+        (is_looked_up || !effects.may_exit) && !effects.is_barrier && effects.stores == 0
     }
 
     /// The current operation and those behind it in its instruction.

@@ -164,13 +164,20 @@ impl Current {
 }
 
 impl Emitter<'_> {
-    /// Ends and begins stretches at the current operation.
+    /// Ends and begins stretches at the current operation, and stores what it may show.
     pub(in crate::jit::emit) fn enter_or_leave_stretch(&mut self) {
         let place = self.place;
         if self.vectors.current.as_ref().is_some_and(|current| current.stretch.places.end <= place) {
             self.look_back();
         }
         let begins = self.vectors.stretches.iter().find(|stretch| stretch.places.start == place).cloned();
+        let ops = self.region.nodes[self.node].block.ops();
+        let is_last = place + 1 == ops.len();
+        self.vectors.is_hidden =
+            !is_last && begins.is_none() && ops.get(place).is_some_and(|op| self.is_out_of_sight(op));
+        if self.vectors.current.is_none() && !self.vectors.is_hidden {
+            self.store_pending();
+        }
         if let Some(stretch) = begins {
             self.look_at_mxcsr();
             self.vectors.current = Some(Current { stretch, unstored: 0, has: Default::default() });
@@ -251,8 +258,6 @@ impl Emitter<'_> {
         }
         self.go_on_if(format, lanes);
         self.vectors.current = None;
-        for number in (0..64).filter(|number| unstored & 1 << number != 0) {
-            self.store_vector_local(number);
-        }
+        self.vectors.pending = unstored;
     }
 }
