@@ -5,7 +5,7 @@ use super::emit::{self, Function, UNWIND, types};
 use super::installed::{Installed, Regions};
 use super::module;
 use super::region::Region;
-use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Vcpu};
+use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Numbers, Vcpu};
 use crate::host::{CodeError, CodeHost, CodeInstance, RelaxedSimd};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
@@ -23,9 +23,8 @@ pub struct EngineOptions {
     pub most_bytes: u64,
     /// Whether functions carry names that tell a profiler what guest code they are.
     pub has_names: bool,
-    /// Whether floating-point code is compiled for zeroes, denormal numbers and the like at once, not only when it has
-    /// met many.
-    pub expects_special_numbers: bool,
+    /// What floating-point code is compiled for at once, not only when it has met many.
+    pub numbers: Numbers,
     /// Whether the host's relaxed SIMD instructions serve where they do what the guest's do.
     pub has_relaxed_simd: bool,
 }
@@ -44,7 +43,7 @@ impl EngineOptions {
         patience: 4_000_000,
         most_bytes: MOST_BYTES,
         has_names: false,
-        expects_special_numbers: false,
+        numbers: Numbers::Normal,
         has_relaxed_simd: true,
     };
     /// Everything is compiled when it is first seen: for tests.
@@ -203,8 +202,9 @@ impl Engine {
                 continue;
             }
             let region = Region::discover(cache, block);
-            if self.options.expects_special_numbers {
-                region.nodes.iter().for_each(|node| node.block.compiled.has_special_numbers.set(true));
+            if self.options.numbers != Numbers::Normal {
+                let numbers = self.options.numbers;
+                region.nodes.iter().for_each(|node| node.block.compiled.numbers.set(numbers));
             }
             let function = emit::function(&region, &self.slots, self.relaxed);
             let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();

@@ -57,7 +57,8 @@ fn fused() -> Vec<Run> {
     ];
     let [a, b, c, d] = cases(f64::from_bits((1023 - 30) << 52));
     for lanes in [[a, b], [c, d]] {
-        let [factor, other, addend, result] = [0, 1, 2, 3].map(|place| doubles(lanes.map(|lane| lane[place])));
+        let [factor, other, addend, result] =
+            [0, 1, 2, 3].map(|place| doubles(lanes.map(|lane| lane[place])));
         runs.push(run(|wasm| _ = wasm.f64x2_relaxed_madd(), [factor, other, addend], result));
         runs.push(run(|wasm| _ = wasm.f64x2_relaxed_nmadd(), [factor ^ DOUBLE_SIGNS, other, addend], result));
     }

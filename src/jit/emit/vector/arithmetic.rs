@@ -4,6 +4,7 @@
 use super::float::{Emit, Format, Lanes, Zero};
 use super::plain::Fact;
 use super::{Emitter, UPPER};
+use crate::cpu::Numbers;
 use crate::ir::{Op, VectorReg};
 use wasm_encoder::BlockType;
 
@@ -35,9 +36,14 @@ impl Computation<'_> {
     }
 
     /// Whether the result is a multiple of the smallest normal number when its operands are what
-    /// [`look_later`](Emitter::look_later) asks for: sums of multiples are, and products of large doubles.
-    fn result_is_coarse(&self) -> bool {
-        self.zero == Zero::Sum || self.is_fused() && self.format == Format::Double
+    /// [`look_later`](Emitter::look_later) asks for: sums of multiples are, and products of large numbers. Where zeroes are
+    /// not expected, it costs less to look at a product than at its factors.
+    fn result_is_coarse(&self, numbers: Numbers) -> bool {
+        match self.zero {
+            Zero::Sum => true,
+            Zero::Product => numbers != Numbers::Normal || self.is_fused() && self.format == Format::Double,
+            Zero::Quotient => false,
+        }
     }
 }
 
@@ -51,15 +57,16 @@ impl Emitter<'_> {
             let number = numbers.get(place).map_or(op.a, |&number| number) | half.half;
             emitter.vectors.known.plain.holds(fact, number, format, lanes)
         };
+        let is_coarse = computation.result_is_coarse(self.numbers());
         let wanted = |place: usize| match zero {
             Zero::Sum => Fact::Coarse,
-            Zero::Product if computation.result_is_coarse() && place < 2 => Fact::Large,
-            Zero::Product if computation.result_is_coarse() => Fact::Coarse,
+            Zero::Product if is_coarse && place < 2 => Fact::Large,
+            Zero::Product if is_coarse => Fact::Coarse,
             Zero::Product | Zero::Quotient => Fact::Plain,
         };
         let mut unknown: Vec<usize> =
             (0..numbers.len()).filter(|&place| !known(self, wanted(place), place)).collect();
-        if zero == Zero::Product && !computation.is_fused() {
+        if zero == Zero::Product && !computation.is_fused() && !is_coarse {
             if half.operands.first() == half.operands.get(1) {
                 // A large square is that of no small number.
                 unknown.clear();
@@ -83,12 +90,12 @@ impl Emitter<'_> {
         for place in unknown {
             // The same register may be an operand twice.
             if !known(self, wanted(place), place) {
-                self.expect_large(format, half.half, half.operands[place]);
+                self.expect_large(format, half.half, half.operands[place], true);
                 self.learn_of(computation, half, place, Fact::Large);
             }
         }
-        if !computation.result_is_coarse() {
-            self.expect_large(format, half.half, half.result);
+        if !is_coarse {
+            self.expect_large(format, half.half, half.result, false);
         }
         self.expect_finite(format, half.half, half.result, op.a);
     }
@@ -140,7 +147,8 @@ impl Emitter<'_> {
         self.look_at_mxcsr();
         let mut halves = Vec::new();
         for (place, &half) in [0, UPPER].iter().enumerate().take(1 + usize::from(is_wide)) {
-            let operands: Vec<u32> = operands.iter().map(|number| self.cached_vector(number | half)).collect();
+            let operands: Vec<u32> =
+                operands.iter().map(|number| self.cached_vector(number | half)).collect();
             let target = match lanes {
                 Lanes::Low => self.cached_vector(op.a | half),
                 Lanes::All => self.vector_local(op.a | half),
@@ -153,7 +161,9 @@ impl Emitter<'_> {
         let mut unknown = Vec::new();
         for Half { half, operands: locals, .. } in &halves {
             for (number, &local) in operands.iter().zip(locals) {
-                if !self.vectors.known.plain.holds(Fact::Plain, number | half, format, lanes) && !unknown.contains(&local) {
+                if !self.vectors.known.plain.holds(Fact::Plain, number | half, format, lanes)
+                    && !unknown.contains(&local)
+                {
                     unknown.push(local);
                 }
             }
@@ -164,7 +174,7 @@ impl Emitter<'_> {
                 self.look_later(op, half, computation);
             }
             self.put_results(op, &halves, computation);
-            let fact = if computation.result_is_coarse() { Fact::Coarse } else { Fact::Large };
+            let fact = if computation.result_is_coarse(self.numbers()) { Fact::Coarse } else { Fact::Large };
             for Half { half, .. } in &halves {
                 self.vectors.known.plain.learn(fact, op.a | half, format, lanes);
             }

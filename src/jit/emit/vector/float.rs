@@ -5,6 +5,7 @@ use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, SITE, VCPU, at, halves, types};
 use super::plain::Fact;
 use super::{Known, UPPER, VectorEffects};
+use crate::cpu::Numbers;
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK, Operation};
 use crate::ir::{Op, Width};
 use crate::jit::abi::offset;
@@ -242,16 +243,18 @@ impl Format {
         }
     }
 
-    /// A power of two far above the smallest normal number. Singles as large are multiples of 2^-117, doubles of 2^-502, and
-    /// products of such doubles of 2^-1006.
-    pub(super) fn large(self) -> i128 {
-        match self {
-            Self::Single => self.splat(2f64.powi(-94)),
-            Self::Double => self.splat(2f64.powi(-450)),
+    /// A power of two far above the smallest normal number. Larger numbers are multiples of it times 2^-24, or 2^-53, and
+    /// products of doubles of 2^-1006. Where zeroes are expected, products of singles must be no tiny numbers either:
+    /// they are multiples of 2^-126.
+    pub(super) fn large(self, numbers: Numbers) -> i128 {
+        match (self, numbers) {
+            (Self::Single, Numbers::Normal) => self.splat(2f64.powi(-94)),
+            (Self::Single, _) => self.splat(2f64.powi(-39)),
+            (Self::Double, _) => self.splat(2f64.powi(-450)),
         }
     }
 
-    /// What [`large`](Self::large) is times the smallest normal number.
+    /// What [`large`](Self::large), for normal numbers, is times the smallest normal number.
     pub(super) fn bound(self) -> i128 {
         match self {
             Self::Single => self.splat(2f64.powi(126 - 94)),
@@ -350,7 +353,9 @@ impl Emitter<'_> {
             Direct::Arithmetic(format, lanes, zero, emit) => {
                 return self.rounded(op, true, (format, lanes), zero, emit);
             }
-            Direct::Fused(format, lanes) if self.relaxed.fuses => return self.fused(op, true, (format, lanes)),
+            Direct::Fused(format, lanes) if self.relaxed.fuses => {
+                return self.fused(op, true, (format, lanes));
+            }
             Direct::FromLanes(Format::Double) => {
                 let y = self.cached_vector(op.c);
                 let low = self.scratch(0);
@@ -427,7 +432,8 @@ impl Emitter<'_> {
 
     /// Takes magnitudes from the stack; leaves the lanes where they are larger than the large number.
     pub(super) fn are_large(&mut self, format: Format) {
-        self.wasm().v128_const(format.large());
+        let large = format.large(self.numbers());
+        self.wasm().v128_const(large);
         self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
     }
 
@@ -435,6 +441,12 @@ impl Emitter<'_> {
     pub(super) fn are_bounded(&mut self, format: Format) {
         self.wasm().v128_const(format.bound());
         self.by_format(format, emits!(f32x4_le), emits!(f64x2_le));
+    }
+
+    /// Takes magnitudes from the stack; leaves the next smaller numbers of those that are not zero, and of zero a NaN.
+    pub(super) fn zero_to_nan(&mut self, format: Format) {
+        self.wasm().v128_const(-1);
+        self.by_format(format, emits!(i32x4_add), emits!(i64x2_add));
     }
 
     /// Takes magnitudes from the stack; leaves the lanes where they are finite.

@@ -2,7 +2,8 @@
 //! in the same stretch of code has looked at them or has made them so.
 //!
 //! Code is first made for normal numbers alone: whatever else an operation meets has the interpreter go on from there. Where
-//! that happens often, the block is compiled again, with code that tells zeroes apart, and else goes the slow way.
+//! that happens often, the block is compiled again, for zeroes among the operands of stretches too; and where that does
+//! not do, with code that tells zeroes apart after each operation, and else goes the slow way.
 //!
 //! A stretch looks at MXCSR once. What it finds stands in a local, as ones or zeroes in all bits, which every condition
 //! that rests on it, or on what is known, includes. An operation that went the slow way clears that local: then
@@ -10,6 +11,7 @@
 
 use super::super::{Emitter, SITE, VCPU, at};
 use super::float::{Format, Lanes};
+use crate::cpu::Numbers;
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK};
 use crate::cpu::sse::integer::Operation;
 use crate::ir::VectorReg;
@@ -27,7 +29,7 @@ pub enum Fact {
     Plain,
     /// It is plain, and a multiple of the smallest normal number: so are sums of such, which are never denormal therefore.
     Coarse,
-    /// It is coarse, and its magnitude larger than [`Format::large`].
+    /// It is coarse, and zero, where zeroes are expected, or of a magnitude above [`Format::large`].
     Large,
     /// Its magnitude is at most [`Format::bound`]: who makes a large product with it is no denormal number.
     Bounded,
@@ -185,9 +187,14 @@ impl Emitter<'_> {
         self.wasm().local_get(quick).v128_and();
     }
 
-    /// Whether the block is one whose operations meet more than normal numbers.
+    /// What the block's operations meet.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.region.nodes[self.node].block.compiled.numbers.get()
+    }
+
+    /// Whether the block is one whose operations meet more than normal numbers and zeroes.
     pub(super) fn expects_special_numbers(&self) -> bool {
-        self.region.nodes[self.node].block.compiled.has_special_numbers.get()
+        self.numbers() == Numbers::Any
     }
 
     /// Takes lanes from the stack; leaves unless all are set that the operation works on.

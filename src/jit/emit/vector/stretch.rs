@@ -4,6 +4,7 @@
 
 use super::float::{self, Format, Lanes, Zero};
 use super::{Direct, UPPER};
+use crate::cpu::Numbers;
 use crate::ir::{Op, Shape, VectorReg};
 use crate::jit::emit::{Emitter, TEMPORARIES};
 use crate::jit::flow::effects;
@@ -184,10 +185,23 @@ impl Emitter<'_> {
         }
     }
 
-    /// Has the look behind the stretch leave unless a vector is large.
-    pub(super) fn expect_large(&mut self, format: Format, half: u8, local: u32) {
+    /// Has the look behind the stretch leave unless a vector is large, or zero if it may be and zeroes are expected.
+    pub(super) fn expect_large(&mut self, format: Format, half: u8, local: u32, may_be_zero: bool) {
+        if !may_be_zero || self.numbers() == Numbers::Normal {
+            self.magnitude(format, local);
+            return self.gather(Gathered::Least, half, |emitter| emitter.least(format));
+        }
+        // The minimum is the first operand if the second is a NaN.
+        let least = self.scratch(Gathered::Least.scratch(usize::from(half != 0)));
+        if self.gathers(Gathered::Least, half) {
+            self.wasm().local_get(least);
+        } else {
+            self.wasm().v128_const(format.splat(f64::INFINITY));
+        }
         self.magnitude(format, local);
-        self.gather(Gathered::Least, half, |emitter| emitter.least(format));
+        self.zero_to_nan(format);
+        self.least(format);
+        self.wasm().local_set(least);
     }
 
     /// Has the look behind the stretch leave unless a vector is within the bound.
@@ -210,15 +224,19 @@ impl Emitter<'_> {
 
     /// Takes a vector from the stack into one of the gathering locals.
     fn gather(&mut self, gathered: Gathered, half: u8, join: impl Fn(&mut Self)) {
-        let half = usize::from(half != 0);
-        let Some(current) = &mut self.vectors.current else { return };
-        let has_some = std::mem::replace(&mut current.has[gathered as usize][half], true);
-        let local = self.scratch(gathered.scratch(half));
+        let has_some = self.gathers(gathered, half);
+        let local = self.scratch(gathered.scratch(usize::from(half != 0)));
         if has_some {
             self.wasm().local_get(local);
             join(self);
         }
         self.wasm().local_set(local);
+    }
+
+    /// Whether a gathering local holds something; from here on it does.
+    fn gathers(&mut self, gathered: Gathered, half: u8) -> bool {
+        let Some(current) = &mut self.vectors.current else { return false };
+        std::mem::replace(&mut current.has[gathered as usize][usize::from(half != 0)], true)
     }
 
     /// Behind the last operation: leaves unless everything was normal, and stores what has changed.
