@@ -382,11 +382,15 @@ fn wide_vectors() {
 }
 
 #[test]
-fn products_of_doubles() {
-    check("products_of_doubles", |a| {
+fn loop_of_products() {
+    check("loop_of_products", |a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
         a.vmulpd(ymm0, ymm3, ymmword_ptr(rsi))?;
         a.vaddpd(ymm0, ymm0, ymmword_ptr(rbx))?;
         a.vmovapd(ymmword_ptr(rbx), ymm0)?;
+        a.dec(rcx)?;
+        a.jne(again)?;
         a.hlt()
     });
 }

@@ -5,6 +5,7 @@ mod arithmetic;
 mod float;
 mod fused;
 mod integer;
+mod invariant;
 mod permute;
 mod plain;
 mod shuffle;

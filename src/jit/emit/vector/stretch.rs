@@ -43,6 +43,18 @@ pub struct Stretch {
     lanes: (Format, Lanes),
 }
 
+impl Stretch {
+    /// The places of its operations.
+    pub fn places(&self) -> Range<usize> {
+        self.places.clone()
+    }
+
+    /// The lanes that its floating-point operations work on.
+    pub fn lanes(&self) -> (Format, Lanes) {
+        self.lanes
+    }
+}
+
 /// The stretch that code is emitted for.
 #[derive(Clone, Debug)]
 pub struct Current {
