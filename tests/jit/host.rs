@@ -75,6 +75,16 @@ fn module_with_memory() -> Vec<u8> {
     module.finish()
 }
 
+/// What relaxed SIMD does in an engine.
+pub fn relaxed_simd(store: &mut Store<()>) -> RelaxedSimd {
+    let probe = Module::new(store.engine(), dinghy::jit::relaxed_probe()).unwrap();
+    let probe = Instance::new(&mut *store, &probe, &[]).unwrap();
+    RelaxedSimd::from_probes(RelaxedSimd::PROBES.map(|name| {
+        let function = probe.get_typed_func::<(), i32>(&mut *store, name).unwrap();
+        function.call(&mut *store, ()).unwrap() == 1
+    }))
+}
+
 /// wasmtime as the host of generated code.
 pub struct WasmtimeHost {
     store: Store<()>,
@@ -106,12 +116,7 @@ impl WasmtimeHost {
         let kind = TableType::new(RefType::FUNCREF, 1, None);
         let table = Table::new(&mut store, kind, Ref::Func(None)).unwrap();
         let base = memory.host_base() as usize;
-        let probe = Module::new(&engine, dinghy::jit::relaxed_probe()).unwrap();
-        let probe = Instance::new(&mut store, &probe, &[]).unwrap();
-        let relaxed = RelaxedSimd::from_probes(RelaxedSimd::PROBES.map(|name| {
-            let function = probe.get_typed_func::<(), i32>(&mut store, name).unwrap();
-            function.call(&mut store, ()).unwrap() == 1
-        }));
+        let relaxed = relaxed_simd(&mut store);
         let (instances, begun) = (HashMap::new(), Instant::now());
         Self { store, memory: linear, table, base, instances, next: 0, begun, relaxed }
     }

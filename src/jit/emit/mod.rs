@@ -20,7 +20,7 @@ use super::flow::{Effects, Flow, RegSet, TEMPORARIES, dirty_behind, effects, end
 use super::graph::Graph;
 use super::region::Region;
 use super::window::{Access, MOST_WINDOWS, Window, accesses};
-use crate::cpu::{ExitSite, FlagsEffect, HelperEffects, Numbers, helper_effects};
+use crate::cpu::{ExitSite, FlagsEffect, HelperEffects, helper_effects};
 use crate::host::RelaxedSimd;
 use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
@@ -468,7 +468,7 @@ impl Emitter<'_> {
             true => vec![Access::Alone; ops.len()],
         };
         let numbers = region.nodes[node].block.compiled.numbers.get();
-        self.vectors.begin(ops, numbers != Numbers::Any, self.relaxed.fuses);
+        self.vectors.begin(ops, numbers, self.relaxed.fuses);
         self.x87_known = x87::Known::default();
         let count = region.nodes[node].block.instruction_count();
         self.wasm().local_get(BUDGET).i32_const(count as i32).i32_sub().local_set(BUDGET);

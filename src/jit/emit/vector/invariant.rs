@@ -118,6 +118,7 @@ impl Emitter<'_> {
         }
         self.node = head;
         self.look_at_mxcsr();
+        self.vectors.known.plain.enter(numbers);
         for Invariant { number, is_wide, is_factor } in invariants(ops, &stretches) {
             for &half in if is_wide { &[0, UPPER][..] } else { &[0] } {
                 let local = self.cached_vector(number | half);

@@ -13,6 +13,7 @@ mod stretch;
 mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
+use crate::cpu::Numbers;
 use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
 use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
@@ -134,10 +135,12 @@ impl VectorLocals {
         self.order.len() as u32
     }
 
-    /// Begins with the operations of a block; `has_stretches` tells whether what they meet may be looked at late,
-    /// `fuses` whether fused operations are the engine's own.
-    pub fn begin(&mut self, ops: &[Op], has_stretches: bool, fuses: bool) {
-        self.stretches = if has_stretches { stretch::stretches(ops, fuses) } else { Vec::new() };
+    /// Begins with the operations of a block, which meet such `numbers`; `fuses` tells whether fused operations are the
+    /// engine's own.
+    pub fn begin(&mut self, ops: &[Op], numbers: Numbers, fuses: bool) {
+        self.known.plain.enter(numbers);
+        // Where anything is met, it is looked at after each operation.
+        self.stretches = if numbers == Numbers::Any { Vec::new() } else { stretch::stretches(ops, fuses) };
     }
 
     /// Where the interpreter goes on if the operation at a place cannot be run.

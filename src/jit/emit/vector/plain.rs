@@ -59,6 +59,8 @@ pub struct Plain {
     all: Halves,
     /// Halves whose lowest lane is so.
     low: Halves,
+    /// The expectation that [`Fact::Large`] is meant for.
+    numbers: Numbers,
     /// The local tells of MXCSR.
     has_looked: bool,
     /// By half: the half that it was copied from, which has not changed since, plus one; 0 for none.
@@ -67,7 +69,13 @@ pub struct Plain {
 
 impl Default for Plain {
     fn default() -> Self {
-        Self { all: Halves::default(), low: Halves::default(), has_looked: false, copied: [0; 64] }
+        Self {
+            all: Halves::default(),
+            low: Halves::default(),
+            numbers: Numbers::Normal,
+            has_looked: false,
+            copied: [0; 64],
+        }
     }
 }
 
@@ -105,6 +113,15 @@ impl Plain {
                     self.all[fact as usize][Self::place(format)] |= halves;
                 }
             }
+        }
+    }
+
+    /// From here on facts are those of a block with this expectation.
+    pub fn enter(&mut self, numbers: Numbers) {
+        if self.numbers != numbers {
+            self.numbers = numbers;
+            self.all[Fact::Large as usize] = [0; 2];
+            self.low[Fact::Large as usize] = [0; 2];
         }
     }
 
