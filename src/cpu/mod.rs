@@ -19,7 +19,7 @@ mod vcpu;
 pub mod x87;
 
 pub use bus::SystemBus;
-pub use code::{AddressHasher, Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT};
+pub use code::{AddressHasher, Block, CodeCache, JUMP_ENTRIES, JumpEntry, JumpPlace, NEVER_HOT, Numbers};
 pub use compiled::{BlockStart, CompiledCode, CompiledExit, Linkage};
 pub use exception::Exception;
 pub use flags::{FlagsKind, LazyFlags};

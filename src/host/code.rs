@@ -16,6 +16,27 @@ pub enum HelperFunction {
     Divide(extern "C" fn(u64, u64, u64) -> u64),
 }
 
+/// Which relaxed SIMD instructions do, on this host, what those of x86 do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RelaxedSimd {
+    /// `madd` and `nmadd` round once.
+    pub fuses: bool,
+    /// `swizzle` takes the lower four bits of a place, or gives zero if its highest is set.
+    pub swizzles: bool,
+    /// `laneselect` looks at a lane's highest bit.
+    pub selects: bool,
+}
+
+impl RelaxedSimd {
+    /// From what the probe's functions, in the order of [`PROBES`](Self::PROBES), return.
+    pub fn from_probes([fuses, swizzles, selects]: [bool; 3]) -> Self {
+        Self { fuses, swizzles, selects }
+    }
+
+    /// The names of the probe's functions: each returns 1 for yes.
+    pub const PROBES: [&str; 3] = ["fuses", "swizzles", "selects"];
+}
+
 /// Why a module could not be installed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the host refused generated code: {0}")]
@@ -32,6 +53,10 @@ pub struct CodeInstance(pub u32);
 pub trait CodeHost: Send {
     /// Whether the memory is shared between threads.
     fn has_shared_memory(&self) -> bool;
+
+    /// Which of WebAssembly's relaxed SIMD instructions do what the guest's do, as the module of
+    /// [`relaxed_probe`](crate::jit::relaxed_probe) has told.
+    fn relaxed_simd(&self) -> RelaxedSimd;
 
     /// The place in the table of a function of ours.
     ///

@@ -12,7 +12,7 @@ mod net;
 
 pub use block::{BlockError, BlockSource, DiskChange, DiskMark, Progress};
 pub use clock::{Clock, InstructionClock, WallTime};
-pub use code::{CodeError, CodeHost, CodeInstance, HelperFunction};
+pub use code::{CodeError, CodeHost, CodeInstance, HelperFunction, RelaxedSimd};
 pub use entropy::RepeatableEntropy;
 pub use file::{ByteFile, ByteFileError};
 pub use net::{Acceptance, Frame, NetBackend, Offload, PartialChecksum, Segmentation};

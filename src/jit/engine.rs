@@ -5,8 +5,8 @@ use super::emit::{self, Function, UNWIND, types};
 use super::installed::{Installed, Regions};
 use super::module;
 use super::region::Region;
-use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Vcpu};
-use crate::host::{CodeError, CodeHost, CodeInstance};
+use crate::cpu::{Block, BlockStart, CompiledCode, CompiledExit, NEVER_HOT, Numbers, Vcpu};
+use crate::host::{CodeError, CodeHost, CodeInstance, RelaxedSimd};
 use std::any::Any;
 use std::collections::{HashMap, HashSet};
 
@@ -23,9 +23,10 @@ pub struct EngineOptions {
     pub most_bytes: u64,
     /// Whether functions carry names that tell a profiler what guest code they are.
     pub has_names: bool,
-    /// Whether floating-point code is compiled for zeroes, denormal numbers and the like at once, not only when it has
-    /// met many.
-    pub expects_special_numbers: bool,
+    /// What floating-point code is compiled for at once, not only when it has met many.
+    pub numbers: Numbers,
+    /// Whether the host's relaxed SIMD instructions serve where they do what the guest's do.
+    pub has_relaxed_simd: bool,
 }
 
 /// [`EngineOptions::most_bytes`] of machines: Docker's start and two `docker run` come to 9 MiB. Ten minutes of
@@ -42,7 +43,8 @@ impl EngineOptions {
         patience: 4_000_000,
         most_bytes: MOST_BYTES,
         has_names: false,
-        expects_special_numbers: false,
+        numbers: Numbers::Normal,
+        has_relaxed_simd: true,
     };
     /// Everything is compiled when it is first seen: for tests.
     pub const AT_FIRST_SIGHT: Self = Self { threshold: 0, batch: 1, patience: 0, ..Self::AUTO };
@@ -114,6 +116,8 @@ const fn fanout(generation: u32) -> usize {
 pub struct Engine {
     host: Box<dyn CodeHost>,
     slots: Slots,
+    /// The relaxed SIMD instructions that generated code uses.
+    relaxed: RelaxedSimd,
     options: EngineOptions,
     queue: Vec<BlockStart>,
     /// Whether something waits to be compiled, since `queued_at`.
@@ -136,9 +140,11 @@ impl Engine {
     /// When the host refuses generated code.
     pub fn new(mut host: Box<dyn CodeHost>, options: EngineOptions) -> Result<Self, CodeError> {
         let slots = Slots::new(&mut *host)?;
+        let relaxed = if options.has_relaxed_simd { host.relaxed_simd() } else { RelaxedSimd::default() };
         Ok(Self {
             host,
             slots,
+            relaxed,
             options,
             queue: Vec::new(),
             is_waiting: false,
@@ -197,10 +203,11 @@ impl Engine {
                 continue;
             }
             let region = Region::discover(cache, block);
-            if self.options.expects_special_numbers {
-                region.nodes.iter().for_each(|node| node.block.compiled.has_special_numbers.set(true));
+            if self.options.numbers != Numbers::Normal {
+                let numbers = self.options.numbers;
+                region.nodes.iter().for_each(|node| node.block.compiled.numbers.set(numbers));
             }
-            let function = emit::function(&region, &self.slots);
+            let function = emit::function(&region, &self.slots, self.relaxed);
             let blocks: Box<[BlockStart]> = region.nodes.iter().map(|node| start_of(node.block)).collect();
             covered.extend(blocks.iter().copied());
             let instructions: u64 = region.nodes.iter().map(|node| node.block.instruction_count()).sum();

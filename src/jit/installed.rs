@@ -90,7 +90,7 @@ impl Regions {
             && is_often_special
             && let Some(block) = vcpu.code_cache().get(start.address, start.mode_bits)
         {
-            block.compiled.has_special_numbers.set(true);
+            block.compiled.numbers.set(block.compiled.numbers.get().wider());
         }
         exit
     }

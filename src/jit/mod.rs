@@ -11,8 +11,10 @@ mod flow;
 mod graph;
 mod installed;
 mod module;
+mod probe;
 mod region;
 mod window;
 
 pub use engine::{Engine, EngineOptions, EngineStatistics};
 pub use module::encode_entry as entry_module;
+pub use probe::encode as relaxed_probe;

@@ -1,7 +1,7 @@
 //! Generated code in the engine that runs us: functions in a table of their own, on our own memory.
 
 use super::local::Local;
-use crate::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
+use crate::host::{CodeError, CodeHost, CodeInstance, HelperFunction, RelaxedSimd};
 use crate::jit;
 use js_sys::WebAssembly::{Global, Instance, Memory, Module, Table};
 use js_sys::{Function, Object, Reflect, SharedArrayBuffer, Uint8Array};
@@ -28,6 +28,7 @@ pub struct WorkerCode {
     table: Local<Table>,
     memory: Local<Memory>,
     has_shared_memory: bool,
+    relaxed: RelaxedSimd,
     installed: BTreeMap<u32, Installed>,
     next: u32,
     /// Modules removed since the table is there.
@@ -45,6 +46,24 @@ fn refused(error: JsValue) -> CodeError {
     CodeError(message.unwrap_or_else(|| format!("{error:?}")))
 }
 
+/// What relaxed SIMD does here; nothing where there is none.
+fn relaxed_simd() -> RelaxedSimd {
+    let probe = || -> Result<RelaxedSimd, JsValue> {
+        let module = Module::new(&Uint8Array::from(&*jit::relaxed_probe()))?;
+        let exports = Instance::new(&module, &Object::new())?.exports();
+        let mut found = [false; RelaxedSimd::PROBES.len()];
+        for (found, name) in found.iter_mut().zip(RelaxedSimd::PROBES) {
+            let function: Function = Reflect::get(&exports, &name.into())?.unchecked_into();
+            *found = function.call0(&JsValue::NULL)?.as_f64() == Some(1.0);
+        }
+        Ok(RelaxedSimd::from_probes(found))
+    };
+    probe().unwrap_or_else(|error| {
+        log::info!("no relaxed SIMD: {}", refused(error));
+        RelaxedSimd::default()
+    })
+}
+
 impl WorkerCode {
     /// This worker's memory, and no functions so far.
     ///
@@ -57,6 +76,7 @@ impl WorkerCode {
             table: Local::new(new_table(1).map_err(refused)?),
             // The stable compiler, which does not know the feature `atomics` by name, does not tell.
             has_shared_memory: memory.buffer().is_instance_of::<SharedArrayBuffer>(),
+            relaxed: relaxed_simd(),
             memory: Local::new(memory),
             installed: BTreeMap::new(),
             next: 0,
@@ -130,6 +150,10 @@ fn new_table(length: u32) -> Result<Table, JsValue> {
 impl CodeHost for WorkerCode {
     fn has_shared_memory(&self) -> bool {
         self.has_shared_memory
+    }
+
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        self.relaxed
     }
 
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {

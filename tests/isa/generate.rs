@@ -277,9 +277,15 @@ fn gather(random: &mut Random, bytes: &mut Vec<u8>) {
     bytes.extend([0xc4, extensions | 2, shape, opcode, 0x44 | register, scale_and_index, displacement]);
 }
 
-/// A VEX prefix of two bytes, and addition, multiplication, subtraction, minimum, division, maximum, comparison, a move or
-/// a logical operation.
+/// A VEX prefix, and addition, multiplication, subtraction, minimum, division, maximum, comparison, a move, a
+/// logical operation, or multiplication and addition fused.
 fn arithmetic_opcode(random: &mut Random, bytes: &mut Vec<u8>) {
+    if random.one_in(5) {
+        let opcode = random.pick(&[0x90, 0xa0, 0xb0]) | random.pick(&[6, 7, 8, 8, 8, 9, 10, 12, 14]);
+        let is_double = random.pick(&[0, 0x80, 0x80]);
+        let first = 0x60 | (random.next() as u8) & 0x18;
+        return bytes.extend([0xc4, 0xe2, is_double | first | random.pick(&[0, 4, 4]) | 1, opcode]);
+    }
     let opcode =
         random.pick(&[0x58, 0x59, 0x5c, 0x58, 0x59, 0x5c, 0x5d, 0x5e, 0x5f, 0xc2, 0x10, 0x28, 0x29, 0x54]);
     let format = random.pick(&[0, 1, 1, 1, 1, 1, 2, 3]);
@@ -289,10 +295,20 @@ fn arithmetic_opcode(random: &mut Random, bytes: &mut Vec<u8>) {
     bytes.extend([0xc5, 0x80 | first | is_wide | format, opcode]);
 }
 
-/// Numbers that are normal as singles and as doubles, and near enough to each other.
+/// Numbers that are normal as singles and as doubles, and near enough to each other; now and then zeroes among them, or
+/// numbers of any size.
 fn normal_numbers(random: &mut Random) -> u128 {
-    (0..4).fold(0, |numbers, _| {
-        let number = random.next() as u32 & 0x807f_ffff | (100 + random.below(56) as u32) << 23;
+    let kind = random.below(48);
+    (0..4).fold(0, |numbers, lane| {
+        let exponent = match kind {
+            0 => 1 + random.below(254) as u32,
+            _ => 100 + random.below(56) as u32,
+        };
+        let mut number = random.next() as u32 & 0x807f_ffff | exponent << 23;
+        // Of both halves of a double.
+        if kind == 1 || kind == 2 && lane < 2 {
+            number &= if lane % 2 == 0 { 0x8000_0000 } else { 0 };
+        }
         numbers << 32 | u128::from(number)
     })
 }

@@ -19,6 +19,7 @@ mod single;
 mod state;
 mod table;
 
+use dinghy::cpu::Numbers;
 use dinghy::jit::EngineOptions;
 use generate::Family;
 use iced_x86::Code;
@@ -29,7 +30,13 @@ use std::collections::{BTreeMap, BTreeSet};
 const COMPILED: Option<EngineOptions> = Some(EngineOptions::AT_FIRST_SIGHT);
 /// As code of blocks that have met zeroes, denormal numbers and the like often.
 const COMPILED_FOR_ALL_NUMBERS: Option<EngineOptions> =
-    Some(EngineOptions { expects_special_numbers: true, ..EngineOptions::AT_FIRST_SIGHT });
+    Some(EngineOptions { numbers: Numbers::Any, ..EngineOptions::AT_FIRST_SIGHT });
+/// As code of blocks that have met zeroes often.
+const COMPILED_FOR_ZEROES: Option<EngineOptions> =
+    Some(EngineOptions { numbers: Numbers::OrZero, ..EngineOptions::AT_FIRST_SIGHT });
+/// As on engines without relaxed SIMD.
+const COMPILED_WITHOUT_RELAXED_SIMD: Option<EngineOptions> =
+    Some(EngineOptions { has_relaxed_simd: false, ..EngineOptions::AT_FIRST_SIGHT });
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|value| value.parse().ok()).unwrap_or(default)
@@ -137,6 +144,17 @@ fn compiled_avx_instructions_agree_with_the_host() {
 #[test]
 fn compiled_arithmetic_agrees_with_the_host() {
     agree(Family::Arithmetic, 6_000, COMPILED);
+}
+
+#[test]
+fn arithmetic_compiled_for_zeroes_agrees_with_the_host() {
+    agree(Family::Arithmetic, 6_000, COMPILED_FOR_ZEROES);
+}
+
+#[test]
+fn instructions_compiled_without_relaxed_simd_agree_with_the_host() {
+    agree(Family::Avx, 1_000, COMPILED_WITHOUT_RELAXED_SIMD);
+    agree(Family::Arithmetic, 2_000, COMPILED_WITHOUT_RELAXED_SIMD);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use crate::forms::{self, Standing};
 use crate::random::Random;
 use crate::single::Single;
 use crate::{compare, guest, native, setting};
+use dinghy::cpu::Numbers;
 use dinghy::jit::EngineOptions;
 use iced_x86::Code;
 use std::collections::BTreeMap;
@@ -98,7 +99,7 @@ pub fn every_form_agrees(compiled: Option<EngineOptions>) {
     }
     let engine = match compiled {
         None => "interpreted",
-        Some(EngineOptions { expects_special_numbers: true, .. }) => "compiled for all numbers",
+        Some(EngineOptions { numbers: Numbers::Any, .. }) => "compiled for all numbers",
         Some(_) => "compiled",
     };
     report(&all, &tallies, seed, engine, chosen.is_none());

@@ -4,7 +4,7 @@
 
 use crate::computer::{CODE, Computer, DATA, Program};
 use crate::host::WasmtimeHost;
-use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
+use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction, RelaxedSimd};
 use dinghy::ir::Reg;
 use dinghy::jit::EngineOptions;
 use iced_x86::code_asm::*;
@@ -22,6 +22,10 @@ struct Recorder {
 impl CodeHost for Recorder {
     fn has_shared_memory(&self) -> bool {
         self.inner.has_shared_memory()
+    }
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        // Whatever this host has.
+        RelaxedSimd { fuses: true, swizzles: true, selects: true }
     }
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {
         self.inner.helper(function)
@@ -373,6 +377,30 @@ fn wide_vectors() {
         a.vextracti128(xmm3, ymm2, 1)?;
         a.vpmovzxbw(ymm4, xmm3)?;
         a.vmovups(ymmword_ptr(rsi), ymm1)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn loop_of_products() {
+    check("loop_of_products", |a| {
+        let mut again = a.create_label();
+        a.set_label(&mut again)?;
+        a.vmulpd(ymm0, ymm3, ymmword_ptr(rsi))?;
+        a.vaddpd(ymm0, ymm0, ymmword_ptr(rbx))?;
+        a.vmovapd(ymmword_ptr(rbx), ymm0)?;
+        a.dec(rcx)?;
+        a.jne(again)?;
+        a.hlt()
+    });
+}
+
+#[test]
+fn fused_singles() {
+    check("fused_singles", |a| {
+        a.vmovaps(xmm1, xmmword_ptr(rsi))?;
+        a.vfnmsub213ps(xmm1, xmm0, xmmword_ptr(rbx))?;
+        a.vmovaps(xmmword_ptr(rbx), xmm1)?;
         a.hlt()
     });
 }

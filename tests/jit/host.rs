@@ -1,6 +1,6 @@
 //! Generated code in wasmtime, on the guest's own memory.
 
-use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction};
+use dinghy::host::{CodeError, CodeHost, CodeInstance, HelperFunction, RelaxedSimd};
 use dinghy::mem::GuestMemory;
 use std::collections::HashMap;
 use std::ops::Range;
@@ -75,6 +75,16 @@ fn module_with_memory() -> Vec<u8> {
     module.finish()
 }
 
+/// What relaxed SIMD does in an engine.
+pub fn relaxed_simd(store: &mut Store<()>) -> RelaxedSimd {
+    let probe = Module::new(store.engine(), dinghy::jit::relaxed_probe()).unwrap();
+    let probe = Instance::new(&mut *store, &probe, &[]).unwrap();
+    RelaxedSimd::from_probes(RelaxedSimd::PROBES.map(|name| {
+        let function = probe.get_typed_func::<(), i32>(&mut *store, name).unwrap();
+        function.call(&mut *store, ()).unwrap() == 1
+    }))
+}
+
 /// wasmtime as the host of generated code.
 pub struct WasmtimeHost {
     store: Store<()>,
@@ -84,12 +94,14 @@ pub struct WasmtimeHost {
     instances: HashMap<u32, Range<u32>>,
     next: u32,
     begun: Instant,
+    relaxed: RelaxedSimd,
 }
 
 impl WasmtimeHost {
     pub fn new(memory: &GuestMemory) -> Self {
         let mut config = Config::new();
         config.wasm_tail_call(true).wasm_simd(true).wasm_bulk_memory(true);
+        config.wasm_relaxed_simd(true);
         config.memory_reservation(REACH as u64).memory_guard_size(0).signals_based_traps(true);
         config.memory_may_move(false);
         config.max_wasm_stack(4 << 20);
@@ -104,13 +116,19 @@ impl WasmtimeHost {
         let kind = TableType::new(RefType::FUNCREF, 1, None);
         let table = Table::new(&mut store, kind, Ref::Func(None)).unwrap();
         let base = memory.host_base() as usize;
-        Self { store, memory: linear, table, base, instances: HashMap::new(), next: 0, begun: Instant::now() }
+        let relaxed = relaxed_simd(&mut store);
+        let (instances, begun) = (HashMap::new(), Instant::now());
+        Self { store, memory: linear, table, base, instances, next: 0, begun, relaxed }
     }
 }
 
 impl CodeHost for WasmtimeHost {
     fn has_shared_memory(&self) -> bool {
         false
+    }
+
+    fn relaxed_simd(&self) -> RelaxedSimd {
+        self.relaxed
     }
 
     fn helper(&mut self, function: HelperFunction) -> Result<u32, CodeError> {

@@ -23,3 +23,4 @@ mod overwritten;
 #[path = "../isa/random.rs"]
 #[allow(dead_code)]
 mod random;
+mod relaxed;

@@ -67,6 +67,29 @@ pub struct Block {
 #[derive(Debug)]
 pub struct OwnedBlock(NonNull<Block>);
 
+/// What a block's floating-point operations meet often enough for compiled code to expect it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Numbers {
+    /// Normal numbers of usual sizes.
+    #[default]
+    Normal,
+    /// Zeroes too.
+    OrZero,
+    /// Any.
+    Any,
+}
+
+impl Numbers {
+    /// What to expect when this was too little.
+    pub fn wider(self) -> Self {
+        match self {
+            Self::Normal => Self::OrZero,
+            Self::OrZero | Self::Any => Self::Any,
+        }
+    }
+}
+
 /// How a block stands with compiled code.
 #[derive(Debug)]
 #[repr(C)]
@@ -82,9 +105,9 @@ pub struct Compiled {
     /// Whether a window of accesses in the block was found to run over a page's end: compiled again, the block has
     /// none.
     pub has_split_windows: Cell<bool>,
-    /// Whether floating-point operations in the block were found to work often on what is no normal number: compiled
-    /// again, the block has code for that.
-    pub has_special_numbers: Cell<bool>,
+    /// What floating-point operations in the block were found to work on often: compiled again, the block has code for
+    /// that.
+    pub numbers: Cell<Numbers>,
     /// Executions until the block counts as hot; below zero the interpreter leaves before running it.
     pub heat: Cell<i32>,
 }
@@ -114,7 +137,7 @@ impl Compiled {
             function: Cell::new(0),
             needs: Cell::new(0),
             has_split_windows: Cell::new(false),
-            has_special_numbers: Cell::new(false),
+            numbers: Cell::new(Numbers::Normal),
             heat: Cell::new(heat),
         }
     }

@@ -7,6 +7,6 @@ mod cache;
 mod find;
 mod jumps;
 
-pub use block::{Block, NEVER_HOT, OwnedBlock, Parts};
+pub use block::{Block, NEVER_HOT, Numbers, OwnedBlock, Parts};
 pub use cache::{AddressHasher, CodeCache};
 pub use jumps::{ASKS_NOTHING, JUMP_ENTRIES, JumpCache, JumpEntry, JumpPlace, TAG_SHIFT};

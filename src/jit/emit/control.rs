@@ -32,6 +32,7 @@ impl Emitter<'_> {
             return;
         }
         self.carry_vectors(node);
+        self.look_ahead(node);
         self.wasm().loop_(BlockType::Empty);
         self.labels.push((Label::Loop(node), self.depth));
         self.depth += 1;

@@ -21,6 +21,7 @@ use super::graph::Graph;
 use super::region::Region;
 use super::window::{Access, MOST_WINDOWS, Window, accesses};
 use crate::cpu::{ExitSite, FlagsEffect, HelperEffects, helper_effects};
+use crate::host::RelaxedSimd;
 use crate::ir::{Extension, Op, Reg, Shape, Width};
 use flags::{FlagsState, Overlay};
 use wasm_encoder::{InstructionSink, MemArg, MemArgTarget};
@@ -148,8 +149,8 @@ pub fn await_return(interpret: u32) -> Vec<u8> {
     body.into_raw_body()
 }
 
-/// Emits the function of a region.
-pub fn function(region: &Region, slots: &Slots) -> Function {
+/// Emits the function of a region, of these relaxed SIMD instructions beside the others.
+pub fn function(region: &Region, slots: &Slots, relaxed: RelaxedSimd) -> Function {
     let graph = Graph::new(region);
     let flow = Flow::new(region, &graph);
     let has_x87 = region.nodes.iter().flat_map(|node| node.block.ops()).any(|op| x87_reads(op).is_some());
@@ -158,6 +159,7 @@ pub fn function(region: &Region, slots: &Slots) -> Function {
         graph: &graph,
         flow: &flow,
         slots,
+        relaxed,
         code: Vec::with_capacity(4096),
         depth: 0,
         labels: Vec::new(),
@@ -213,6 +215,8 @@ struct Emitter<'a> {
     graph: &'a Graph,
     flow: &'a Flow,
     slots: &'a Slots,
+    /// The relaxed SIMD instructions that serve.
+    relaxed: RelaxedSimd,
     code: Vec<u8>,
     /// How many constructs are open.
     depth: u32,
@@ -465,8 +469,8 @@ impl Emitter<'_> {
             false => accesses(ops),
             true => vec![Access::Alone; ops.len()],
         };
-        let has_special_numbers = region.nodes[node].block.compiled.has_special_numbers.get();
-        self.vectors.begin(ops, !has_special_numbers);
+        let numbers = region.nodes[node].block.compiled.numbers.get();
+        self.vectors.begin(ops, numbers, self.relaxed.fuses);
         self.x87_known = x87::Known::default();
         let count = region.nodes[node].block.instruction_count();
         self.wasm().local_get(BUDGET).i32_const(count as i32).i32_sub().local_set(BUDGET);

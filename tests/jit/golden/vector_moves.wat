@@ -87,15 +87,15 @@
         local.get 20
         i64x2.replace_lane 0
         local.set 26
-        local.get 0
-        local.get 26
-        v128.store offset=832 align=1
         local.get 26
         i64x2.extract_lane 0
         local.set 21
         local.get 9
         v128.load64_zero align=1
         local.set 27
+        local.get 0
+        local.get 26
+        v128.store offset=832 align=1
         local.get 0
         local.get 27
         v128.store offset=864 align=1

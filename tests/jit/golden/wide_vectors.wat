@@ -1,4 +1,4 @@
-;; a module of 1003 bytes for 28 bytes of code
+;; a module of 956 bytes for 28 bytes of code
 ;;   vmovups ymm1,[rbx]
 ;;   vpaddd ymm2,ymm1,ymm0
 ;;   vaddps ymm1,ymm1,ymm0
@@ -77,9 +77,6 @@
         local.get 24
         i32x4.add
         local.set 25
-        local.get 0
-        local.get 25
-        v128.store offset=800 align=1
         local.get 22
         local.get 0
         v128.load offset=752 align=1
@@ -87,6 +84,9 @@
         local.get 26
         i32x4.add
         local.set 27
+        local.get 0
+        local.get 25
+        v128.store offset=800 align=1
         local.get 0
         local.get 27
         v128.store offset=816 align=1
@@ -116,47 +116,37 @@
         f32x4.pmin
         local.set 31
         local.get 29
-        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
-        v128.and
-        local.tee 33
-        local.get 31
-        f32x4.pmin
-        local.set 31
-        local.get 33
         local.set 32
         local.get 22
         v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
         v128.and
-        local.set 34
+        local.set 33
         local.get 26
         v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
         v128.and
-        local.get 34
-        f32x4.pmin
-        local.set 34
-        local.get 30
-        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
-        v128.and
-        local.tee 33
-        local.get 34
-        f32x4.pmin
-        local.set 34
         local.get 33
-        local.set 35
+        f32x4.pmin
+        local.set 33
+        local.get 30
+        local.set 34
         local.get 29
         local.set 23
         local.get 30
         local.set 22
         local.get 28
         local.get 31
-        local.get 34
+        local.get 33
         f32x4.pmin
-        v128.const i32x4 0x00800000 0x00800000 0x00800000 0x00800000
+        v128.const i32x4 0x10800000 0x10800000 0x10800000 0x10800000
         f32x4.gt
         v128.and
         local.get 32
-        local.get 35
+        local.get 34
         f32x4.add
+        local.set 35
+        local.get 35
+        v128.const i32x4 0x7fffffff 0x7fffffff 0x7fffffff 0x7fffffff
+        v128.and
         v128.const i32x4 0x7f800000 0x7f800000 0x7f800000 0x7f800000
         f32x4.lt
         v128.and
@@ -169,27 +159,12 @@
           i32.const 1
           br_if 2 (;@1;)
         end
-        local.get 0
-        local.get 23
-        v128.store offset=768 align=1
-        local.get 0
-        local.get 22
-        v128.store offset=784 align=1
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         local.get 27
         local.set 36
-        local.get 0
-        local.get 36
-        v128.store offset=832 align=1
         local.set 37
-        local.get 0
-        local.get 37
-        v128.store offset=848 align=1
         v128.const i32x4 0x00000000 0x00000000 0x00000000 0x00000000
         local.set 37
-        local.get 0
-        local.get 37
-        v128.store offset=848 align=1
         local.get 36
         local.get 36
         i8x16.shuffle 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23
@@ -197,10 +172,22 @@
         local.get 36
         i16x8.extend_low_i8x16_u
         local.set 38
+        local.set 39
+        local.get 0
+        local.get 23
+        v128.store offset=768 align=1
+        local.get 0
+        local.get 36
+        v128.store offset=832 align=1
         local.get 0
         local.get 38
         v128.store offset=864 align=1
-        local.set 39
+        local.get 0
+        local.get 22
+        v128.store offset=784 align=1
+        local.get 0
+        local.get 37
+        v128.store offset=848 align=1
         local.get 0
         local.get 39
         v128.store offset=880 align=1

@@ -14,6 +14,7 @@ import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
 import { openDisk, readImage } from "./files.js";
 import { Profiler, Symbols } from "./profile.js";
 import type { NodeBoot, NodeIoMessage, NodeMessage, NodeNetwork } from "./protocol.js";
+import { allowRelaxedSimd } from "./relaxed-simd.js";
 
 /** Bytes of a snapshot that are handed on at a time. */
 const SNAPSHOT_PIECE_BYTES = 1 << 20;
@@ -33,6 +34,7 @@ function run(boot: NodeBoot): void {
   const snapshot = boot.snapshot === undefined ? undefined : readImage("snapshot", boot.snapshot);
   const kernel = snapshot === undefined ? readImage("kernel", boot.kernel) : new Uint8Array();
   const initrd = boot.initrd === undefined ? undefined : readImage("initial RAM file system", boot.initrd);
+  allowRelaxedSimd();
   const module = new WebAssembly.Module(readFileSync(fileURLToPath(wasm)));
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const disks = boot.disks.map(openDisk);

@@ -3,14 +3,16 @@
 
 use super::super::flags::Pending;
 use super::super::{Emitter, FLAGS_SOURCE, SITE, VCPU, at, halves, types};
+use super::plain::Fact;
 use super::{Known, UPPER, VectorEffects};
+use crate::cpu::Numbers;
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK, Operation};
 use crate::ir::{Op, Width};
 use crate::jit::abi::offset;
 use wasm_encoder::{BlockType, InstructionSink};
 
 /// Emits what works on the operands on the stack.
-type Emit = fn(&mut InstructionSink<'_>);
+pub(super) type Emit = fn(&mut InstructionSink<'_>);
 
 /// A lane's format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +37,7 @@ pub enum Lanes {
 pub enum Zero {
     /// Always.
     Sum,
-    /// When one of the operands is zero.
+    /// When one of the factors, the first two operands, is zero.
     Product,
     /// When the dividend is zero.
     Quotient,
@@ -161,14 +163,6 @@ impl Direct {
         has_lanes.then_some(direct)
     }
 
-    /// When a zero is exact, of a sum, product or quotient.
-    pub fn arithmetic(&self) -> Option<Zero> {
-        match *self {
-            Self::Arithmetic(_, _, zero, _) => Some(zero),
-            _ => None,
-        }
-    }
-
     /// The format of the lanes whose result is tested.
     fn format(&self) -> Format {
         match *self {
@@ -249,6 +243,25 @@ impl Format {
         }
     }
 
+    /// A power of two far above the smallest normal number. Larger numbers are multiples of it times 2^-24, or 2^-53, and
+    /// products of doubles of 2^-1006. Where zeroes are expected, products of singles must be no tiny numbers either:
+    /// they are multiples of 2^-126.
+    pub(super) fn large(self, numbers: Numbers) -> i128 {
+        match (self, numbers) {
+            (Self::Single, Numbers::Normal) => self.splat(2f64.powi(-94)),
+            (Self::Single, _) => self.splat(2f64.powi(-39)),
+            (Self::Double, _) => self.splat(2f64.powi(-450)),
+        }
+    }
+
+    /// What [`large`](Self::large), for normal numbers, is times the smallest normal number.
+    pub(super) fn bound(self) -> i128 {
+        match self {
+            Self::Single => self.splat(2f64.powi(126 - 94)),
+            Self::Double => self.splat(2f64.powi(1022 - 450)),
+        }
+    }
+
     pub(super) const fn bytes(self) -> u8 {
         match self {
             Self::Single => 4,
@@ -262,8 +275,9 @@ impl Emitter<'_> {
     pub(super) fn float_lanes(&mut self, direct: &Direct, op: &Op) {
         match *direct {
             Direct::Arithmetic(format, lanes, zero, emit) => {
-                self.float_arithmetic(op, false, (format, lanes), zero, emit);
+                self.rounded(op, false, (format, lanes), zero, emit);
             }
+            Direct::Fused(format, lanes) if self.relaxed.fuses => self.fused(op, false, (format, lanes)),
             Direct::Exact(format, lanes, _)
             | Direct::Root(format, lanes, _)
             | Direct::Round(format, lanes, _)
@@ -337,7 +351,10 @@ impl Emitter<'_> {
         }
         match *direct {
             Direct::Arithmetic(format, lanes, zero, emit) => {
-                return self.float_arithmetic(op, true, (format, lanes), zero, emit);
+                return self.rounded(op, true, (format, lanes), zero, emit);
+            }
+            Direct::Fused(format, lanes) if self.relaxed.fuses => {
+                return self.fused(op, true, (format, lanes));
             }
             Direct::FromLanes(Format::Double) => {
                 let y = self.cached_vector(op.c);
@@ -392,127 +409,6 @@ impl Emitter<'_> {
         }
     }
 
-    /// Emits a sum, difference, product or quotient. First it asks whether all that code does not know yet is normal, the
-    /// result included: one comparison of the least magnitude, one of the largest. Only if not, zeroes are told apart.
-    fn float_arithmetic(
-        &mut self,
-        op: &Op,
-        is_wide: bool,
-        (format, lanes): (Format, Lanes),
-        zero: Zero,
-        emit: Emit,
-    ) {
-        let halves: &[u8] = if is_wide { &[0, UPPER] } else { &[0] };
-        self.look_at_mxcsr();
-        let mut operands = Vec::new();
-        for (place, half) in halves.iter().enumerate() {
-            let (x, y) = (self.cached_vector(op.a | half), self.cached_vector(op.c | half));
-            let result = self.scratch(place as u32);
-            self.wasm().local_get(x).local_get(y);
-            emit(&mut self.wasm());
-            self.wasm().local_set(result);
-            operands.push((x, y, result));
-        }
-        let mut unknown = Vec::new();
-        for (half, &(x, y, _)) in halves.iter().zip(&operands) {
-            for (number, local) in [(op.a | half, x), (op.c | half, y)] {
-                if !self.vectors.known.plain.holds(number, format, lanes) && !unknown.contains(&local) {
-                    unknown.push(local);
-                }
-            }
-        }
-
-        if self.vectors.current.is_some() {
-            for (&half, &(x, y, result)) in halves.iter().zip(&operands) {
-                for operand in [x, y] {
-                    if unknown.contains(&operand) {
-                        self.remember(format, half, operand, None);
-                    }
-                }
-                self.remember(format, half, result, Some(op.a));
-            }
-            return self.put_results(op, halves, &operands, (format, lanes));
-        }
-        if !self.expects_special_numbers() {
-            self.are_normal(format, &operands, &unknown);
-            self.and_quick_lanes();
-            self.go_on_if(format, lanes);
-            return self.put_results(op, halves, &operands, (format, lanes));
-        }
-        // Two blocks: out of the inner one with the result, out of the outer one behind the slow way.
-        self.wasm().block(BlockType::Empty).block(BlockType::Empty);
-        self.depth += 2;
-        self.are_normal(format, &operands, &unknown);
-        self.and_quick_lanes();
-        self.holds(format, lanes);
-        self.wasm().br_if(0);
-        for (place, &operands) in operands.iter().enumerate() {
-            self.is_exact(format, zero, operands, &unknown);
-            if place > 0 {
-                self.wasm().v128_and();
-            }
-        }
-        self.and_quick_lanes();
-        self.holds(format, lanes);
-        self.wasm().br_if(0);
-        self.vector_slowly(op);
-        for half in halves {
-            self.reload_vector(op.a | half);
-        }
-        self.wasm().br(1).end();
-        self.depth -= 1;
-        self.put_results(op, halves, &operands, (format, lanes));
-        self.wasm().end();
-        self.depth -= 1;
-    }
-
-    /// Puts down the halves of a result that is plain, as its operands are.
-    fn put_results(
-        &mut self,
-        op: &Op,
-        halves: &[u8],
-        operands: &[(u32, u32, u32)],
-        (format, lanes): (Format, Lanes),
-    ) {
-        for (half, &(x, _, result)) in halves.iter().zip(operands) {
-            let (target, source) = (op.a | half, op.c | half);
-            let before = self.vectors.known.plain;
-            let learnt = if before.holds(target, format, Lanes::All) { Lanes::All } else { lanes };
-            for operand in [target, source] {
-                self.vectors.known.plain.learn(operand, format, lanes);
-            }
-            self.put_lanes(target, x, result, format, lanes);
-            self.vectors.known.plain.learn(target, format, learnt);
-        }
-    }
-
-    /// Puts lanes on the stack that are all set only if the results and these operands are normal: finite, and larger than the
-    /// smallest normal number, which a result may have been rounded up to.
-    fn are_normal(&mut self, format: Format, results: &[(u32, u32, u32)], operands: &[u32]) {
-        let magnitudes: Vec<u32> = (2..).take(results.len()).map(|place| self.scratch(place)).collect();
-        for (place, (&(_, _, result), &magnitude)) in results.iter().zip(&magnitudes).enumerate() {
-            self.magnitude(format, result);
-            self.wasm().local_tee(magnitude);
-            if place > 0 {
-                self.least(format);
-            }
-        }
-        // A minimum may lose NaNs, but with one of these among the operands there is one in the sum of results.
-        for &operand in operands {
-            self.magnitude(format, operand);
-            self.least(format);
-        }
-        self.are_larger_than_tiny(format);
-        for (place, &magnitude) in magnitudes.iter().enumerate() {
-            self.wasm().local_get(magnitude);
-            if place > 0 {
-                self.sum(format);
-            }
-        }
-        self.are_less_than_infinite(format);
-        self.wasm().v128_and();
-    }
-
     /// The lesser of the lanes of two vectors on the stack, which are magnitudes.
     pub(super) fn least(&mut self, format: Format) {
         self.by_format(format, emits!(f32x4_pmin), emits!(f64x2_pmin));
@@ -529,43 +425,34 @@ impl Emitter<'_> {
         self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
     }
 
+    /// The larger of the lanes of two vectors on the stack, which are magnitudes.
+    pub(super) fn most(&mut self, format: Format) {
+        self.by_format(format, emits!(f32x4_pmax), emits!(f64x2_pmax));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are larger than the large number.
+    pub(super) fn are_large(&mut self, format: Format) {
+        let large = format.large(self.numbers());
+        self.wasm().v128_const(large);
+        self.by_format(format, emits!(f32x4_gt), emits!(f64x2_gt));
+    }
+
+    /// Takes magnitudes from the stack; leaves the lanes where they are within the bound.
+    pub(super) fn are_bounded(&mut self, format: Format) {
+        self.wasm().v128_const(format.bound());
+        self.by_format(format, emits!(f32x4_le), emits!(f64x2_le));
+    }
+
+    /// Takes magnitudes from the stack; leaves the next smaller numbers of those that are not zero, and of zero a NaN.
+    pub(super) fn zero_to_nan(&mut self, format: Format) {
+        self.wasm().v128_const(-1);
+        self.by_format(format, emits!(i32x4_add), emits!(i64x2_add));
+    }
+
     /// Takes magnitudes from the stack; leaves the lanes where they are finite.
     pub(super) fn are_less_than_infinite(&mut self, format: Format) {
         self.wasm().v128_const(format.splat(f64::INFINITY));
         self.by_format(format, emits!(f32x4_lt), emits!(f64x2_lt));
-    }
-
-    /// Puts the lanes on the stack where operands are plain, and the result too and such that only PE can come of it.
-    fn is_exact(&mut self, format: Format, zero: Zero, (x, y, result): (u32, u32, u32), unknown: &[u32]) {
-        // A tiny sum is exact, but it is denormal.
-        match zero {
-            Zero::Sum => {
-                self.plain(format, result);
-                self.finite(format, result);
-            }
-            Zero::Product => {
-                self.normal(format, result);
-                self.is_zero(format, x);
-                self.is_zero(format, y);
-                self.wasm().v128_or();
-            }
-            Zero::Quotient => {
-                self.normal(format, result);
-                self.is_zero(format, x);
-            }
-        }
-        if zero != Zero::Sum {
-            self.is_zero(format, result);
-            self.wasm().v128_and().v128_or();
-        } else {
-            self.wasm().v128_and();
-        }
-        for operand in [x, y] {
-            if unknown.contains(&operand) {
-                self.plain(format, operand);
-                self.wasm().v128_and();
-            }
-        }
     }
 
     /// Computes 128 bits of the result into a scratch local; leaves the lanes where that is all there is to it,
@@ -624,7 +511,7 @@ impl Emitter<'_> {
     fn are_plain(&mut self, format: Format, lanes: Lanes, numbers: [u8; 2]) {
         let unknown: Vec<u8> = numbers
             .into_iter()
-            .filter(|&number| !self.vectors.known.plain.holds(number, format, lanes))
+            .filter(|&number| !self.vectors.known.plain.holds(Fact::Plain, number, format, lanes))
             .collect();
         match unknown[..] {
             [] => {
@@ -639,7 +526,7 @@ impl Emitter<'_> {
             }
         }
         for number in unknown {
-            self.vectors.known.plain.learn(number, format, lanes);
+            self.vectors.known.plain.learn(Fact::Plain, number, format, lanes);
         }
     }
 
@@ -648,7 +535,7 @@ impl Emitter<'_> {
         self.plain(format, local);
     }
 
-    fn by_format(&mut self, format: Format, single: Emit, double: Emit) {
+    pub(super) fn by_format(&mut self, format: Format, single: Emit, double: Emit) {
         match format {
             Format::Single => single(&mut self.wasm()),
             Format::Double => double(&mut self.wasm()),
@@ -701,7 +588,7 @@ impl Emitter<'_> {
     }
 
     /// Takes lanes from the stack; leaves whether all that the operation works on are set.
-    fn holds(&mut self, format: Format, lanes: Lanes) {
+    pub(super) fn holds(&mut self, format: Format, lanes: Lanes) {
         match lanes {
             Lanes::Low => {
                 self.by_format(format, emits!(i32x4_bitmask), emits!(i64x2_bitmask));
@@ -735,7 +622,7 @@ impl Emitter<'_> {
     }
 
     /// Makes a register of the result in a local, and of its own other lanes, which stand in `target`.
-    fn put_lanes(&mut self, number: u8, target: u32, result: u32, format: Format, lanes: Lanes) {
+    pub(super) fn put_lanes(&mut self, number: u8, target: u32, result: u32, format: Format, lanes: Lanes) {
         if lanes == Lanes::Low {
             let bytes = format.bytes();
             let places = std::array::from_fn(|byte| byte as u8 + if (byte as u8) < bytes { 16 } else { 0 });

@@ -1,4 +1,5 @@
-//! Fused multiply-add without an instruction for it: one rounding of the exact product and sum.
+//! Fused multiply-add: one rounding of the exact product and sum. Engines with relaxed SIMD have an instruction for it on most
+//! hosts. This is what others run.
 //!
 //! Singles are computed as doubles, where the product is exact; that the sum is rounded twice shows only where the
 //! first rounding ends halfway between two singles. Doubles are computed as S. Boldo and G. Melquiond show in "Emulation of
@@ -76,6 +77,24 @@ impl Emitter<'_> {
             self.wasm().local_get(z).v128_const(inverted).v128_xor().local_set(signed[1]);
         }
         signed
+    }
+
+    /// Leaves the first of these locals times the second plus the third, as the engine does it.
+    pub(super) fn multiply_add(&mut self, format: Format, signs: i32, operands: &[u32]) {
+        let inverted = Self::addend_signs(format, signs);
+        for &operand in operands {
+            self.wasm().local_get(operand);
+        }
+        let mut wasm = self.wasm();
+        if inverted != 0 {
+            wasm.v128_const(inverted).v128_xor();
+        }
+        match (format, signs & NEGATED_PRODUCT != 0) {
+            (Format::Single, false) => wasm.f32x4_relaxed_madd(),
+            (Format::Single, true) => wasm.f32x4_relaxed_nmadd(),
+            (Format::Double, false) => wasm.f64x2_relaxed_madd(),
+            (Format::Double, true) => wasm.f64x2_relaxed_nmadd(),
+        };
     }
 
     fn fused_singles(&mut self, lanes: Lanes, signs: i32, [x, y, z]: [u32; 3], result: u32) {

@@ -35,7 +35,7 @@ pub enum Direct {
     /// `a` = `b` shifted by `c`, but at most by the width less one.
     ShiftSigned(u32, Emit),
     /// `a` = lanes of `c` where those of `d` are negative, else of `b`; this compares.
-    BlendVariable(Emit),
+    BlendVariable(Emit, Emit),
     /// Bytes of `b` by the places in `c`.
     ShuffleBytes,
     /// The high halves of 16-bit products; these give the products of the low and of the high lanes.
@@ -181,9 +181,9 @@ impl Direct {
             O::ShiftRightImmediate64 => by_immediate(64, emits!(i64x2_shr_u)),
             O::ShiftRightSignedImmediate16 => Self::ShiftImmediate(count.min(15), emits!(i16x8_shr_s)),
             O::ShiftRightSignedImmediate32 => Self::ShiftImmediate(count.min(31), emits!(i32x4_shr_s)),
-            O::BlendVariable8 => Self::BlendVariable(emits!(i8x16_lt_s)),
-            O::BlendVariable32 => Self::BlendVariable(emits!(i32x4_lt_s)),
-            O::BlendVariable64 => Self::BlendVariable(emits!(i64x2_lt_s)),
+            O::BlendVariable8 => Self::BlendVariable(emits!(i8x16_lt_s), emits!(i8x16_relaxed_laneselect)),
+            O::BlendVariable32 => Self::BlendVariable(emits!(i32x4_lt_s), emits!(i32x4_relaxed_laneselect)),
+            O::BlendVariable64 => Self::BlendVariable(emits!(i64x2_lt_s), emits!(i64x2_relaxed_laneselect)),
             O::InsertSingle => Self::InsertSingle,
             O::Insert8 => Self::Insert(8),
             O::Insert16 => Self::Insert(16),
@@ -406,18 +406,26 @@ impl Emitter<'_> {
                 wasm.i64_const(most).i64_lt_u().select().i32_wrap_i64();
                 emit(&mut self.wasm());
             }
-            Direct::BlendVariable(less) => {
+            Direct::BlendVariable(less, select) => {
                 self.get_vector(op.c);
                 self.get_vector(op.b);
                 self.get_vector(op.d);
-                self.wasm().v128_const(0);
-                less(&mut self.wasm());
-                self.wasm().v128_bitselect();
+                if self.relaxed.selects {
+                    select(&mut self.wasm());
+                } else {
+                    self.wasm().v128_const(0);
+                    less(&mut self.wasm());
+                    self.wasm().v128_bitselect();
+                }
             }
             Direct::ShuffleBytes => {
-                // WebAssembly gives zero for every place from 16 on.
                 self.both(op);
-                self.wasm().v128_const(repeated(0x8f)).v128_and().i8x16_swizzle();
+                if self.relaxed.swizzles {
+                    self.wasm().i8x16_relaxed_swizzle();
+                } else {
+                    // WebAssembly gives zero for every place from 16 on.
+                    self.wasm().v128_const(repeated(0x8f)).v128_and().i8x16_swizzle();
+                }
             }
             Direct::MultiplyHigh(low, high) => {
                 self.both(op);

@@ -1,9 +1,11 @@
 //! Vector registers: the vCPU's memory always holds them; within a straight stretch of code their low halves
-//! also stand in locals, so that they are not read again. Hot operations are WebAssembly's own.
+//! also stand in locals, so that they are not read again. What operations that nobody sees in between change is written once. Hot operations are WebAssembly's own.
 
+mod arithmetic;
 mod float;
 mod fused;
 mod integer;
+mod invariant;
 mod permute;
 mod plain;
 mod shuffle;
@@ -11,10 +13,12 @@ mod stretch;
 mod strings;
 
 use super::{ENTRY, Emitter, VALUE, VCPU, at};
+use crate::cpu::Numbers;
 use crate::cpu::sse::{self, float::Operation as FloatOperation, integer::Operation as IntegerOperation};
 use crate::ir::{Op, OpCode, Shape, VectorReg, Width};
 use crate::jit::abi::offset;
-use crate::jit::flow::RegSet;
+use crate::jit::flow::{RegSet, effects};
+use crate::jit::window::Access;
 use plain::Plain;
 use stretch::{Current, Stretch};
 use wasm_encoder::MemArg;
@@ -108,6 +112,10 @@ pub struct VectorLocals {
     stretches: Vec<Stretch>,
     /// The stretch that the current operation belongs to.
     current: Option<Current>,
+    /// Halves of registers whose local alone is right, until something may look at memory.
+    pending: u64,
+    /// Nothing looks at memory during the current operation.
+    is_hidden: bool,
 }
 
 /// What is known of vector registers at a place of the code.
@@ -127,9 +135,12 @@ impl VectorLocals {
         self.order.len() as u32
     }
 
-    /// Begins with the operations of a block; `has_stretches` tells whether what they meet may be looked at late.
-    pub fn begin(&mut self, ops: &[Op], has_stretches: bool) {
-        self.stretches = if has_stretches { stretch::stretches(ops) } else { Vec::new() };
+    /// Begins with the operations of a block, which meet such `numbers`; `fuses` tells whether fused operations are the
+    /// engine's own.
+    pub fn begin(&mut self, ops: &[Op], numbers: Numbers, fuses: bool) {
+        self.known.plain.enter(numbers);
+        // Where anything is met, it is looked at after each operation.
+        self.stretches = if numbers == Numbers::Any { Vec::new() } else { stretch::stretches(ops, fuses) };
     }
 
     /// Where the interpreter goes on if the operation at a place cannot be run.
@@ -246,6 +257,8 @@ impl Emitter<'_> {
         }
         if usize::from(number & !UPPER) >= usize::from(VectorReg::T0.0) && self.stays_in_locals() {
             self.vectors.known.unstored |= 1 << number;
+        } else if self.vectors.is_hidden {
+            self.vectors.pending |= 1 << number;
         } else {
             self.store_vector_local(number);
         }
@@ -255,6 +268,26 @@ impl Emitter<'_> {
     fn store_vector_local(&mut self, number: u8) {
         let local = self.vector_local(number);
         self.wasm().local_get(VCPU).local_get(local).v128_store(at(vector_offset(number)));
+    }
+
+    /// Has memory hold the registers that have been changed out of its sight.
+    fn store_pending(&mut self) {
+        let pending = std::mem::take(&mut self.vectors.pending);
+        for number in (0..64).filter(|number| pending & 1 << number != 0) {
+            self.store_vector_local(number);
+        }
+    }
+
+    /// Whether the code of the current operation neither leaves the region nor lets anybody see the vCPU's memory.
+    fn is_out_of_sight(&self, op: &Op) -> bool {
+        let effects = effects(op);
+        let is_within = match op.code.shape() {
+            Shape::VectorLoad { is_aligned, .. } | Shape::VectorStore { is_aligned, .. } => !is_aligned,
+            Shape::Load(..) | Shape::Store(_) | Shape::StoreImmediate(_) => true,
+            _ => false,
+        };
+        let is_looked_up = is_within && matches!(self.accesses.get(self.place), Some(Access::Within { .. }));
+        (is_looked_up || !effects.may_exit) && !effects.is_barrier && effects.stores == 0
     }
 
     /// The current operation and those behind it in its instruction.

@@ -2,7 +2,8 @@
 //! in the same stretch of code has looked at them or has made them so.
 //!
 //! Code is first made for normal numbers alone: whatever else an operation meets has the interpreter go on from there. Where
-//! that happens often, the block is compiled again, with code that tells zeroes apart, and else goes the slow way.
+//! that happens often, the block is compiled again, for zeroes among the operands of stretches too; and where that does
+//! not do, with code that tells zeroes apart after each operation, and else goes the slow way.
 //!
 //! A stretch looks at MXCSR once. What it finds stands in a local, as ones or zeroes in all bits, which every condition
 //! that rests on it, or on what is known, includes. An operation that went the slow way clears that local: then
@@ -10,6 +11,7 @@
 
 use super::super::{Emitter, SITE, VCPU, at};
 use super::float::{Format, Lanes};
+use crate::cpu::Numbers;
 use crate::cpu::sse::float::{MXCSR_QUICK, MXCSR_QUICK_MASK};
 use crate::cpu::sse::integer::Operation;
 use crate::ir::VectorReg;
@@ -20,13 +22,45 @@ use wasm_encoder::{BlockType, MemArg};
 const QUICK: u32 = 15;
 const _: () = assert!(VectorReg::COUNT <= 32);
 
-/// Which halves of vector registers hold plain lanes, as long as the local says so.
+/// What may be known of a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// It is neither denormal nor a NaN.
+    Plain,
+    /// It is plain, and a multiple of the smallest normal number: so are sums of such, which are never denormal therefore.
+    Coarse,
+    /// It is coarse, and zero, where zeroes are expected, or of a magnitude above [`Format::large`].
+    Large,
+    /// Its magnitude is at most [`Format::bound`]: who makes a large product with it is no denormal number.
+    Bounded,
+}
+
+impl Fact {
+    const COUNT: usize = 4;
+
+    /// What is known with it.
+    fn implied(self) -> &'static [Self] {
+        match self {
+            Self::Plain => &[Self::Plain],
+            Self::Coarse => &[Self::Plain, Self::Coarse],
+            Self::Large => &[Self::Plain, Self::Coarse, Self::Large],
+            Self::Bounded => &[Self::Bounded],
+        }
+    }
+}
+
+/// Halves of registers, by fact and format.
+type Halves = [[u64; 2]; Fact::COUNT];
+
+/// What is known of the lanes of vector registers, as long as the local says so.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain {
-    /// By format: halves with all lanes plain.
-    all: [u64; 2],
-    /// By format: halves whose lowest lane is plain.
-    low: [u64; 2],
+    /// Halves with all lanes so.
+    all: Halves,
+    /// Halves whose lowest lane is so.
+    low: Halves,
+    /// The expectation that [`Fact::Large`] is meant for.
+    numbers: Numbers,
     /// The local tells of MXCSR.
     has_looked: bool,
     /// By half: the half that it was copied from, which has not changed since, plus one; 0 for none.
@@ -35,7 +69,13 @@ pub struct Plain {
 
 impl Default for Plain {
     fn default() -> Self {
-        Self { all: [0; 2], low: [0; 2], has_looked: false, copied: [0; 64] }
+        Self {
+            all: Halves::default(),
+            low: Halves::default(),
+            numbers: Numbers::Normal,
+            has_looked: false,
+            copied: [0; 64],
+        }
     }
 }
 
@@ -47,10 +87,15 @@ impl Plain {
         }
     }
 
-    /// Whether lanes of a half are known to be plain.
-    pub fn holds(&self, number: u8, format: Format, lanes: Lanes) -> bool {
+    /// Whether a fact is known of lanes of a half.
+    pub fn holds(&self, fact: Fact, number: u8, format: Format, lanes: Lanes) -> bool {
         let sets = if lanes == Lanes::All { &self.all } else { &self.low };
-        sets[Self::place(format)] & 1 << number != 0
+        sets[fact as usize][Self::place(format)] & 1 << number != 0
+    }
+
+    /// The half that a half was copied from, which still holds the same.
+    pub fn original(&self, number: u8) -> Option<u8> {
+        self.copied.get(usize::from(number))?.checked_sub(1)
     }
 
     /// Whether code has looked at MXCSR, which what is known rests on.
@@ -58,21 +103,31 @@ impl Plain {
         self.has_looked
     }
 
-    /// From here on lanes of a half, and of what it was copied from, are known to be plain, if code has looked at MXCSR.
-    pub fn learn(&mut self, number: u8, format: Format, lanes: Lanes) {
+    /// From here on a fact is known of lanes of a half, and of what it was copied from, if code has looked at MXCSR.
+    pub fn learn(&mut self, fact: Fact, number: u8, format: Format, lanes: Lanes) {
         if self.has_looked {
-            let original = self.copied.get(usize::from(number)).map_or(0, |&other| other);
-            let halves = 1 << number | if original == 0 { 0 } else { 1 << (original - 1) };
-            self.low[Self::place(format)] |= halves;
-            if lanes == Lanes::All {
-                self.all[Self::place(format)] |= halves;
+            let halves = 1 << number | self.original(number).map_or(0, |original| 1 << original);
+            for &fact in fact.implied() {
+                self.low[fact as usize][Self::place(format)] |= halves;
+                if lanes == Lanes::All {
+                    self.all[fact as usize][Self::place(format)] |= halves;
+                }
             }
+        }
+    }
+
+    /// From here on facts are those of a block with this expectation.
+    pub fn enter(&mut self, numbers: Numbers) {
+        if self.numbers != numbers {
+            self.numbers = numbers;
+            self.all[Fact::Large as usize] = [0; 2];
+            self.low[Fact::Large as usize] = [0; 2];
         }
     }
 
     /// From here on nothing is known of a half.
     pub fn forget(&mut self, number: u8) {
-        for set in self.all.iter_mut().chain(&mut self.low) {
+        for set in self.all.iter_mut().chain(&mut self.low).flatten() {
             *set &= !(1 << number);
         }
         for (half, original) in self.copied.iter_mut().enumerate() {
@@ -98,8 +153,10 @@ impl Plain {
         self.forget(number);
         for place in formats.iter().copied().map(Self::place) {
             for (set, before) in [(&mut self.all, before.all), (&mut self.low, before.low)] {
-                let are_plain = others.iter().all(|other| before[place] & 1 << other != 0);
-                set[place] |= u64::from(are_plain) << number;
+                for (set, before) in set.iter_mut().zip(before) {
+                    let holds = others.iter().all(|other| before[place] & 1 << other != 0);
+                    set[place] |= u64::from(holds) << number;
+                }
             }
         }
     }
@@ -147,9 +204,14 @@ impl Emitter<'_> {
         self.wasm().local_get(quick).v128_and();
     }
 
-    /// Whether the block is one whose operations meet more than normal numbers.
+    /// What the block's operations meet.
+    pub(super) fn numbers(&self) -> Numbers {
+        self.region.nodes[self.node].block.compiled.numbers.get()
+    }
+
+    /// Whether the block is one whose operations meet more than normal numbers and zeroes.
     pub(super) fn expects_special_numbers(&self) -> bool {
-        self.region.nodes[self.node].block.compiled.has_special_numbers.get()
+        self.numbers() == Numbers::Any
     }
 
     /// Takes lanes from the stack; leaves unless all are set that the operation works on.
