@@ -165,6 +165,7 @@ impl VectorLocals {
 
     /// From here on the locals of upper halves are not right.
     pub fn forget_upper_halves(&mut self) {
+        self.pending &= (1 << UPPER) - 1;
         self.keep(self.known.valid & ((1 << UPPER) - 1));
     }
 
