@@ -19,6 +19,7 @@ mod kernel_initramfs;
 #[path = "../boot/program.rs"]
 #[allow(dead_code)]
 mod kernel_program;
+mod loops;
 mod overwritten;
 #[path = "../isa/random.rs"]
 #[allow(dead_code)]
