@@ -26,7 +26,7 @@ pub trait ChunkFiles: Send + Sync {
 }
 
 /// How often a chunk is loaded before it is given up.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: u32 = 4;
 
 /// A page of no chunk.
 const NONE: u32 = u32::MAX;
@@ -71,11 +71,7 @@ impl ChunkList {
         let mut chunks = Vec::new();
         for number in 0..count {
             let chunk = take_chunk(&mut bytes).ok_or_else(damaged)?;
-            for page in chunk
-                .runs
-                .iter()
-                .flat_map(|&(first, count)| u64::from(first)..u64::from(first) + u64::from(count))
-            {
+            for page in ranges(&chunk.runs).flatten() {
                 let holder = of_page.get_mut(page as usize).filter(|holder| **holder == NONE);
                 *holder.ok_or_else(damaged)? = number;
             }

@@ -19,6 +19,8 @@
 
 mod decoding;
 mod elsewhere;
+#[cfg(test)]
+mod elsewhere_tests;
 mod kept;
 mod pages;
 mod section;
