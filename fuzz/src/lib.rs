@@ -10,7 +10,7 @@ mod machine;
 mod script;
 
 pub use code::code;
-pub use files::{manifests, overlays, snapshots};
+pub use files::{elsewhere, manifests, overlays, snapshots};
 pub use machine::{kernels, protected};
 pub use script::{messages, queues, registers};
 
@@ -18,7 +18,7 @@ pub use script::{messages, queues, registers};
 pub type Target = fn(&[u8]);
 
 /// The functions by the names of their folders in `corpus/`.
-pub const TARGETS: [(&str, Target); 9] = [
+pub const TARGETS: [(&str, Target); 10] = [
     ("code", code),
     ("protected", protected),
     ("kernels", kernels),
@@ -27,5 +27,6 @@ pub const TARGETS: [(&str, Target); 9] = [
     ("messages", messages),
     ("manifests", manifests),
     ("snapshots", snapshots),
+    ("elsewhere", elsewhere),
     ("overlays", overlays),
 ];
