@@ -5,8 +5,11 @@
 
 import type { EngineKeeper, EngineMachine } from "../engine.js";
 import { reason } from "./download.js";
-import { Quiet, QUIET_MS } from "./quiet.js";
+import { Quiet } from "./quiet.js";
 import type { Post } from "./run-loop.js";
+
+/** How long the guest is quiet before it is kept. */
+const QUIET_MS = 1000;
 
 /** Between two keepings passes this many times as long as the first of them took, but no more than the longest pause. */
 const PAUSE_FACTOR = 10;

@@ -39,8 +39,8 @@ export class Quiet {
   }
 }
 
-/** How long the guest is quiet before what can wait is done. */
-export const QUIET_MS = 1000;
+/** How long the guest is quiet, and shows nothing, before what can wait is done: a user reads and types meanwhile. */
+const QUIET_MS = 3000;
 
 /** What can wait until the guest is quiet waits no longer than this. */
 const LONGEST_WAIT_MS = 30_000;
@@ -53,6 +53,11 @@ export class WhenQuiet {
 
   constructor(action: () => void) {
     this.#action = action;
+  }
+
+  /** Notes that the guest has printed something for the user. */
+  noteOutput(): void {
+    this.#quiet.disturb();
   }
 
   /** Notes that the guest ran for `ranMs` until `now`, and does it if that is due. */

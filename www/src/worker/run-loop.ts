@@ -85,7 +85,10 @@ class Slices {
     const outcome = this.machine.run(this.#limit);
     const now = performance.now();
     if (outcome === "limit") this.#adapt(now - startedAt);
-    if (this.output.flush()) this.keeping?.noteOutput();
+    if (this.output.flush()) {
+      this.keeping?.noteOutput();
+      this.whenQuiet?.noteOutput();
+    }
     if (outcome === "save") this.#save();
     if (now - this.#reportedAt >= STATUS_INTERVAL_MS || isFinal(outcome)) this.#report(now);
     if (outcome === "memory-lost") {
