@@ -152,7 +152,9 @@ test("a machine that was saved in a browser goes on in node", async () => {
     replaced: { "/saving.html": Buffer.from(SAVING_PAGE) },
     linked: {
       "/snapshot": image("docker.snapshot"),
-      ...Object.fromEntries(pages.map((name) => [`/snapshot.pages/${name}`, join(image("docker.snapshot.pages"), name)])),
+      ...Object.fromEntries(
+        pages.map((name) => [`/snapshot.pages/${name}`, join(image("docker.snapshot.pages"), name)]),
+      ),
       "/disk": image("guest.ext4"),
     },
   });

@@ -56,7 +56,9 @@ export class FolderDialog {
         return;
       }
     } catch (error) {
-      console.warn(`the folder of the last visit is not known: ${error instanceof Error ? error.message : String(error)}`);
+      console.warn(
+        `the folder of the last visit is not known: ${error instanceof Error ? error.message : String(error)}`,
+      );
       return;
     }
     const asked = last;
