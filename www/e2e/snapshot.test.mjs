@@ -14,7 +14,7 @@ import { serve } from "./server.mjs";
 /** Far more than it takes on two busy cores, so that only a hang meets it. */
 const PATIENCE_MS = 120_000;
 /** What a first container may cost: the page, the emulator, and what it needs of the saved memory. */
-const MOST_BYTES = 25e6;
+const MOST_BYTES = 40e6;
 /** The date may be wrong by a second, and it takes a moment to ask for it and to see the answer. */
 const DATE_TOLERANCE_S = 3;
 
