@@ -148,7 +148,9 @@ impl Work {
                 let parent = self.ask(|tree| tree.parent(node));
                 self.nodes.extend(parent.map(|(node, _)| node));
             }
-            3 => drop(self.ask(|tree| tree.attributes(node))),
+            3 => {
+                let _ = self.ask(|tree| tree.attributes(node));
+            }
             4 => {
                 let target = self.ask(|tree| tree.read_link(node));
                 assert!(target.is_none_or(|target| target.len() < 4096), "no path is as long");
@@ -193,7 +195,7 @@ impl Work {
                 _ => tree.remove_directory(node, name),
             })),
             _ => {
-                drop(self.ask(|tree| tree.statistics(node)));
+                let _ = self.ask(|tree| tree.statistics(node));
                 self.tree.forget(node);
             }
         }
