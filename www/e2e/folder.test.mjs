@@ -102,8 +102,8 @@ test("the next visit has the folder of this one, and asks again where it must", 
     globalThis.showDirectoryPicker = async () =>
       (await navigator.storage.getDirectory()).getDirectoryHandle("picked", { create: true });
     const granted = () => (localStorage.getItem("granted") === "yes" ? "granted" : "prompt");
-    FileSystemHandle.prototype.queryPermission = () => Promise.resolve(granted());
-    FileSystemHandle.prototype.requestPermission = () => {
+    globalThis.FileSystemHandle.prototype.queryPermission = () => Promise.resolve(granted());
+    globalThis.FileSystemHandle.prototype.requestPermission = () => {
       if (navigator.userActivation.isActive) localStorage.setItem("granted", "yes");
       return Promise.resolve(granted());
     };
