@@ -57,6 +57,8 @@ function serve(message: IoMessage): void {
     case "rest":
       isRestWanted = true;
       rest?.start();
+      // For a visit without a network, and for what is read of the programs later.
+      chunks?.prefetch();
       break;
   }
 }

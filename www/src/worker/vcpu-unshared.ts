@@ -49,7 +49,13 @@ async function run(boot: BootMessage): Promise<void> {
   const port = new engine.MachinePort(machine.portHandle());
   const keeping = keeper && new Keeping(machine, keeper, post);
   const rest = restAt === undefined ? undefined : new RestOfMemory(port, restAt);
-  const whenQuiet = rest && new WhenQuiet(() => rest.start());
+  const whenQuiet =
+    rest &&
+    new WhenQuiet(() => {
+      rest.start();
+      // For a visit without a network, and for what is read of the programs later.
+      chunks.prefetch();
+    });
   const loop = new SliceLoop(machine, boot.clock, output, post, keeping, whenQuiet, (error) => post(fatalError(error)));
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
