@@ -4,7 +4,8 @@ use crate::bytes::Bytes;
 use crate::machine::config;
 use dinghy::host::{BlockSource, ByteFile, ByteFileError};
 use dinghy::machine::{Machine, MachineConfig, Restorer};
-use dinghy::snapshot::{KeptFile, SectionKind, SectionWriter};
+use dinghy::mem::{GuestMemory, GuestPhysAddr, PAGE_SIZE};
+use dinghy::snapshot::{AbsentChunks, ChunkFiles, ChunkList, KeptFile, Section, SectionKind, SectionWriter};
 use dinghy::storage::{ChunkCache, Digest, Manifest, MemoryDisk, PersistentDisk};
 use std::task::Poll;
 
@@ -77,8 +78,13 @@ fn surroundings() -> MachineConfig {
 /// A snapshot of these sections, each a kind, its length in four bytes, and its contents: what is in it is any, its
 /// digests are right.
 fn with_digests(data: &[u8]) -> Vec<u8> {
-    const KINDS: [SectionKind; 4] =
-        [SectionKind::Configuration, SectionKind::State, SectionKind::Pages, SectionKind::Disk];
+    const KINDS: [SectionKind; 5] = [
+        SectionKind::Configuration,
+        SectionKind::State,
+        SectionKind::Pages,
+        SectionKind::Disk,
+        SectionKind::Elsewhere,
+    ];
     let mut file = Vec::new();
     let mut sink = |bytes: &[u8]| {
         file.extend_from_slice(bytes);
@@ -87,7 +93,7 @@ fn with_digests(data: &[u8]) -> Vec<u8> {
     let mut bytes = Bytes(data);
     let written = SectionWriter::new(&mut sink).and_then(|mut writer| {
         while !bytes.is_empty() {
-            let kind = KINDS[usize::from(bytes.byte() % 4)];
+            let kind = KINDS[usize::from(bytes.byte() % 5)];
             let length = bytes.word() as usize;
             let (contents, rest) = bytes.0.split_at(length.min(bytes.0.len()));
             bytes = Bytes(rest);
@@ -108,6 +114,7 @@ pub fn snapshots(data: &[u8]) {
         [_, sections @ ..] => with_digests(sections),
     };
     let mut restorer = Restorer::new(surroundings());
+    restorer.fetch_pages_from(Box::new(OneFile(data.to_vec())));
     let (first, rest) = file.split_at(file.len() / 2);
     if restorer.push(first).and_then(|()| restorer.push(rest)).is_err() {
         return;
@@ -115,8 +122,66 @@ pub fn snapshots(data: &[u8]) {
     if let Ok(mut machine) = restorer.finish() {
         machine.run(MOST_INSTRUCTIONS);
         let saved = machine.save(&mut |_| Ok(()));
-        assert!(saved.is_ok(), "what runs can be saved: {saved:?}");
+        assert!(saved.is_ok() || machine.lost_memory().is_some(), "what runs can be saved: {saved:?}");
     }
+}
+
+/// Whatever file is asked for, it is this one.
+struct OneFile(Vec<u8>);
+
+impl ChunkFiles for OneFile {
+    fn load(&self, _name: &str, _attempt: u32) -> Result<Vec<u8>, String> {
+        Ok(self.0.clone())
+    }
+}
+
+/// Pages of the memory that is filled from files beside a snapshot.
+const LAZY_PAGES: u64 = 64;
+
+/// The file of a chunk with these contents, which has a right digest, and the chunk's entry in a list.
+fn chunk(contents: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    const HEADER_BYTES: usize = 12;
+    let mut file = Vec::new();
+    let mut sink = |bytes: &[u8]| {
+        file.extend_from_slice(bytes);
+        Ok(())
+    };
+    SectionWriter::new(&mut sink).and_then(|mut writer| writer.write(SectionKind::Pages, contents)).ok()?;
+    let file = file.split_off(HEADER_BYTES);
+    let runs = 4 + 8 * u32::from_le_bytes(*contents.first_chunk()?) as usize;
+    let mut entry = file.get(12..44)?.to_vec();
+    entry.extend_from_slice(&(file.len() as u32).to_le_bytes());
+    entry.extend_from_slice(contents.get(..runs)?);
+    Some((file, entry))
+}
+
+/// Fills a memory from a file beside a snapshot, page by page. The first byte says whether the rest is the list of
+/// chunks, or the contents of the one chunk that the list names.
+pub fn elsewhere(data: &[u8]) {
+    let (bytes, file) = match data {
+        [] => return,
+        [0, list @ ..] => (list.to_vec(), list.to_vec()),
+        [_, contents @ ..] => match chunk(contents) {
+            Some((file, entry)) => ([&[1, 0, 0, 0], entry.as_slice()].concat(), file),
+            None => return,
+        },
+    };
+    let section = Section { kind: SectionKind::Elsewhere, bytes, at: 0 };
+    let Ok(list) = ChunkList::parse(&section, LAZY_PAGES * PAGE_SIZE) else { return };
+    let Some(memory) = GuestMemory::new(LAZY_PAGES * PAGE_SIZE) else { return };
+    let chunks = AbsentChunks::expect(list, &memory, Box::new(OneFile(file.clone())));
+    let is_expected = !memory.is_whole();
+    // What is refused unasked is refused when it is asked for.
+    let provided: Vec<_> = (0..chunks.count()).map(|at| chunks.provide(&memory, at, &file)).collect();
+    for page in 0..LAZY_PAGES {
+        let place = GuestPhysAddr(page * PAGE_SIZE);
+        if memory.read_u64(place).is_err() {
+            assert!(memory.lost().is_some() && provided.iter().any(Result::is_err));
+            assert!(memory.write(place, &[1]).is_err(), "a page that is not there cannot be written to");
+        }
+    }
+    assert_eq!(memory.is_whole(), memory.lost().is_none(), "all is there, or something is lost");
+    assert!(is_expected || memory.is_whole());
 }
 
 /// Reads and writes a disk whose overlay is the file, then a cache of chunks in it, then a machine kept in it.

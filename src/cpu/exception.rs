@@ -41,6 +41,9 @@ pub enum Exception {
     X87FloatingPoint,
     /// #AC, vector 17, error code 0.
     AlignmentCheck,
+    /// #MC, vector 18: memory is lost ([`GuestMemory::lost`](crate::mem::GuestMemory::lost)). No program handles it:
+    /// the processor shuts down.
+    MachineCheck,
     /// #XM, vector 19.
     SimdFloatingPoint,
 }
@@ -64,6 +67,7 @@ impl Exception {
             Self::PageFault { .. } => 14,
             Self::X87FloatingPoint => 16,
             Self::AlignmentCheck => 17,
+            Self::MachineCheck => 18,
             Self::SimdFloatingPoint => 19,
         }
     }

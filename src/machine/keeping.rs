@@ -22,8 +22,13 @@ impl Machine {
     /// guest has written to its disks becomes durable first. Returns how many pages of RAM were written.
     ///
     /// # Errors
+    /// [`SnapshotError::NotNow`] while pages are still to come ([`rest_of_memory`](Self::rest_of_memory)).
     /// When a disk does not keep what is written or cannot, a share does not answer, or the file cannot be written.
     pub fn keep(&mut self, file: &mut KeptFile) -> Result<usize, SnapshotError> {
+        if !self.vcpu.memory.is_whole() {
+            let sentence = "parts of its memory have not come yet";
+            return Err(SnapshotError::NotNow(sentence.to_owned()));
+        }
         for disk in &self.platform.disks {
             let problem = match lock(disk).device_mut().source_mut().flush() {
                 Poll::Ready(Ok(())) => continue,

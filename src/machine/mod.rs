@@ -1,5 +1,6 @@
 //! Assembly: memory map, vCPUs, run loop, time; the public Rust API.
 
+mod absent;
 mod bus;
 mod entry;
 mod handle;
@@ -11,6 +12,7 @@ mod state;
 mod time;
 mod time_message;
 
+pub use absent::RestOfMemory;
 pub use handle::MachineHandle;
 pub use platform::PlatformError;
 pub use saving::Restorer;
@@ -25,8 +27,9 @@ use crate::devices::power::PowerRequest;
 use crate::host::{BlockSource, CodeError, CodeHost, ConsoleOutput, Entropy, NetBackend};
 use crate::jit::{Engine, EngineOptions, EngineStatistics};
 use crate::mem::{Addressable, GuestMemory};
-use crate::snapshot::SnapshotError;
+use crate::snapshot::{AbsentChunks, SnapshotError};
 use crate::virtio::p9::Share;
+use absent::TouchedPages;
 use bus::ProcessorBus;
 use panic_watch::{ConsoleHistory, ConsoleTail, PanicState, WatchedOutput};
 use platform::{Backends, Platform};
@@ -118,6 +121,8 @@ pub enum RunOutcome {
     TripleFault,
     /// The kernel has panicked.
     Panicked,
+    /// Pages of a snapshot that were still to come cannot be had: [`Machine::lost_memory`] says why.
+    MemoryLost,
 }
 
 /// What a machine has done so far.
@@ -150,6 +155,9 @@ pub struct Machine {
     /// At how many retired instructions timers are looked at next. It does not depend on how the host
     /// divides a run, so that a run by the instruction count repeats.
     look_at: u64,
+    /// The parts of its memory that were still to come when it was restored.
+    absent_chunks: Option<AbsentChunks>,
+    touched: Option<Arc<TouchedPages>>,
 }
 
 /// The smallest and the largest RAM in bytes. The PCI window begins where the largest ends.
@@ -229,7 +237,19 @@ impl Machine {
             }
         }
         let handle = MachineHandle::new(attention);
-        Ok(Self { vcpu, platform, handle, time, history, tails, entropy, time_messages: None, look_at: 0 })
+        Ok(Self {
+            vcpu,
+            platform,
+            handle,
+            time,
+            history,
+            tails,
+            entropy,
+            time_messages: None,
+            look_at: 0,
+            absent_chunks: None,
+            touched: None,
+        })
     }
 
     /// How the outside reaches this machine.
@@ -256,6 +276,9 @@ impl Machine {
                     return RunOutcome::KeepRequested;
                 }
             }
+            if self.vcpu.memory.lost().is_some() {
+                return RunOutcome::MemoryLost;
+            }
             if let Some(outcome) = self.power_outcome() {
                 return outcome;
             }
@@ -271,6 +294,7 @@ impl Machine {
             }
             match self.vcpu.run(end.min(self.look_at)) {
                 Stop::Limit => {}
+                Stop::Shutdown if self.vcpu.memory.lost().is_some() => return RunOutcome::MemoryLost,
                 Stop::Shutdown => return RunOutcome::TripleFault,
                 Stop::Halted => {
                     self.look_at = 0;

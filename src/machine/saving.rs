@@ -8,9 +8,10 @@ use super::{Machine, MachineConfig, MachineError};
 use crate::boot::BootError;
 use crate::devices::bus::lock;
 use crate::host::{BlockSource, DiskChange, Progress};
+use crate::mem::PAGE_SIZE;
 use crate::snapshot::{
-    PageDecoding, Section, SectionKind, SectionReader, SectionWriter, SnapshotError, StoredSection,
-    write_pages,
+    AbsentChunks, ChunkFiles, ChunkList, PageDecoding, Section, SectionKind, SectionReader, SectionWriter,
+    SnapshotError, StoredSection, write_pages,
 };
 use crate::storage::tree::MemoryTree;
 use crate::virtio::p9::{Share, ShareTag};
@@ -40,12 +41,18 @@ impl Machine {
     /// an image, in memory or in an overlay, are saved with it; of the images, and of disks whose writes reach them,
     /// only size and digest, so that they must be kept as they are beside the snapshot. Connections of the network are not saved: the guest finds them reset.
     ///
+    /// Pages that have not come yet are fetched first.
+    ///
     /// # Errors
-    /// When a share does not answer or an overlay cannot be read, and those of the sink.
+    /// When a share does not answer, an overlay cannot be read or pages cannot be had, and those of the sink.
     pub fn save(
         &mut self,
         sink: &mut dyn FnMut(&[u8]) -> Result<(), SnapshotError>,
     ) -> Result<(), SnapshotError> {
+        let memory = &self.vcpu.memory;
+        if !memory.bring_pages(0..memory.size() / PAGE_SIZE) {
+            return Err(SnapshotError::Lost(memory.lost().unwrap_or_default().to_owned()));
+        }
         let state = self.state()?;
         let mut writer = SectionWriter::new(sink)?;
         writer.write_value(SectionKind::Configuration, &self.configuration())?;
@@ -173,15 +180,21 @@ fn write_changes(
 pub struct Restorer {
     reader: SectionReader,
     stage: Stage,
+    is_recording: bool,
 }
 
 enum Stage {
     /// Nothing has come.
-    Empty(Box<MachineConfig>),
+    Empty(Box<Beginning>),
     /// The machine's parts are there, and its state is awaited.
     Assembled(Box<Assembled>),
     /// An error has ended it.
     Failed,
+}
+
+struct Beginning {
+    config: MachineConfig,
+    files: Option<Box<dyn ChunkFiles>>,
 }
 
 struct Assembled {
@@ -189,6 +202,8 @@ struct Assembled {
     console_size: (u16, u16),
     state: Option<Box<MachineState>>,
     pages: OpenDecoding,
+    /// The files beside the snapshot, until it has named those that it needs.
+    files: Option<Box<dyn ChunkFiles>>,
 }
 
 /// The decoding of pages, whose helpers end with it.
@@ -205,7 +220,23 @@ impl Restorer {
     /// the snapshot's own matter and not looked at; disks, shares and the network must be as the saved machine
     /// had them.
     pub fn new(config: MachineConfig) -> Self {
-        Self { reader: SectionReader::default(), stage: Stage::Empty(Box::new(config)) }
+        let beginning = Beginning { config, files: None };
+        let stage = Stage::Empty(Box::new(beginning));
+        Self { reader: SectionReader::default(), stage, is_recording: false }
+    }
+
+    /// Fetches pages that the snapshot leaves to files beside it from `files`, when they are needed. Without, such a
+    /// snapshot is refused. Before the first [`push`](Self::push).
+    pub fn fetch_pages_from(&mut self, files: Box<dyn ChunkFiles>) {
+        if let Stage::Empty(beginning) = &mut self.stage {
+            beginning.files = Some(files);
+        }
+    }
+
+    /// Has the machine note which pages are touched from the beginning on ([`Machine::touched_pages`]), for the
+    /// snapshot to be sorted by that. Only for one that holds all of its pages.
+    pub fn record_touched_pages(&mut self) {
+        self.is_recording = true;
     }
 
     /// Takes the snapshot's next bytes.
@@ -236,6 +267,9 @@ impl Restorer {
         self.reader.finish()?;
         let Stage::Assembled(mut assembled) = self.stage else { return Err(SnapshotError::Truncated.into()) };
         assembled.pages.0.finish()?;
+        if self.is_recording {
+            assembled.machine.record_touched_pages();
+        }
         let state = assembled.state.take().ok_or(SnapshotError::Truncated)?;
         let Assembled { mut machine, console_size, .. } = *assembled;
         machine.time.start();
@@ -248,8 +282,8 @@ impl Stage {
     /// Takes the next section.
     fn take(self, section: StoredSection) -> Result<Self, MachineError> {
         let mut assembled = match self {
-            Self::Empty(config) if section.kind == SectionKind::Configuration => {
-                return Self::assemble(*config, &section.open()?);
+            Self::Empty(beginning) if section.kind == SectionKind::Configuration => {
+                return Self::assemble(*beginning, &section.open()?);
             }
             Self::Assembled(assembled) => assembled,
             Self::Empty(_) | Self::Failed => return Err(out_of_place(section)),
@@ -258,12 +292,18 @@ impl Stage {
             (SectionKind::State, None) => assembled.state = Some(Box::new(section.open()?.decode()?)),
             (SectionKind::Pages, _) => assembled.pages.0.push(section)?,
             (SectionKind::Disk, _) => assembled.machine.apply_changes(&section.open()?)?,
+            (SectionKind::Elsewhere, _) if assembled.machine.absent_chunks.is_none() => {
+                let memory = &assembled.machine.vcpu.memory;
+                let list = ChunkList::parse(&section.open()?, memory.size())?;
+                let files = assembled.files.take().ok_or(SnapshotError::Elsewhere)?;
+                assembled.machine.absent_chunks = Some(AbsentChunks::expect(list, memory, files));
+            }
             _ => return Err(out_of_place(section)),
         }
         Ok(Self::Assembled(assembled))
     }
 
-    fn assemble(config: MachineConfig, section: &Section) -> Result<Self, MachineError> {
+    fn assemble(Beginning { config, files }: Beginning, section: &Section) -> Result<Self, MachineError> {
         let console_size = config.console_size;
         let machine = Machine::like(&section.decode()?, config)?;
         if machine.platform.disks.iter().any(|disk| lock(disk).device().source().has_changes()) {
@@ -272,7 +312,7 @@ impl Stage {
             return Err(SnapshotError::Mismatch(sentence.to_owned()).into());
         }
         let pages = OpenDecoding(PageDecoding::new(machine.vcpu.memory.clone()));
-        Ok(Self::Assembled(Box::new(Assembled { machine, console_size, state: None, pages })))
+        Ok(Self::Assembled(Box::new(Assembled { machine, console_size, state: None, pages, files })))
     }
 }
 

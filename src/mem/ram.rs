@@ -1,19 +1,29 @@
 //! RAM: one contiguous range from guest-physical address zero.
 
+use super::absent::AbsentPages;
 use super::{GuestPhysAddr, PAGE_SIZE};
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// An access that does not lie wholly in RAM.
+/// An access that cannot be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{length} bytes at {address:?} lie outside {ram_size} bytes of RAM")]
-pub struct MemoryError {
-    /// First byte of the access.
-    pub address: GuestPhysAddr,
-    /// Bytes of the access.
-    pub length: u64,
-    /// Size of RAM in bytes.
-    pub ram_size: u64,
+pub enum MemoryError {
+    /// It does not lie wholly in RAM.
+    #[error("{length} bytes at {address:?} lie outside {ram_size} bytes of RAM")]
+    Outside {
+        /// First byte of the access.
+        address: GuestPhysAddr,
+        /// Bytes of the access.
+        length: u64,
+        /// Size of RAM in bytes.
+        ram_size: u64,
+    },
+    /// Its page could not be brought ([`GuestMemory::lost`]).
+    #[error("the memory at {address:?} is lost")]
+    Lost {
+        /// First byte of the access.
+        address: GuestPhysAddr,
+    },
 }
 
 /// A device's write into a page that holds translated code.
@@ -40,6 +50,7 @@ struct Inner {
     holds_code: Box<[AtomicU8]>,
     has_code_writes: AtomicBool,
     code_writes: Mutex<Vec<CodeWrite>>,
+    absent: AbsentPages,
 }
 
 /// A reservation of address space that begins at a multiple of 4 GiB, RAM at its start. The low 32 bits of a
@@ -160,6 +171,7 @@ impl GuestMemory {
                 holds_code,
                 has_code_writes: AtomicBool::new(false),
                 code_writes: Mutex::new(Vec::new()),
+                absent: AbsentPages::default(),
             }),
         })
     }
@@ -200,8 +212,24 @@ impl GuestMemory {
         let ram_size = self.size();
         match address.0.checked_add(length as u64) {
             Some(end) if end <= ram_size => Ok(self.host_base().wrapping_add(address.0 as usize)),
-            _ => Err(MemoryError { address, length: length as u64, ram_size }),
+            _ => Err(MemoryError::Outside { address, length: length as u64, ram_size }),
         }
+    }
+
+    pub(super) fn absent(&self) -> &AbsentPages {
+        &self.inner.absent
+    }
+
+    /// As [`host_range`](Self::host_range), with all of its pages there.
+    fn present_range(&self, address: GuestPhysAddr, length: usize) -> Result<*mut u8, MemoryError> {
+        let range = self.host_range(address, length)?;
+        if !self.is_whole() && length != 0 {
+            let last = GuestPhysAddr(address.0 + length as u64 - 1).page();
+            if !self.bring_pages(address.page()..last + 1) {
+                return Err(MemoryError::Lost { address });
+            }
+        }
+        Ok(range)
     }
 
     /// Whether the whole range lies in RAM.
@@ -211,8 +239,8 @@ impl GuestMemory {
 
     /// Copies guest memory into `buffer`.
     pub fn read(&self, address: GuestPhysAddr, buffer: &mut [u8]) -> Result<(), MemoryError> {
-        let source = self.host_range(address, buffer.len())?;
-        // SAFETY: `host_range` checked that the source lies in RAM; `buffer` is not part of RAM,
+        let source = self.present_range(address, buffer.len())?;
+        // SAFETY: `present_range` checked that the source lies in RAM; `buffer` is not part of RAM,
         // because no reference into RAM is ever handed out.
         unsafe { source.copy_to_nonoverlapping(buffer.as_mut_ptr(), buffer.len()) };
         Ok(())
@@ -223,10 +251,22 @@ impl GuestMemory {
     /// A write into pages that hold translated code is noted for the vCPUs
     /// ([`take_code_writes`](Self::take_code_writes)).
     pub fn write(&self, address: GuestPhysAddr, data: &[u8]) -> Result<(), MemoryError> {
-        let target = self.host_range(address, data.len())?;
+        let target = self.present_range(address, data.len())?;
         // SAFETY: as in `read`.
         unsafe { target.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
         self.note_write(address, data.len() as u64);
+        Ok(())
+    }
+
+    /// Copies the bytes of absent pages into memory, before they [arrive](Self::pages_arrived). No translated code
+    /// can have come from them.
+    ///
+    /// # Errors
+    /// When they do not lie in RAM.
+    pub fn place_absent(&self, address: GuestPhysAddr, data: &[u8]) -> Result<(), MemoryError> {
+        let target = self.host_range(address, data.len())?;
+        // SAFETY: as in `read`.
+        unsafe { target.copy_from_nonoverlapping(data.as_ptr(), data.len()) };
         Ok(())
     }
 

@@ -10,11 +10,17 @@
 //! the disks, in sections of about 1 MiB that need nothing of each other. The end section holds a digest
 //! of all digests. A file of another version, cut short or changed anywhere is refused.
 //!
+//! A snapshot that is shipped holds the pages that a first command needs; another section names files beside it that
+//! hold the others ([`ChunkList`]), which come when they are needed.
+//!
 //! Sections are compressed with Zstandard, because its decoder keeps up with a download in WebAssembly too
 //! (`ruzstd`, in Rust). The encoder of that crate knows the fastest level only; a
 //! snapshot that is shipped is compressed again by `cargo xtask snapshot`.
 
 mod decoding;
+mod elsewhere;
+#[cfg(test)]
+mod elsewhere_tests;
 mod kept;
 mod pages;
 mod section;
@@ -22,6 +28,7 @@ mod section;
 mod tests;
 
 pub use decoding::PageDecoding;
+pub use elsewhere::{AbsentChunks, ChunkFiles, ChunkList};
 pub use kept::{KeptFile, KeptState};
 pub use pages::{apply_pages, write_pages};
 pub use section::{Section, SectionKind, SectionReader, SectionWriter, StoredSection};
@@ -74,6 +81,14 @@ pub enum SnapshotError {
     /// A disk holds what the saved memory does not know of.
     #[error("the kept machine's disk was written to since; boot from the disk as it is")]
     MovedOn,
+    /// Pages of it are in other files, and nobody has these.
+    #[error(
+        "the snapshot's memory is in files beside it: give its address or its path in place of its bytes"
+    )]
+    Elsewhere,
+    /// Pages could not be had.
+    #[error("{0}; download the snapshot again")]
+    Lost(String),
     /// The host could not give the bytes.
     #[error("the kept machine cannot be read: {0}")]
     Unreadable(String),

@@ -71,23 +71,41 @@ pub(super) fn is_zero(page: &[u8]) -> bool {
     })
 }
 
-/// Puts the pages of a section into `memory`.
+/// Runs of pages: the number of the first and their count.
+pub type Runs = Vec<(u32, u32)>;
+
+/// Takes the runs off a section's bytes; what is left are the pages.
+fn split_runs(section: &Section) -> Result<(Runs, &[u8]), SnapshotError> {
+    let damaged = || section.damaged("its list of pages makes no sense");
+    let (count, rest) = section.bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
+    let runs_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(RUN_BYTES).ok_or_else(damaged)?;
+    let (runs, pages) = rest.split_at_checked(runs_bytes).ok_or_else(damaged)?;
+    let (numbers, _) = runs.as_chunks::<4>();
+    let (pairs, _) = numbers.as_chunks::<2>();
+    let runs = pairs.iter().map(|[first, count]| (u32::from_le_bytes(*first), u32::from_le_bytes(*count)));
+    Ok((runs.collect(), pages))
+}
+
+/// Which pages a section holds.
+///
+/// # Errors
+/// When it is no list of pages.
+pub fn runs_of(section: &Section) -> Result<Runs, SnapshotError> {
+    split_runs(section).map(|(runs, _)| runs)
+}
+
+/// Puts the pages of a section into `memory`, none of which it has yet.
 ///
 /// # Errors
 /// When the section is no list of pages of this memory.
 pub fn apply_pages(section: &Section, memory: &GuestMemory) -> Result<(), SnapshotError> {
     let damaged = || section.damaged("its list of pages makes no sense");
-    let (count, rest) = section.bytes.split_first_chunk::<4>().ok_or_else(damaged)?;
-    let runs_bytes = (u32::from_le_bytes(*count) as usize).checked_mul(RUN_BYTES).ok_or_else(damaged)?;
-    let (runs, mut bytes) = rest.split_at_checked(runs_bytes).ok_or_else(damaged)?;
-    for run in runs.chunks_exact(RUN_BYTES) {
-        let (first, count) = run.split_first_chunk::<4>().ok_or_else(damaged)?;
-        let count = count.first_chunk::<4>().ok_or_else(damaged)?;
-        let (first, count) = (u32::from_le_bytes(*first), u32::from_le_bytes(*count));
+    let (runs, mut bytes) = split_runs(section)?;
+    for (first, count) in runs {
         let length = (count as usize).checked_mul(PAGE_BYTES).ok_or_else(damaged)?;
         let (pages, after) = bytes.split_at_checked(length).ok_or_else(damaged)?;
         let address = GuestPhysAddr(u64::from(first) * PAGE_SIZE);
-        memory.write(address, pages).map_err(|_| section.damaged("a page lies outside RAM"))?;
+        memory.place_absent(address, pages).map_err(|_| section.damaged("a page lies outside RAM"))?;
         bytes = after;
     }
     if bytes.is_empty() { Ok(()) } else { Err(damaged()) }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 const MAGIC: [u8; 8] = *b"DINGHYSN";
 const FILE_HEADER_BYTES: usize = MAGIC.len() + 4;
-const DIGEST_BYTES: usize = 32;
+pub(super) const DIGEST_BYTES: usize = 32;
 /// Kind, encoding, two bytes of zero, bytes stored, bytes decoded.
 const DESCRIPTION_BYTES: usize = 12;
 const SECTION_HEADER_BYTES: usize = DESCRIPTION_BYTES + DIGEST_BYTES;
@@ -31,13 +31,15 @@ pub enum SectionKind {
     Pages = 3,
     /// What was written to the disks.
     Disk = 4,
+    /// Which pages are in which files beside this one.
+    Elsewhere = 5,
     /// The end, with the digest of all digests.
     End = 255,
 }
 
 impl SectionKind {
     fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Configuration, Self::State, Self::Pages, Self::Disk, Self::End]
+        [Self::Configuration, Self::State, Self::Pages, Self::Disk, Self::Elsewhere, Self::End]
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
@@ -81,6 +83,11 @@ pub struct StoredSection {
 }
 
 impl StoredSection {
+    /// The digest that it has in the file.
+    pub fn digest(&self) -> &[u8; DIGEST_BYTES] {
+        &self.digest
+    }
+
     /// The section with its bytes decoded.
     ///
     /// # Errors
@@ -196,6 +203,16 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 }
 
 impl SectionReader {
+    /// A reader of sections that are in no snapshot's file: without the file's header, and without an end.
+    pub(super) fn without_header() -> Self {
+        Self { has_begun: true, ..Self::default() }
+    }
+
+    /// Whether bytes have come that are not read yet.
+    pub(super) fn has_more(&self) -> bool {
+        self.taken < self.waiting.len()
+    }
+
     /// Takes the file's next bytes.
     pub fn push(&mut self, bytes: &[u8]) {
         self.waiting.drain(..self.taken);
@@ -243,7 +260,7 @@ impl SectionReader {
         if !self.has_ended {
             return Err(SnapshotError::Truncated);
         }
-        if self.taken < self.waiting.len() {
+        if self.has_more() {
             let at = self.at + self.taken as u64;
             return Err(SnapshotError::Damaged { at, problem: "it goes on behind its end" });
         }

@@ -136,7 +136,7 @@ impl QueueLayout {
                 return Err(QueueError::Misaligned { address, alignment });
             }
             if !memory.contains(address, length) {
-                return Err(MemoryError { address, length, ram_size: memory.size() }.into());
+                return Err(MemoryError::Outside { address, length, ram_size: memory.size() }.into());
             }
         }
         Ok(())

@@ -4,6 +4,7 @@ use super::disk::message;
 use super::local::Local;
 use super::options::EngineFile;
 use crate::host::{ByteFile, ByteFileError};
+use crate::snapshot::ChunkFiles;
 use crate::storage::{ChunkCache, Digest};
 use js_sys::Uint8Array;
 use wasm_bindgen::prelude::*;
@@ -94,6 +95,23 @@ impl ByteFile for CacheFile {
     fn flush(&mut self) -> Result<(), ByteFileError> {
         // Whatever of the cache is lost is fetched again.
         Ok(())
+    }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The bytes of a file beside the snapshot, as `globalThis.dinghyMemoryFile` of the vCPU's worker has it.
+    #[wasm_bindgen(catch, js_name = dinghyMemoryFile)]
+    fn memory_file(name: &str, attempt: u32) -> Result<Uint8Array, JsValue>;
+}
+
+/// The files beside a snapshot. The machine's memory, which asks for them, is known to other workers too, so they are
+/// reached by name as the [cache](CacheFile) is; only the vCPU's worker, which can keep JavaScript values, loads them.
+pub struct MemoryFiles;
+
+impl ChunkFiles for MemoryFiles {
+    fn load(&self, name: &str, attempt: u32) -> Result<Vec<u8>, String> {
+        memory_file(name, attempt).map(|bytes| bytes.to_vec()).map_err(|error| message(&error))
     }
 }
 

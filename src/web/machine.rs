@@ -2,7 +2,7 @@
 
 use super::code::WorkerCode;
 use super::disk;
-use super::file::FunctionFile;
+use super::file::{FunctionFile, MemoryFiles};
 use super::host::{CryptoEntropy, FunctionOutput, WorkerClock};
 use super::net;
 use super::options::{EngineFile, EngineOptions};
@@ -97,6 +97,7 @@ impl WebMachine {
             RunOutcome::Exited(_) => "exited",
             RunOutcome::TripleFault => "triple-fault",
             RunOutcome::Panicked => "panicked",
+            RunOutcome::MemoryLost => "memory-lost",
         }
         .to_owned()
     }
@@ -108,6 +109,24 @@ impl WebMachine {
             RunOutcome::Exited(code) => Some(code),
             _ => None,
         }
+    }
+
+    /// Why memory cannot be had, in one sentence, after `run` has said `memory-lost`.
+    #[wasm_bindgen(js_name = lostMemory)]
+    pub fn lost_memory(&self) -> Option<String> {
+        self.machine.lost_memory().map(|problem| SnapshotError::Lost(problem.to_owned()).to_string())
+    }
+
+    /// Whether parts of a snapshot's memory are still to come.
+    #[wasm_bindgen(js_name = isWhole)]
+    pub fn is_whole(&self) -> bool {
+        self.machine.rest_of_memory().is_none()
+    }
+
+    /// The numbers of the pages that were touched since a recording restorer made the machine.
+    #[wasm_bindgen(js_name = touchedPages)]
+    pub fn touched_pages(&self) -> Vec<u32> {
+        self.machine.touched_pages().into_iter().map(|page| page as u32).collect()
     }
 
     /// Milliseconds to the next timer after `run` has said `idle`; `Infinity` without one.
@@ -165,7 +184,8 @@ impl WebMachine {
     #[wasm_bindgen(js_name = portHandle)]
     pub fn port_handle(&self) -> u32 {
         let Ways { inboxes, carrier, shares } = self.ways.clone();
-        PortState { handle: self.machine.handle(), inboxes, carrier, shares }.into_handle()
+        let rest = self.machine.rest_of_memory();
+        PortState { handle: self.machine.handle(), inboxes, carrier, shares, rest }.into_handle()
     }
 
     /// Address of the attention word in this memory.
@@ -327,6 +347,19 @@ impl WebRestorer {
     pub fn new(options: &EngineOptions) -> Result<Self, Error> {
         let (config, ways) = config(options, Vec::new())?;
         Ok(Self { restorer: Restorer::new(config), ways })
+    }
+
+    /// Has the machine load pages that the snapshot leaves to files beside it by `dinghyMemoryFile`, when it needs
+    /// them. Before the first `push`.
+    #[wasm_bindgen(js_name = fetchPages)]
+    pub fn fetch_pages(&mut self) {
+        self.restorer.fetch_pages_from(Box::new(MemoryFiles));
+    }
+
+    /// Has the machine note which pages it touches, for `touchedPages`.
+    #[wasm_bindgen(js_name = recordTouchedPages)]
+    pub fn record_touched_pages(&mut self) {
+        self.restorer.record_touched_pages();
     }
 
     /// Takes the snapshot's next bytes.

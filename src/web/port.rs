@@ -1,7 +1,7 @@
 //! The machine as other workers on the same memory reach it.
 
 use super::{net, share};
-use crate::machine::MachineHandle;
+use crate::machine::{MachineHandle, RestOfMemory};
 use crate::net::QueryId;
 use crate::net::handover::FlowCarrier;
 use crate::storage::ChunkInbox;
@@ -19,6 +19,8 @@ pub struct PortState {
     pub carrier: Option<FlowCarrier>,
     /// The inboxes of the provided shares, by the shares' places.
     pub shares: Vec<Option<AnswerInbox>>,
+    /// What of its memory was still to come when the port was made, if anything.
+    pub rest: Option<RestOfMemory>,
 }
 
 /// `EnginePort` of the package's `engine.ts`.
@@ -127,6 +129,24 @@ impl WebPort {
         inbox.fail(index as u64, reason);
         self.0.handle.storage_progressed();
         None
+    }
+
+    /// How many parts of the memory were to come when the machine was restored.
+    #[wasm_bindgen(js_name = memoryParts)]
+    pub fn memory_parts(&self) -> usize {
+        self.0.rest.as_ref().map_or(0, RestOfMemory::count)
+    }
+
+    /// The name of the file of a part of the memory, if that has not come yet.
+    #[wasm_bindgen(js_name = absentMemoryFile)]
+    pub fn absent_memory_file(&self, part: usize) -> Option<String> {
+        self.0.rest.as_ref()?.absent_name(part)
+    }
+
+    /// The file of a part of the memory has arrived. Says what is wrong with it; nothing has happened then.
+    #[wasm_bindgen(js_name = provideMemory)]
+    pub fn provide_memory(&self, part: usize, bytes: &[u8]) -> Option<String> {
+        self.0.rest.as_ref()?.provide(part, bytes).err().map(|error| error.to_string())
     }
 
     /// Operation `id` of share `share` is done, or has failed with Linux's error number `errno`; `json` and `data`

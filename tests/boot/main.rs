@@ -12,6 +12,7 @@ mod guest;
 mod initramfs;
 mod keeping;
 mod kernels;
+mod lazy;
 mod models;
 mod network;
 mod program;

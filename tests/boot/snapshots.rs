@@ -19,7 +19,7 @@ fn scratch(length: u64) -> [Argument<'static>; 3] {
 }
 
 /// A program that uses time, randomness, both consoles and a disk.
-fn setup() -> Setup {
+pub fn setup() -> Setup {
     let program = Program::new()
         .mount("devtmpfs", "/dev")
         .print("first words\n")

@@ -94,3 +94,51 @@ test("the guest works in a directory of the browser", async () => {
   assert.ok(files.has("moved/config.toml"), [...files.keys()].join());
   await page.context().close();
 });
+
+test("the next visit has the folder of this one, and asks again where it must", async () => {
+  const context = await browser.newContext();
+  // A directory of the browser's own stands for one that a user picks, and a flag for what the user has granted.
+  await context.addInitScript(() => {
+    globalThis.showDirectoryPicker = async () =>
+      (await navigator.storage.getDirectory()).getDirectoryHandle("picked", { create: true });
+    const granted = () => (localStorage.getItem("granted") === "yes" ? "granted" : "prompt");
+    globalThis.FileSystemHandle.prototype.queryPermission = () => Promise.resolve(granted());
+    globalThis.FileSystemHandle.prototype.requestPermission = () => {
+      if (navigator.userActivation.isActive) localStorage.setItem("granted", "yes");
+      return Promise.resolve(granted());
+    };
+  });
+  const page = await context.newPage();
+  const visit = async () => {
+    await waitForPhase(page, "Docker ready", PATIENCE_MS);
+    await waitForTerminal(page, PROMPT, PATIENCE_MS);
+  };
+  await page.goto(server.address);
+  await visit();
+  await chooseFolder(page);
+  assert.deepEqual(await run(page, "echo mine >/mnt/host/note"), { text: "", status: 0 });
+  await page.reload();
+  await visit();
+  assert.deepEqual(await run(page, "cat /mnt/host/note"), { text: "mine", status: 0 });
+
+  await page.locator("#folder-button").click();
+  await page.locator("#folder-writes").check();
+  await page.locator("#folder-pick").click();
+  await page.locator("#folder-hint", { hasText: "The folder picked is at /mnt/host in the guest" }).waitFor();
+  await page.locator("#folder-close").click();
+  assert.deepEqual(await run(page, "echo of the user >/mnt/host/note"), { text: "", status: 0 });
+  await page.reload();
+  await visit();
+  await page.locator("#notice", { hasText: "press Folder to share it again" }).waitFor();
+  assert.deepEqual(await run(page, "ls /mnt/host | wc -l"), { text: "0", status: 0 });
+  await page.locator("#folder-button").click();
+  await page.locator("#folder-again", { hasText: "Share picked again" }).click();
+  await page.locator("#folder-hint", { hasText: "The folder picked is at /mnt/host in the guest" }).waitFor();
+  await page.locator("#folder-close").click();
+  assert.deepEqual(await run(page, "cat /mnt/host/note"), { text: "of the user", status: 0 });
+  // The browser remembers what the user has granted: nobody is asked.
+  await page.reload();
+  await visit();
+  assert.deepEqual(await run(page, "cat /mnt/host/note"), { text: "of the user", status: 0 });
+  await context.close();
+});

@@ -1,7 +1,7 @@
 /** Snapshots: the page starts from the one that was saved in node, and what a browser saves goes on in node. */
 
 import assert from "node:assert/strict";
-import { rmSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
@@ -13,8 +13,12 @@ import { serve } from "./server.mjs";
 
 /** Far more than it takes on two busy cores, so that only a hang meets it. */
 const PATIENCE_MS = 120_000;
+/** What is sent before the guest can be used: the page, the emulator, and what a first container needs of the saved memory. */
+const MOST_BYTES = 30e6;
 /** The date may be wrong by a second, and it takes a moment to ask for it and to see the answer. */
 const DATE_TOLERANCE_S = 3;
+
+const PAGES = fileURLToPath(new URL("../../build/guest/docker.snapshot.pages", import.meta.url));
 
 let browser;
 before(async () => (browser = await launch()));
@@ -31,18 +35,23 @@ test("the page starts from the snapshot: Docker answers, the date is right, rand
   try {
     const numbers = [];
     for (const visit of ["first", "second"]) {
+      const sentBefore = server.bytesSent();
+      const million = () => ((server.bytesSent() - sentBefore) / 1e6).toFixed(1);
       const openedAt = Date.now();
       const seconds = () => ((Date.now() - openedAt) / 1000).toFixed(1);
       const page = await open(browser, server.address);
       await waitForPhase(page, "Docker ready", PATIENCE_MS);
       await waitForTerminal(page, /[#$] *$/m, PATIENCE_MS);
-      const ready = seconds();
+      const sentUntilReady = server.bytesSent() - sentBefore;
+      const ready = `${seconds()} s and ${million()} MB`;
       await type(page, "docker ps", /^CONTAINER ID/m);
-      const answered = seconds();
+      const answered = `${seconds()} s and ${million()} MB`;
       await type(page, "docker run --rm busybox echo hello", /^hello$/m);
       console.log(
-        `${visit} visit: Docker ready ${ready} s, docker ps ${answered} s, docker run ${seconds()} s; ${await timeline(page)}`,
+        `${visit} visit: Docker ready ${ready}, docker ps ${answered}, docker run ${seconds()} s and ${million()} MB; ` +
+          (await timeline(page)),
       );
+      assert.ok(sentUntilReady <= MOST_BYTES, `${sentUntilReady} bytes were sent until Docker was ready`);
 
       const shown = await type(
         page,
@@ -60,6 +69,55 @@ test("the page starts from the snapshot: Docker answers, the date is right, rand
     server.close();
   }
 });
+
+/** What a snapshot's memory has in it, but a first container does not touch. */
+const TOUCH_MUCH = "cat /usr/bin/* /usr/sbin/* /lib/x86_64-linux-gnu/* >/dev/null; docker info >/dev/null";
+const COMPARE =
+  "md5sum /usr/sbin/runc /usr/bin/containerd-shim-runc-v2 /usr/bin/containerd >/tmp/cached && " +
+  "echo 3 >/proc/sys/vm/drop_caches && md5sum -c /tmp/cached";
+
+for (const isolated of [true, false]) {
+  const where = isolated ? "with workers on shared memory" : "in one worker";
+  const options = isolated ? {} : { serviceWorkers: "block" };
+
+  test(`memory that a first container does not need comes when it is touched, ${where}`, async () => {
+    const server = await serve({ isolated });
+    try {
+      const page = await open(browser, server.address, options);
+      await waitForTerminal(page, /[#$] *$/m, PATIENCE_MS);
+      const before = server.bytesSent();
+      // Before the guest is quiet, which has the rest fetched in the background.
+      await type(page, `${TOUCH_MUCH}; echo touched:$?`, /^touched:0$/m);
+      // What was in memory of files is what is on the disk.
+      await type(page, `clear; ${COMPARE} && docker run --rm busybox echo well`, /^well$/m);
+      console.log(`${where}: ${((server.bytesSent() - before) / 1e6).toFixed(1)} MB came later`);
+      await page.context().close();
+    } finally {
+      server.close();
+    }
+  });
+
+  test(`memory that cannot be had ends the machine with a sentence, ${where}`, async () => {
+    const missing = readdirSync(PAGES).map((name) => `/guest/docker.snapshot.pages/${name}`);
+    const server = await serve({ isolated, missing });
+    try {
+      const page = await open(browser, server.address, options);
+      await waitForTerminal(page, /[#$] *$/m, PATIENCE_MS);
+      await page.locator("#terminal").click();
+      await page.keyboard.type(`${TOUCH_MUCH}; echo wrong:$?\n`);
+      // What is typed further on may press the panel's button.
+      const told = await page.waitForFunction(
+        () => /memory cannot be had.*/.exec(document.querySelector("#panel-text").textContent)?.[0],
+        undefined,
+        { timeout: PATIENCE_MS },
+      );
+      assert.match(await told.jsonValue(), /the server answered 404/);
+      await page.context().close();
+    } finally {
+      server.close();
+    }
+  });
+}
 
 const SAVING_PAGE = `<!doctype html>
 <title>snapshot</title>
@@ -87,11 +145,18 @@ const SAVING_PAGE = `<!doctype html>
 
 test("a machine that was saved in a browser goes on in node", async () => {
   const image = (name) => fileURLToPath(new URL(`../../build/guest/${name}`, import.meta.url));
+  const pages = readdirSync(image("docker.snapshot.pages"));
   const server = await serve({
     isolated: true,
     root: fileURLToPath(new URL("../", import.meta.url)),
     replaced: { "/saving.html": Buffer.from(SAVING_PAGE) },
-    linked: { "/snapshot": image("docker.snapshot"), "/disk": image("guest.ext4") },
+    linked: {
+      "/snapshot": image("docker.snapshot"),
+      ...Object.fromEntries(
+        pages.map((name) => [`/snapshot.pages/${name}`, join(image("docker.snapshot.pages"), name)]),
+      ),
+      "/disk": image("guest.ext4"),
+    },
   });
   const file = join(tmpdir(), `dinghy-snapshot-${process.pid}`);
   try {

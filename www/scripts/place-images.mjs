@@ -24,11 +24,15 @@ const dist = new URL("../dist/", import.meta.url);
 place("kernel/vmlinux", "kernel/vmlinux.gz", (from, to) => {
   writeFileSync(to, gzipSync(readFileSync(from), { level: 9 }));
 });
-place("guest/chunks", "guest/chunks", (from, to) => {
+place("guest/chunks", "guest/chunks", linkFiles);
+place("guest/docker.snapshot", "guest/docker.snapshot", link);
+place("guest/docker.snapshot.pages", "guest/docker.snapshot.pages", linkFiles);
+
+/** Links the files of a folder. */
+function linkFiles(from, to) {
   mkdirSync(to);
   for (const name of readdirSync(from)) link(join(from, name), join(to, name));
-});
-place("guest/docker.snapshot", "guest/docker.snapshot", link);
+}
 
 /** Links or, where that is not possible, copies. */
 function link(from, to) {

@@ -26,6 +26,8 @@ export type RunOutcome =
   | "exited"
   /** The guest asked for a reset; a new machine must be made. Final. */
   | "restarted"
+  /** Parts of a snapshot's memory cannot be had: {@link EngineMachine.lostMemory} says why. Final. */
+  | "memory-lost"
   /** The vCPU shut down on a triple fault. Final. */
   | "triple-fault"
   /** The guest kernel reported a panic. Final. */
@@ -252,6 +254,12 @@ export interface EngineMachine {
   idleMilliseconds(): number;
   /** After `run` returned `"exited"`: the code that the guest gave. */
   exitCode(): number | undefined;
+  /** After `run` returned `"memory-lost"`: why, in one sentence for the user. */
+  lostMemory(): string | undefined;
+  /** Whether no part of a snapshot's memory is still to come. */
+  isWhole(): boolean;
+  /** The numbers of the pages of 4 KiB that were touched, in order, if {@link EngineRestorer.recordTouchedPages} was called. */
+  touchedPages(): Uint32Array;
   /** Current figures. */
   statistics(): EngineStatistics;
   /**
@@ -312,6 +320,12 @@ export interface EnginePort {
   completeChunk(disk: number, index: number, bytes: Uint8Array): string | undefined;
   /** Chunk `index` of disk `disk` cannot be had; the guest sees an I/O error, `reason` goes to the log. */
   failChunk(disk: number, index: number, reason: string): string | undefined;
+  /** How many parts of a snapshot's memory were to come when the port's handle was made. */
+  memoryParts(): number;
+  /** The name of the file of a part of the memory, if that has not come yet. */
+  absentMemoryFile(part: number): string | undefined;
+  /** The file of a part of the memory has arrived. Says what is wrong with it; nothing has happened then. */
+  provideMemory(part: number, bytes: Uint8Array): string | undefined;
   /** Operation `id` on share `share` has ended: with Linux's number of an error, or with 0 and what was asked for. */
   completeOperation(share: number, id: number, errno: number, json: string, data: Uint8Array): void;
   /** What the network is to do since the last call, in order, as network/commands.ts reads it. */
@@ -365,8 +379,21 @@ export interface EngineChunkCache {
   free(): void;
 }
 
+/**
+ * Loads a file beside the snapshot by its name, and blocks meanwhile; as `globalThis.dinghyMemoryFile` of the vCPU's worker.
+ * `attempt` counts from 0. Throws an `Error` that says why it cannot be had.
+ */
+export type MemoryFile = (name: string, attempt: number) => Uint8Array;
+
 /** A machine in the making from a snapshot. All throw an `Error` whose message is one sentence for the user. */
 export interface EngineRestorer {
+  /**
+   * Has the machine load what the snapshot leaves to files beside it when it is needed, by the worker's
+   * {@link MemoryFile}. Before the first `push`.
+   */
+  fetchPages(): void;
+  /** Has the machine note which pages it touches. For snapshots that leave nothing to other files. */
+  recordTouchedPages(): void;
   /** Takes the snapshot's next bytes. RAM is taken and filled meanwhile. */
   push(bytes: Uint8Array): void;
   /**

@@ -94,6 +94,11 @@ impl Vcpu {
     pub fn deliver_exception(&mut self, exception: Exception) {
         let mut pending = exception;
         loop {
+            if pending == Exception::MachineCheck {
+                self.activity = Activity::Shutdown;
+                self.must_leave = true;
+                return;
+            }
             self.note_exception_registers(pending);
             let event = Event {
                 vector: pending.vector(),
@@ -104,6 +109,7 @@ impl Vcpu {
             };
             let Err(second) = self.enter_gate(event) else { return };
             pending = match (class(pending), class(second)) {
+                (_, _) if second == Exception::MachineCheck => second,
                 (Class::DoubleFault, _) => {
                     self.shut_down(pending, second);
                     return;

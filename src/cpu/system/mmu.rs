@@ -120,7 +120,7 @@ impl Vcpu {
     /// The physical address that an access reaches; fills the TLB of `privilege`.
     ///
     /// # Errors
-    /// #PF as SDM vol. 3A 4.7 has it, #GP(0) for an address that is not canonical.
+    /// #PF as SDM vol. 3A 4.7 has it, #GP(0) for an address that is not canonical, #MC when memory is lost.
     pub fn translate(
         &mut self,
         address: u64,
@@ -177,7 +177,12 @@ impl Vcpu {
         if self.is_long_mode() && !is_canonical(address) {
             return Err(Exception::GeneralProtection(0));
         }
-        let mut walk = match self.walk(address) {
+        let walked = self.walk(address);
+        if self.memory.lost().is_some() {
+            // What was read may not be what is in the tables.
+            return Err(Exception::MachineCheck);
+        }
+        let mut walk = match walked {
             Ok(walk) => walk,
             Err(WalkFault::NotPresent) => return Err(self.page_fault(address, access, privilege, 0)),
             Err(WalkFault::Reserved) => {
@@ -186,6 +191,11 @@ impl Vcpu {
         };
         if !self.permits(&walk, access, privilege) {
             return Err(self.page_fault(address, access, privilege, ERROR_PRESENT));
+        }
+        // From here on the page is accessed without a look whether it is there.
+        let page = GuestPhysAddr(walk.page).page();
+        if !self.memory.bring_pages(page..page + 1) {
+            return Err(Exception::MachineCheck);
         }
         self.mark_used(&mut walk, access);
         self.fill_tlb(address, &walk, privilege);

@@ -53,11 +53,18 @@ pub enum FileError {
     StartUp(#[from] StartUpError),
 }
 
+/// A snapshot.
+pub struct SnapshotFile {
+    pub bytes: Vec<u8>,
+    /// What it leaves to other files is found by its path.
+    pub path: PathBuf,
+}
+
 /// What the files hold.
 pub struct Files {
     /// Not read yet when the machine comes from a snapshot.
     kernel: Option<Vec<u8>>,
-    pub snapshot: Option<Vec<u8>>,
+    pub snapshot: Option<SnapshotFile>,
     pub initrd: Option<Vec<u8>>,
     pub command_line: String,
     pub disks: Vec<SharedDisk>,
@@ -75,7 +82,10 @@ impl Files {
     pub fn open(arguments: &RunArguments) -> Result<Self, FileError> {
         let snapshot = arguments.restore.as_deref();
         let snapshot = snapshot
-            .map(|path| read("snapshot", path, "name a file that --save has written with --restore"))
+            .map(|path| {
+                let bytes = read("snapshot", path, "name a file that --save has written with --restore")?;
+                Ok::<_, FileError>(SnapshotFile { bytes, path: path.to_owned() })
+            })
             .transpose()?;
         let kernel = match (&arguments.kernel, &snapshot) {
             (Some(path), _) => Some(read("kernel", path, "name a vmlinux or a bzImage with --kernel")?),

@@ -1,13 +1,13 @@
 //! One run of the command: machines, one after another while the guest restarts.
 
 use super::arguments::{ClockArgument, Engine, NetworkArgument, RunArguments};
-use super::files::{FileError, Files};
+use super::files::{FileError, Files, SnapshotFile};
 use super::input::{GuestConsole, Keyboard};
 use super::output::StandardOutput;
 use super::terminal::{self, RawMode};
 use crate::host::{Entropy, NetBackend, RepeatableEntropy};
 use crate::machine::{ClockSource, CpuModel, Machine, MachineConfig, MachineError, Restorer, RunOutcome};
-use crate::native::{HostNetwork, HostNetworkError, NetworkWaker, SystemClock, SystemEntropy};
+use crate::native::{FilesBeside, HostNetwork, HostNetworkError, NetworkWaker, SystemClock, SystemEntropy};
 use crate::net::Policy;
 use crate::snapshot::SnapshotError;
 use std::fs::File;
@@ -151,7 +151,7 @@ impl Session {
         let end = self.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let output = StandardOutput::new();
         // The first machine comes before raw mode, so that its errors are shown as usual.
-        let mut machine = self.build_machine(&output, self.files.snapshot.as_deref())?;
+        let mut machine = self.build_machine(&output, self.files.snapshot.as_ref())?;
         let raw_mode = RawMode::enter().map_err(SessionError::Terminal)?;
         let console = GuestConsole::from_command_line(&self.files.command_line);
         let keyboard = Keyboard::start(machine.handle(), console, raw_mode.is_some(), std::thread::current())
@@ -183,7 +183,7 @@ impl Session {
     fn build_machine(
         &self,
         output: &StandardOutput,
-        snapshot: Option<&[u8]>,
+        snapshot: Option<&SnapshotFile>,
     ) -> Result<Machine, SessionError> {
         let clock = match self.clock {
             ClockArgument::Real => ClockSource::Real(Arc::new(SystemClock::start_now())),
@@ -220,7 +220,8 @@ impl Session {
             None => Machine::new(config)?,
             Some(snapshot) => {
                 let mut restorer = Restorer::new(config);
-                restorer.push(snapshot)?;
+                restorer.fetch_pages_from(Box::new(FilesBeside::of(&snapshot.path)));
+                restorer.push(&snapshot.bytes)?;
                 restorer.finish()?
             }
         };
@@ -295,6 +296,10 @@ fn run_machine(
                 return Ok(Some(crashed("the guest's processor has shut down after a triple fault")));
             }
             RunOutcome::Panicked => return Ok(Some(crashed("the guest's kernel has panicked"))),
+            RunOutcome::MemoryLost => {
+                let problem = machine.lost_memory().unwrap_or_default().to_owned();
+                return Err(MachineError::from(SnapshotError::Lost(problem)).into());
+            }
         };
         if keyboard.wants_to_quit() {
             return Ok(Some(Ending::Quit));

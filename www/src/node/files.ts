@@ -15,9 +15,10 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { join } from "node:path";
 import { gunzipSync } from "node:zlib";
 
-import type { EngineFile, SynchronousDisk } from "../engine.js";
+import type { EngineFile, MemoryFile, SynchronousDisk } from "../engine.js";
 import { checkDiskSize, DinghyError } from "../options.js";
 import { reason } from "../worker/download.js";
 import { engine } from "../worker/engine-shared.js";
@@ -47,6 +48,12 @@ export function readImage(
   } catch {
     throw new DinghyError(`The ${what} ${source} is a damaged gzip file; build or download it again.`);
   }
+}
+
+/** Lets the emulator in this thread load the files beside the snapshot in the file `snapshot`. */
+export function serveMemoryFiles(snapshot: string): void {
+  (globalThis as { dinghyMemoryFile?: MemoryFile }).dinghyMemoryFile = (name) =>
+    new Uint8Array(readFileSync(join(`${snapshot}.pages`, name)));
 }
 
 /**

@@ -78,6 +78,11 @@ export interface NodeRestoreOptions extends Pick<
   snapshot: string | Uint8Array;
   /** The disks that the machine was booted with; what the guest wrote to an overlay since is in the snapshot. */
   disks?: DiskFile[];
+  /**
+   * A file in which to list, a line each, the numbers of the pages of memory that the machine touches, while it runs. The
+   * snapshot must be one that `machine.save()` gave.
+   */
+  recordTouched?: string;
 }
 
 /** A machine in worker threads of this process. */
@@ -108,7 +113,8 @@ export class Machine extends AnyMachine {
    *   disks are not those that it was saved with
    */
   static async restore(options: NodeRestoreOptions): Promise<Machine> {
-    return Machine.#start({ ...common(options), snapshot: options.snapshot }, options);
+    const { snapshot, recordTouched } = options;
+    return Machine.#start({ ...common(options), snapshot, recordTouched }, options);
   }
 
   static async #start(
@@ -157,6 +163,7 @@ function common(
     clock,
     engine: checkEngine(options.engine ?? "auto"),
     profile: options.profile,
+    recordTouched: undefined,
     cpu: undefined,
     network,
     nameServer: network.to === "host" ? configuredNameServer() : undefined,

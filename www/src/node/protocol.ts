@@ -108,6 +108,8 @@ export interface NodeBoot {
   engine: EngineChoice;
   /** The file in which to tell where the time went, when the guest is off. */
   profile: string | undefined;
+  /** A file in which to list the pages of memory that are touched, for a machine that goes on from a whole snapshot. */
+  recordTouched: string | undefined;
   cpu: CpuChoice | undefined;
   network: NodeNetwork;
   nameServer: string | undefined;

@@ -11,7 +11,7 @@ import { engine, wasm } from "../worker/engine-shared.js";
 import { fetchedDestinations } from "../network/fetch-carrier.js";
 import { OutputBatch, type Post, runBlocking } from "../worker/run-loop.js";
 import { fatalError, THREAD_STACK_BYTES } from "../worker/start.js";
-import { openDisk, readImage } from "./files.js";
+import { openDisk, readImage, serveMemoryFiles } from "./files.js";
 import { Profiler, Symbols } from "./profile.js";
 import type { NodeBoot, NodeIoMessage, NodeMessage, NodeNetwork } from "./protocol.js";
 import { allowRelaxedSimd } from "./relaxed-simd.js";
@@ -65,7 +65,7 @@ function run(boot: NodeBoot): void {
     onConsoleOutput: (bytes) => output.add("console", bytes),
     onSerialOutput: (bytes) => output.add("serial", bytes),
   };
-  const machine = snapshot === undefined ? new engine.Machine(options) : restored(options, snapshot);
+  const machine = snapshot === undefined ? new engine.Machine(options) : restored(options, snapshot, boot);
   const memory = engine.wasmMemory();
   send({
     type: "attach",
@@ -77,7 +77,10 @@ function run(boot: NodeBoot): void {
     },
   });
   post({ type: "booting" });
-  runBlocking(machine, boot.clock, memory, output, boot.profile === undefined ? post : recording(boot, boot.profile));
+  const { profile, recordTouched } = boot;
+  const profiled = profile === undefined ? post : recording(boot, profile);
+  const told = recordTouched === undefined ? profiled : recordingTouched(machine, recordTouched, profiled);
+  runBlocking(machine, boot.clock, memory, output, told);
 }
 
 /** The destinations, besides public ones, that the gateway lets the guest reach. */
@@ -103,14 +106,27 @@ function recording({ kernel }: NodeBoot, file: string): Post {
   };
 }
 
+/** Writes the numbers of the pages that were touched so far, a line each, whenever figures are posted. */
+function recordingTouched(machine: EngineMachine, file: string, post: Post): Post {
+  return (message, transfer) => {
+    if (message.type === "status") writeFileSync(file, machine.touchedPages().join("\n"));
+    post(message, transfer);
+  };
+}
+
 /** The symbols of the kernel, if they lie beside it. */
 function symbolsBeside(kernel: string | Uint8Array): Symbols {
   const file = typeof kernel === "string" ? join(dirname(kernel), "System.map") : undefined;
   return new Symbols(file !== undefined && existsSync(file) ? readFileSync(file, "utf8") : "");
 }
 
-function restored(options: EngineOptions, snapshot: Uint8Array): EngineMachine {
+function restored(options: EngineOptions, snapshot: Uint8Array, boot: NodeBoot): EngineMachine {
   const restorer = new engine.Restorer(options);
+  if (typeof boot.snapshot === "string") {
+    serveMemoryFiles(boot.snapshot);
+    restorer.fetchPages();
+  }
+  if (boot.recordTouched !== undefined) restorer.recordTouchedPages();
   // In pieces, because each is copied into the emulator's memory.
   for (let at = 0; at < snapshot.byteLength; at += SNAPSHOT_PIECE_BYTES) {
     restorer.push(snapshot.subarray(at, at + SNAPSHOT_PIECE_BYTES));

@@ -101,6 +101,7 @@ const networkDialog = new NetworkDialog(network(), () => terminal.focus());
 view.networkButton.onclick = () => networkDialog.open();
 const folderDialog = new FolderDialog(
   () => machine,
+  (message) => view.showNotice("info", message),
   () => terminal.focus(),
 );
 view.folderButton.onclick = () => folderDialog.open();
@@ -152,6 +153,7 @@ async function boot(): Promise<void> {
     return;
   }
   attach(machine);
+  void folderDialog.shareAgain();
 }
 
 /** Two machines on one disk would destroy its file system. */

@@ -9,6 +9,7 @@ import { callAttention } from "./attention.js";
 import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine } from "./engine-shared.js";
 import { deliver } from "./input.js";
+import { RestOfMemory } from "./memory-files.js";
 import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { ConnectMessage, InputMessage, IoMessage } from "./protocol.js";
 import type { Post } from "./run-loop.js";
@@ -24,6 +25,9 @@ let take = (message: InputMessage): void => {
 };
 let chunks: ChunkFetcher | undefined;
 let network: Network | undefined;
+let rest: RestOfMemory | undefined;
+/** Whether the rest of the memory was asked for, perhaps before this worker was attached. */
+let isRestWanted = false;
 /** The chunks that were asked for before there was a fetcher. */
 const earlyChunks: { disk: number; index: number }[] = [];
 const cacheFile = openCacheFile();
@@ -50,6 +54,12 @@ function serve(message: IoMessage): void {
     case "network":
       network?.work();
       break;
+    case "rest":
+      isRestWanted = true;
+      rest?.start();
+      // For a visit without a network, and for what is read of the programs later.
+      chunks?.prefetch();
+      break;
   }
 }
 
@@ -73,12 +83,17 @@ async function attach({
   attachment: { module, memory, portHandle, attentionAddress },
   disks,
   boots,
+  restAt,
   network: options,
 }: Extract<IoMessage, { type: "attach" }>): Promise<void> {
   instantiate(module, memory);
   const port: EnginePort = new engine.MachinePort(portHandle);
   const wake = (): void => callAttention(memory, attentionAddress);
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
+  if (restAt !== undefined) {
+    rest = new RestOfMemory(port, restAt);
+    if (isRestWanted) rest.start();
+  }
   const peers = new Peers(port, wake, (state) => post({ type: "peers", state }));
   const carrier = await carrierFor(options, (event) => post({ type: "registry", event }), failed);
   const attached = new Network(port, carrier, wake, peers);

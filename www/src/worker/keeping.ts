@@ -5,16 +5,11 @@
 
 import type { EngineKeeper, EngineMachine } from "../engine.js";
 import { reason } from "./download.js";
+import { Quiet } from "./quiet.js";
 import type { Post } from "./run-loop.js";
 
 /** How long the guest is quiet before it is kept. */
 const QUIET_MS = 1000;
-
-/** The share of its time that a quiet guest may run. */
-const QUIET_SHARE = 0.5;
-
-/** The time over which that share is taken. */
-const WINDOW_MS = 250;
 
 /** Between two keepings passes this many times as long as the first of them took, but no more than the longest pause. */
 const PAUSE_FACTOR = 10;
@@ -22,9 +17,7 @@ const LONGEST_PAUSE_MS = 4000;
 
 /** The keeping of one machine. */
 export class Keeping {
-  #windowAt = performance.now();
-  #ranMs = 0;
-  #quietSince = this.#windowAt;
+  readonly #quiet = new Quiet();
   #hasShown = true;
   #notBefore = 0;
   #hasEnded = false;
@@ -38,18 +31,13 @@ export class Keeping {
   /** Notes that the guest has printed something for the user. */
   noteOutput(): void {
     this.#hasShown = true;
-    this.#quietSince = performance.now();
+    this.#quiet.disturb();
   }
 
   /** Notes that the guest ran for `ranMs` until `now`, and keeps it if that is due. */
   noteSlice(ranMs: number, now: number): void {
-    this.#ranMs += ranMs;
-    const elapsed = now - this.#windowAt;
-    if (this.#hasEnded || elapsed < WINDOW_MS) return;
-    if (this.#ranMs > elapsed * QUIET_SHARE) this.#quietSince = now;
-    this.#windowAt = now;
-    this.#ranMs = 0;
-    const isDue = now - this.#quietSince >= QUIET_MS && now >= this.#notBefore;
+    if (!this.#quiet.note(ranMs, now) || this.#hasEnded) return;
+    const isDue = now - this.#quiet.since >= QUIET_MS && now >= this.#notBefore;
     if (isDue && (this.#hasShown || this.machine.hasMovedOnFrom(this.keeper))) this.keep();
   }
 
@@ -63,7 +51,7 @@ export class Keeping {
       const tookMs = now - startedAt;
       this.#notBefore = now + Math.min(tookMs * PAUSE_FACTOR, LONGEST_PAUSE_MS);
       // What keeping took is not the guest's doing.
-      this.#windowAt = now;
+      this.#quiet.skipTo(now);
       if (pages === undefined) return;
       this.#hasShown = false;
       this.post({ type: "kept", pages, fileBytes: this.keeper.fileBytes(), tookMs });

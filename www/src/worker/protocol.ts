@@ -128,8 +128,12 @@ export type IoMessage =
       disks: RemoteDisk[];
       /** Whether the machine boots, and so will read what a boot reads. */
       boots: boolean;
+      /** The address of the snapshot beside which the rest of its memory is, if that is still to come. */
+      restAt: string | undefined;
       network: NetworkOptions;
     }
+  /** The rest of the memory is to be fetched. */
+  | { type: "rest" }
   /** Helps to decode a snapshot, and then goes on to be attached. */
   | { type: "decode"; module: WebAssembly.Module; memory: WebAssembly.Memory; decoderHandle: number }
   | { type: "chunk"; disk: number; index: number }

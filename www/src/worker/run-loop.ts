@@ -9,6 +9,7 @@ import { concatenate } from "../bytes.js";
 import { reason } from "./download.js";
 import type { Keeping } from "./keeping.js";
 import type { MachineMessage } from "./protocol.js";
+import type { WhenQuiet } from "./quiet.js";
 
 /** Sends a message to the page. */
 export type Post = (message: MachineMessage, transfer?: ArrayBuffer[]) => void;
@@ -75,6 +76,7 @@ class Slices {
     private readonly output: OutputBatch,
     private readonly post: Post,
     private readonly keeping: Keeping | undefined,
+    private readonly whenQuiet: WhenQuiet | undefined,
   ) {}
 
   /** Runs one slice and sends what came of it. */
@@ -83,16 +85,25 @@ class Slices {
     const outcome = this.machine.run(this.#limit);
     const now = performance.now();
     if (outcome === "limit") this.#adapt(now - startedAt);
-    if (this.output.flush()) this.keeping?.noteOutput();
+    if (this.output.flush()) {
+      this.keeping?.noteOutput();
+      this.whenQuiet?.noteOutput();
+    }
     if (outcome === "save") this.#save();
     if (now - this.#reportedAt >= STATUS_INTERVAL_MS || isFinal(outcome)) this.#report(now);
-    if (isFinal(outcome)) {
+    if (outcome === "memory-lost") {
+      this.keeping?.end();
+      this.post({ type: "error", message: this.machine.lostMemory() ?? "", fatal: true });
+    } else if (isFinal(outcome)) {
       this.keeping?.end();
       this.post({ type: "exit", reason: outcome, code: this.machine.exitCode() });
     } else if (outcome === "keep") {
       this.keeping?.keep();
+      // The page is hidden, perhaps for good: it is kept when all of it is there.
+      this.whenQuiet?.act();
     } else {
       this.keeping?.noteSlice(now - startedAt, now);
+      this.whenQuiet?.noteSlice(now - startedAt, now);
     }
     return outcome;
   }
@@ -154,9 +165,13 @@ export function runBlocking(
   memory: WebAssembly.Memory,
   output: OutputBatch,
   post: Post,
-  { keeping, closing }: { keeping?: Keeping | undefined; closing?: Int32Array | undefined } = {},
+  {
+    keeping,
+    closing,
+    whenQuiet,
+  }: { keeping?: Keeping | undefined; closing?: Int32Array | undefined; whenQuiet?: WhenQuiet | undefined } = {},
 ): void {
-  const slices = new Slices(machine, clock, output, post, keeping);
+  const slices = new Slices(machine, clock, output, post, keeping, whenQuiet);
   const attention = machine.attentionAddress();
   for (let outcome = slices.run(); !isFinal(outcome); outcome = slices.run()) {
     if (closing && Atomics.load(closing, 0) !== 0) {
@@ -185,9 +200,10 @@ export class SliceLoop {
     output: OutputBatch,
     post: Post,
     keeping: Keeping | undefined,
+    whenQuiet: WhenQuiet | undefined,
     private readonly failed: (error: unknown) => void,
   ) {
-    this.#slices = new Slices(machine, clock, output, post, keeping);
+    this.#slices = new Slices(machine, clock, output, post, keeping, whenQuiet);
     this.#next.port1.onmessage = () => this.#slice();
   }
 

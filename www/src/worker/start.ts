@@ -4,6 +4,7 @@ import { fetchedDestinations } from "../network/fetch-carrier.js";
 import type { Engine, EngineKeeper, EngineMachine, EngineNetwork, EngineOptions } from "../engine.js";
 import { DinghyError, type NetworkOptions } from "../options.js";
 import { load, loadPieces, reason } from "./download.js";
+import { serveMemoryFiles } from "./memory-files.js";
 import type { BootMessage, ErrorMessage, Milestone, RemoteDisk } from "./protocol.js";
 import { openKept, openOverlay } from "./own-files.js";
 import { openImage } from "./remote-disk.js";
@@ -19,6 +20,8 @@ export interface Started {
   keeper: EngineKeeper | undefined;
   /** Whether it boots, and so will read what a boot reads. */
   boots: boolean;
+  /** The address of the snapshot beside which the rest of its memory is, if that is still to come. */
+  restAt: string | undefined;
 }
 
 /**
@@ -92,7 +95,7 @@ export async function start(
     try {
       const machine = keeper.resume({ ...engineOptions(opened), kernel: new Uint8Array() });
       pass("machine-made");
-      return { module, machine, disks: opened[0], keeper, boots: false };
+      return { module, machine, disks: opened[0], keeper, boots: false, restAt: undefined };
     } catch (error) {
       throw new DinghyError(reason(error), "nothing-kept");
     }
@@ -107,6 +110,11 @@ export async function start(
     const [module, opened, kept] = await firstFailure(Promise.all([emulator, opening, openingKept]), loading);
     engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
     const restorer = new engine.Restorer({ ...engineOptions(opened), kernel: new Uint8Array() });
+    const { snapshot } = boot;
+    if (typeof snapshot === "string") {
+      serveMemoryFiles(snapshot);
+      restorer.fetchPages();
+    }
     let hasHelp = onDecoding === undefined;
     take = (piece) => {
       restorer.push(piece);
@@ -120,7 +128,8 @@ export async function start(
     pass("snapshot-loaded");
     const machine = restorer.finish();
     pass("machine-made");
-    return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: false };
+    const restAt = typeof snapshot === "string" && !machine.isWhole() ? snapshot : undefined;
+    return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: false, restAt };
   }
   const [module, kernel, initrd, opened, kept] = await Promise.all([
     emulator,
@@ -131,7 +140,7 @@ export async function start(
   ]);
   engine.initSync({ module, thread_stack_size: THREAD_STACK_BYTES });
   const machine = new engine.Machine({ ...engineOptions(opened), kernel, initrd });
-  return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: true };
+  return { module, machine, disks: opened[0], keeper: keeperOf(kept), boots: true, restAt: undefined };
 }
 
 /** The network card that goes with a choice of network. */

@@ -3,6 +3,7 @@
 import { engine, wasm } from "./engine-shared.js";
 import { Keeping } from "./keeping.js";
 import type { BootMessage, IoMessage } from "./protocol.js";
+import { WhenQuiet } from "./quiet.js";
 import { OutputBatch, type Post, runBlocking } from "./run-loop.js";
 import { browserScope } from "./scope.js";
 import { compile, fatalError, start } from "./start.js";
@@ -19,7 +20,7 @@ async function run(boot: BootMessage): Promise<void> {
   if (!io) throw new Error("the worker for shared memory was started without a way to the I/O worker");
   const toIo = (message: IoMessage): void => io.postMessage(message);
   const output = new OutputBatch(post);
-  const { module, machine, disks, keeper, boots } = await start(
+  const { module, machine, disks, keeper, boots, restAt } = await start(
     engine,
     emulator,
     boot,
@@ -40,10 +41,12 @@ async function run(boot: BootMessage): Promise<void> {
     },
     disks,
     boots,
+    restAt,
     network: boot.network,
   });
   post({ type: "attention", memory, address: machine.attentionAddress() });
   post({ type: "booting" });
   const keeping = keeper && new Keeping(machine, keeper, post);
-  runBlocking(machine, boot.clock, memory, output, post, { keeping, closing: boot.closing });
+  const whenQuiet = restAt === undefined ? undefined : new WhenQuiet(() => toIo({ type: "rest" }));
+  runBlocking(machine, boot.clock, memory, output, post, { keeping, closing: boot.closing, whenQuiet });
 }

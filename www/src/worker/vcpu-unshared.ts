@@ -8,8 +8,10 @@ import { ChunkFetcher, withPacks } from "./chunk-fetcher.js";
 import { engine, wasm } from "./engine-unshared.js";
 import { deliver } from "./input.js";
 import { Keeping } from "./keeping.js";
+import { RestOfMemory } from "./memory-files.js";
 import { openCacheFile, openChunkCache } from "./own-files.js";
 import type { BootMessage, InputMessage } from "./protocol.js";
+import { WhenQuiet } from "./quiet.js";
 import { OutputBatch, type Post, SliceLoop } from "./run-loop.js";
 import { browserScope } from "./scope.js";
 import { compile, fatalError, start } from "./start.js";
@@ -34,7 +36,7 @@ browserScope.onmessage = (event: MessageEvent<BootMessage | InputMessage>) => {
 async function run(boot: BootMessage): Promise<void> {
   const output = new OutputBatch(post);
   await openCacheFile();
-  const { machine, disks, keeper, boots } = await start(
+  const { machine, disks, keeper, boots, restAt } = await start(
     engine,
     emulator,
     boot,
@@ -46,7 +48,15 @@ async function run(boot: BootMessage): Promise<void> {
   );
   const port = new engine.MachinePort(machine.portHandle());
   const keeping = keeper && new Keeping(machine, keeper, post);
-  const loop = new SliceLoop(machine, boot.clock, output, post, keeping, (error) => post(fatalError(error)));
+  const rest = restAt === undefined ? undefined : new RestOfMemory(port, restAt);
+  const whenQuiet =
+    rest &&
+    new WhenQuiet(() => {
+      rest.start();
+      // For a visit without a network, and for what is read of the programs later.
+      chunks.prefetch();
+    });
+  const loop = new SliceLoop(machine, boot.clock, output, post, keeping, whenQuiet, (error) => post(fatalError(error)));
   const wake = (): void => loop.wake();
   // The machine asks for chunks only while it runs, which starts after this.
   const failed = (message: string): void => post({ type: "error", message, fatal: false });
