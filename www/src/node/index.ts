@@ -142,7 +142,7 @@ export class Machine extends AnyMachine {
 }
 
 /** What a machine is booted from, but for the way to the I/O worker. */
-type Boot = Omit<NodeBoot, "io">;
+type Boot = Omit<NodeBoot, "io" | "closing">;
 
 /** What both ways of starting state; the rest as it is when a snapshot has it. */
 function common(
@@ -203,6 +203,11 @@ const foldersOf = (shares: NodeShare[]): NodeShare[] =>
 function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: () => void): Backend {
   const { port1, port2 } = new MessageChannel();
   const workers: Worker[] = [];
+  const closing =
+    boot.profile === undefined ? undefined : new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+  let tellProfiled = (): void => undefined;
+  const profiled = new Promise<void>((resolve) => (tellProfiled = resolve));
+  let hasVcpu = false;
   const startWorker = (file: string, name: string, data: NodeBoot | NodeIo, port: MessagePort): Worker => {
     const options = { workerData: data, transferList: [port as unknown as NodePort], name };
     const worker = new Worker(new URL(file, import.meta.url), options);
@@ -215,7 +220,11 @@ function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: 
           break;
         case "ready":
           // The guest does not start before its ports are there.
-          startWorker("./vcpu.js", "vcpu", { ...boot, io: port2 }, port2);
+          startWorker("./vcpu.js", "vcpu", { ...boot, closing, io: port2 }, port2).on("exit", () => tellProfiled());
+          hasVcpu = true;
+          break;
+        case "profiled":
+          tellProfiled();
           break;
         default:
           receive(message);
@@ -228,6 +237,10 @@ function connect(boot: Boot, receive: (message: MachineMessage) => void, ended: 
   return {
     send: (message, transfer = []) => io.postMessage(message, transfer as unknown as NodePort[]),
     terminate: async () => {
+      if (closing && hasVcpu) {
+        Atomics.store(closing, 0, 1);
+        await profiled;
+      }
       await Promise.all(workers.map((worker) => worker.terminate()));
       ended();
     },

@@ -106,8 +106,10 @@ export interface NodeBoot {
   memoryMiB: number;
   clock: ClockSource;
   engine: EngineChoice;
-  /** The file in which to tell where the time went, when the guest is off. */
+  /** The file in which to tell where the time went, when the guest is off or the machine is stopped. */
   profile: string | undefined;
+  /** Its first element becomes 1 when the machine is stopped, where there is a profile to be written first. */
+  closing: Int32Array | undefined;
   /** A file in which to list the pages of memory that are touched, for a machine that goes on from a whole snapshot. */
   recordTouched: string | undefined;
   cpu: CpuChoice | undefined;
@@ -127,5 +129,6 @@ export interface AttachMessage {
   attachment: Attachment;
 }
 
-/** From the workers to the main thread. `"ready"`: the I/O worker listens on all ports that are published. */
-export type NodeMessage = MachineMessage | AttachMessage | { type: "ready" };
+/** From the workers to the main thread. `"ready"`: the I/O worker listens on all ports that are published; `"profiled"`: the
+ *  profile is written, and the vCPU's worker has nothing left to do. */
+export type NodeMessage = MachineMessage | AttachMessage | { type: "ready" } | { type: "profiled" };

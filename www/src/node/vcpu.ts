@@ -78,9 +78,16 @@ function run(boot: NodeBoot): void {
   });
   post({ type: "booting" });
   const { profile, recordTouched } = boot;
-  const profiled = profile === undefined ? post : recording(boot, profile);
+  const writeProfile = profile === undefined ? undefined : recording(boot.kernel, profile);
+  const profiled: Post = (message, transfer) => {
+    // The worker ends right behind.
+    if (message.type === "exit") writeProfile?.();
+    post(message, transfer);
+  };
   const told = recordTouched === undefined ? profiled : recordingTouched(machine, recordTouched, profiled);
-  runBlocking(machine, boot.clock, memory, output, told);
+  runBlocking(machine, boot.clock, memory, output, told, { closing: boot.closing });
+  writeProfile?.();
+  send({ type: "profiled" });
 }
 
 /** The destinations, besides public ones, that the gateway lets the guest reach. */
@@ -97,12 +104,12 @@ function allowedBy(network: NodeNetwork): string[] {
   }
 }
 
-/** Samples from now on, and writes the report when the machine's end is posted: the worker ends right behind. */
-function recording({ kernel }: NodeBoot, file: string): Post {
-  const profiler = new Profiler();
-  return (message, transfer) => {
-    if (message.type === "exit") writeFileSync(file, profiler.stop(symbolsBeside(kernel)));
-    post(message, transfer);
+/** Samples from now on. What is returned writes the report, once. */
+function recording(kernel: string | Uint8Array, file: string): () => void {
+  let profiler: Profiler | undefined = new Profiler();
+  return () => {
+    if (profiler) writeFileSync(file, profiler.stop(symbolsBeside(kernel)));
+    profiler = undefined;
   };
 }
 
