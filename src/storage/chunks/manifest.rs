@@ -116,7 +116,7 @@ pub struct ChunkLocation {
 /// The list of an image's chunks.
 ///
 /// ```json
-/// { "format": "dinghy-chunks", "version": 1, "size": 1073741824, "chunkBytes": 65536,
+/// { "format": "dinghy-chunks", "version": 1, "size": 1073741824, "chunkBytes": 262144,
 ///   "image": "<SHA-256 of the whole image>", "packs": ["0-<digest>.pack"],
 ///   "chunks": [[index, pack, offset, length, "<SHA-256 of the packed bytes>"]], "prefetch": [index] }
 /// ```

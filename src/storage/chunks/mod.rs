@@ -17,7 +17,7 @@ pub use inbox::ChunkInbox;
 pub use manifest::{ChunkError, ChunkLocation, Digest, Manifest, ManifestError};
 
 /// Bytes of a chunk. The last chunk of a disk may be shorter.
-pub const CHUNK_BYTES: u64 = 64 * 1024;
+pub const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Bytes of chunk `index` of a disk of `size` bytes; none past its end.
 fn chunk_length(size: u64, index: u64) -> u64 {

@@ -8,8 +8,8 @@ const SEGMENTS_MAX: u32 = QUEUE_SIZE as u32 - 2;
 const BLOCK_BYTES: u32 = 512;
 /// Sources work best in units of 4 KiB: eight logical blocks to a physical one.
 const PHYSICAL_BLOCK_EXPONENT: u8 = 3;
-/// Preferred transfer in logical blocks: 64 KiB, the size of a chunk of an image. Linux reads twice as much ahead.
-const OPTIMAL_BLOCKS: u32 = 128;
+/// Preferred transfer in logical blocks: 256 KiB, the size of a chunk of an image.
+const OPTIMAL_BLOCKS: u32 = 512;
 
 /// Most sectors of one discard or write-zeroes segment: 1 GiB.
 pub(super) const RANGE_SECTORS_MAX: u32 = 1 << 21;

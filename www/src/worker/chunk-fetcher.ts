@@ -12,7 +12,7 @@ const PARALLEL_REQUESTS = 6;
 const PARALLEL_PREFETCHES = 3;
 
 /** Neighbouring chunks that wait are fetched by one request of up to this many. */
-const CHUNKS_PER_REQUEST = 64;
+const CHUNKS_PER_REQUEST = 16;
 
 /** Pauses before each further attempt at a failed request. */
 const RETRY_PAUSES_MS: readonly number[] = [300, 1000, 3000];

@@ -12,7 +12,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 /// Bytes of a chunk.
-const CHUNK_BYTES: usize = 64 * 1024;
+const CHUNK_BYTES: usize = 256 * 1024;
 /// A pack is closed when it has this many bytes. Static hosts refuse files of more than some 25 MB.
 const PACK_BYTES: usize = 16 << 20;
 /// zstd's level: unpacking costs the same at any, and the image is packed once.
