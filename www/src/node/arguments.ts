@@ -115,7 +115,7 @@ Options:
   --record-prefetch FILE
                        list in FILE the 256 KiB chunks of the first disk that the guest reads, as it reads them
   --profile FILE       tell in FILE where the time went, by functions of compiled code with the kernel's symbols
-                       (from a System.map beside it) and of the emulator; written when the guest is off
+                       (from a System.map beside it) and of the emulator; written when the run ends
   --stats              print one line of JSON on stderr at the end
   --help               print this text
 
