@@ -24,7 +24,9 @@ export class Terminal {
   /** Waits until the shell is there and Docker, which starts in the background, disturbs no more; from then on the terminal shows no commands. */
   async ready() {
     await this.waitFor(/[#$] $/);
-    await this.run("stty -echo; PS1=; until [ -e /run/dinghy/docker-ready ]; do sleep 0.1; done");
+    // What says that Docker is ready prints that, and a prompt, behind the file that it makes.
+    const isReady = "[ -e /run/dinghy/docker-ready ] && ! pidof docker-ready >/dev/null";
+    await this.run(`stty -echo; PS1=; until ${isReady}; do sleep 0.1; done`);
   }
 
   /** Resolves to what a command prints, without space around it, and its exit status. */
