@@ -83,7 +83,8 @@ pub struct BlockStart {
 
 /// An engine that compiles hot blocks.
 pub trait CompiledCode: Send {
-    /// The place in the table of the function that leaves for the run loop.
+    /// The place in the table of the function of what is not compiled: it interprets for a call, and leaves for the run
+    /// loop for a jump.
     fn leave_function(&self) -> u32;
 
     /// Notes that a block has reached the threshold; compiles when enough have.

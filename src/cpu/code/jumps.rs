@@ -25,8 +25,7 @@ pub struct JumpEntry {
     pub rip: u64,
     /// The context in which the entry was made.
     pub context: u64,
-    /// The compiled function to go on in, by its place in the table: the block's, or the one that leaves
-    /// for the run loop.
+    /// The function to go on in, by its place in the table: the block's, or the one of what is not compiled.
     pub function: u32,
     /// The block.
     pub block: *const Block,
